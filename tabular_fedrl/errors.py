@@ -1,0 +1,32 @@
+"""Errors of the package. Each message is one line that names the place and the number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tabular_fedrl.solvers.infeasible import FarkasCertificate
+
+
+class TabularFedRLError(Exception):
+    """Base class: everything the package raises on purpose."""
+
+
+class InvalidProblem(TabularFedRLError, ValueError):
+    """The data do not describe a CMDP, or a parameter is outside its range (exit code 2)."""
+
+
+class NotSlater(InvalidProblem):
+    """A strictly feasible policy is needed and none exists (exit code 2)."""
+
+
+class InfeasibleCMDP(TabularFedRLError):
+    """No policy meets all constraints (exit code 3); ``certificate`` proves it and has been checked."""
+
+    def __init__(self, message: str, certificate: FarkasCertificate) -> None:
+        super().__init__(message)
+        self.certificate = certificate
+
+
+class SolverFailure(TabularFedRLError):
+    """A numerical solver stopped without an answer that passes its check (exit code 4)."""

@@ -1,0 +1,107 @@
+r"""Policies as arrays, their divergences and their means.
+
+A policy is an ``(S, A)`` array of probabilities; algorithms hold its logarithm (a log-policy), which does not
+underflow. A float array of either kind stands for the policy whose rows are normalised exactly. All functions act on
+the last axis and broadcast over the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tabular_fedrl.arithmetic import exp, log, logsumexp
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.measured import Array
+
+
+def uniform(S: int, A: int) -> Array:
+    """The uniform log-policy, ``(S, A)``."""
+    return np.full((S, A), -np.log(A))
+
+
+def log_softmax(logits: Array) -> Array:
+    """Log-policy of logits: rows shifted by their log-sum-exp."""
+    return logits - logsumexp(logits)
+
+
+def softmax(logits: Array) -> Array:
+    """Policy of logits (or of a log-policy)."""
+    return exp(log_softmax(logits))
+
+
+def log_policy(pi: ArrayLike, S: int, A: int) -> Array:
+    """Log-policy of a table of probabilities, validated; zeros become ``-inf``."""
+    p = np.asarray(pi, dtype=np.float64)
+    if p.shape != (S, A):
+        raise InvalidProblem(f"the policy has shape {p.shape}: expected (S, A) = {(S, A)}")
+    bad = ~(p >= 0) | ~np.isfinite(p)
+    if bad.any():
+        s, a = (int(i) for i in np.argwhere(bad)[0])
+        raise InvalidProblem(f"policy[{s}, {a}] = {p[s, a]:g} is not a probability")
+    sums = p.sum(axis=1)
+    s = int(np.argmax(np.abs(sums - 1)))
+    if abs(sums[s] - 1) > 1e-9:
+        raise InvalidProblem(f"policy row {s} sums to {sums[s]:.12g}, not to 1")
+    with np.errstate(divide="ignore"):
+        return log(p / sums[:, None])
+
+
+def natural_gradient_step(log_pi: Array, advantage: Array, step: float) -> Array:
+    r"""The softmax natural-gradient step :math:`\pi' = \pi \exp(\text{step}\cdot A)/Z`, on log-policies."""
+    return log_softmax(log_pi + step * advantage)
+
+
+def arithmetic_mean(log_policies: Array, weights: ArrayLike | None = None) -> Array:
+    r"""Log of :math:`\sum_i w_i \pi_i`; ``log_policies (N, ..., A)``, weights default to 1/N."""
+    w = mean_weights(len(log_policies), weights)
+    shape = (-1,) + (1,) * (log_policies.ndim - 1)
+    with np.errstate(divide="ignore"):
+        weighted = log_policies + np.log(w).reshape(shape)
+    return log_softmax(logsumexp(weighted, axis=0)[0])
+
+
+def geometric_mean(log_policies: Array, weights: ArrayLike | None = None) -> Array:
+    r"""Log of :math:`\prod_i \pi_i^{w_i}`, renormalised (the average of log-policies)."""
+    w = mean_weights(len(log_policies), weights)
+    return log_softmax(np.tensordot(w, log_policies, axes=1))
+
+
+def mean_weights(N: int, weights: ArrayLike | None) -> Array:
+    """Weights of a mean of N policies: 1/N by default; given ones must be positive and sum to 1."""
+    if weights is None:
+        return np.full(N, 1.0 / N)
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (N,):
+        raise InvalidProblem(f"{w.size} weights for {N} agents")
+    if not (w > 0).all() or abs(w.sum() - 1) > 1e-9:
+        raise InvalidProblem(f"weights must be positive and sum to 1, not {w.tolist()}")
+    return w
+
+
+def _relative(p: Array, ratio: Array) -> Array:
+    """``p * ratio`` with 0 where p = 0 (the convention 0 log 0 = 0)."""
+    return np.where(p > 0, p * np.where(p > 0, ratio, 0.0), 0.0)
+
+
+def kl(log_p: Array, log_q: Array) -> Array:
+    """``KL(p||q)`` of log-policies."""
+    with np.errstate(invalid="ignore"):
+        return _relative(np.exp(log_p), log_p - log_q).sum(axis=-1)
+
+
+def jeffreys(log_p: Array, log_q: Array) -> Array:
+    """``KL(p||q) + KL(q||p)``."""
+    return kl(log_p, log_q) + kl(log_q, log_p)
+
+
+def total_variation(log_p: Array, log_q: Array) -> Array:
+    """``(1/2) ||p - q||_1``."""
+    return 0.5 * np.abs(np.exp(log_p) - np.exp(log_q)).sum(axis=-1)
+
+
+def chi_squared(log_p: Array, log_q: Array) -> Array:
+    """``sum p^2/q - 1``, summed as ``sum (p - q)^2/q`` so that nothing cancels."""
+    p, q = np.exp(log_p), np.exp(log_q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(p == q, 0.0, (p - q) ** 2 / q).sum(axis=-1)
