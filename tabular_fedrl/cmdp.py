@@ -24,7 +24,8 @@ from tabular_fedrl.measured import UNIT, Array
 Kernel: TypeAlias = "Array | sp.csr_array"
 
 ROW_TOLERANCE = 1e-9
-"""A row of P or rho whose sum is farther than this from 1 is refused; nearer ones are divided by their sum."""
+"""A row of P or rho whose sum is farther than this from 1 is refused; nearer ones are divided by their
+sum."""
 
 
 class CMDP:
@@ -134,10 +135,13 @@ class CMDP:
 
     @property
     def max_row(self) -> int:
-        """The largest number of stored successors of a state-action pair."""
-        return self._remember(
-            "max_row", lambda: int(np.diff(self.P.indptr).max(initial=0)) if self.is_sparse else self.S
-        )
+        """The largest number of successors of a state-action pair (stored ones, if P is sparse)."""
+
+        def compute() -> int:
+            counts = np.diff(self.P.indptr) if self.is_sparse else np.count_nonzero(self.P, axis=2)
+            return int(counts.max(initial=1))
+
+        return self._remember("max_row", compute)
 
     def _remember(self, name: str, compute: Any) -> Any:
         cache = self.__dict__.setdefault("_memo", {})
@@ -180,14 +184,20 @@ class CMDP:
         fields = ("P", "r", "c", "d", "rho", "gamma", "state_names", "action_names")
         unknown = set(changes) - set(fields)
         if unknown:
-            raise InvalidProblem(f"a CMDP has no field {sorted(unknown)[0]!r}; its fields are {', '.join(fields)}")
+            raise InvalidProblem(
+                f"a CMDP has no field {sorted(unknown)[0]!r}; its fields are {', '.join(fields)}"
+            )
         return CMDP(**{f: changes.get(f, getattr(self, f)) for f in fields})
 
     def only(self, constraints: Sequence[int]) -> CMDP:
         """The problem with just these constraints, the data copied (nothing else stays reachable)."""
         keep = list(constraints)
         return self.replace(
-            P=self.P.copy(), r=self.r.copy(), c=self.c[keep].copy(), d=self.d[keep].copy(), rho=self.rho.copy()
+            P=self.P.copy(),
+            r=self.r.copy(),
+            c=self.c[keep].copy(),
+            d=self.d[keep].copy(),
+            rho=self.rho.copy(),
         )
 
     @classmethod
@@ -196,7 +206,9 @@ class CMDP:
     ) -> CMDP:
         r"""A CMDP from constraints of the form :math:`V_{g_j} \ge b_j`: they enter as costs ``-g`` with
         thresholds ``-b``."""
-        return cls(P, r, -np.asarray(g, dtype=np.float64), -np.asarray(b, dtype=np.float64), rho, gamma, **names)
+        return cls(
+            P, r, -np.asarray(g, dtype=np.float64), -np.asarray(b, dtype=np.float64), rho, gamma, **names
+        )
 
     # ---- validation -------------------------------------------------------------------------------------
     def _rho(self, rho: ArrayLike) -> Array:
@@ -270,8 +282,8 @@ class FederatedCMDP:
     ----------
     cmdp: the common problem.
     visible: ``visible[i]`` lists the constraint indices of agent i (0-based), or a boolean array ``(N, m)``.
-        Default: agent i sees constraint i (N = m; one agent when m = 0). The sets must cover all constraints, and each
-        must be non-empty when m > 0. Overlap is allowed.
+        Default: agent i sees constraint i (N = m; one agent when m = 0). The sets must cover all constraints,
+        and each must be non-empty when m > 0. Overlap is allowed.
     """
 
     cmdp: CMDP
@@ -370,7 +382,8 @@ def _names(what: str, names: Sequence[str] | None, size: int) -> tuple[str, ...]
 
 
 def _normalise(x: Array, sums: Array, terms: int) -> Array:
-    """Divide rows by their sums unless they already sum to 1 within rounding (so that reloading changes nothing)."""
+    """Divide rows by their sums unless they already sum to 1 within rounding (so that reloading changes
+    nothing)."""
     return x if np.abs(sums - 1).max() <= (terms + 2) * UNIT else x / sums
 
 
@@ -392,5 +405,7 @@ def _visible(visible: Any, m: int) -> tuple[tuple[int, ...], ...]:
                 raise InvalidProblem(f"agent {i} sees constraint {j}, but there are {m} (0..{m - 1})")
     missing = set(range(m)) - {j for seen in sets for j in seen}
     if missing:
-        raise InvalidProblem(f"constraint {min(missing)} is seen by no agent: the Gamma_i must cover all of them")
+        raise InvalidProblem(
+            f"constraint {min(missing)} is seen by no agent: the Gamma_i must cover all of them"
+        )
     return sets

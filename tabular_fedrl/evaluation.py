@@ -1,16 +1,18 @@
 r"""Exact evaluation of a policy: V, Q, A and the visitation, each with a rigorous bound on its error.
 
-For a policy :math:`\pi` and a signal f, :math:`V_f` solves :math:`V = f_\pi + \gamma P_\pi V`. Whatever produced the
-computed :math:`\hat V` (dense elimination, a Krylov method), its error is bounded afterwards through the Bellman residual:
+For a policy :math:`\pi` and a signal f, :math:`V_f` solves :math:`V = f_\pi + \gamma P_\pi V`. Whatever
+produced the computed :math:`\hat V` (dense elimination, a Krylov method), its error is bounded afterwards
+through the Bellman residual:
 
 .. math:: \|V_f - \hat V\|_\infty \le \frac{1}{1-\gamma}\,
           \|f_\pi + \gamma P_\pi \hat V - \hat V\|_\infty ,
 
-because :math:`(I - \gamma P_\pi)^{-1}` has norm :math:`1/(1-\gamma)`. The residual is computed in float64 from P itself
-(not from a rounded :math:`P_\pi`) and charged with its own rounding: n operations on terms of magnitude at most
-:math:`M = \max|f| + 2\max|\hat V|` err by at most :math:`(n+4) u M`; rows of P, :math:`\rho` and :math:`\pi` that sum to 1
-only within :math:`\delta` stand for the exactly normalised ones, which costs :math:`2 \delta M`. The visitation is treated
-the same way in the 1-norm. Source of the bound: standard (contraction); marked *ours*.
+because :math:`(I - \gamma P_\pi)^{-1}` has norm :math:`1/(1-\gamma)`. The residual is computed in float64
+from P itself (not from a rounded :math:`P_\pi`) and charged with its own rounding: n operations on terms of
+magnitude at most :math:`M = \max|f| + 2\max|\hat V|` err by at most :math:`(n+4) u M`; rows of P,
+:math:`\rho` and :math:`\pi` that sum to 1 only within :math:`\delta` stand for the exactly normalised ones,
+which costs :math:`2 \delta M`. The visitation is treated the same way in the 1-norm. Source of the bound:
+standard (contraction); marked *ours*.
 
 Policies come as log-policies ``(..., S, A)``: leading axes are a batch evaluated together.
 """
@@ -32,8 +34,8 @@ from tabular_fedrl.measured import UNIT, Array, Measured, dot
 class Values:
     """Values of k signals under a (batch of) policies.
 
-    ``V``: ``(..., k, S)``; ``Q`` and ``advantage``: ``(..., k, S, A)``; ``at_rho``: ``(..., k)``; units of value. ``advantage``
-    is ``Q - V``. Every field is an enclosure.
+    ``V``: ``(..., k, S)``; ``Q`` and ``advantage``: ``(..., k, S, A)``; ``at_rho``: ``(..., k)``; units of
+    value. ``advantage`` is ``Q - V``. Every field is an enclosure.
     """
 
     V: Measured
@@ -49,7 +51,8 @@ class Values:
 def evaluate(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> Values:
     """V, Q and values at rho of several signals at once.
 
-    ``log_pi``: log-policies ``(..., S, A)``; ``signals``: ``(k, S, A)``, default the reward and the costs in that order.
+    ``log_pi``: log-policies ``(..., S, A)``; ``signals``: ``(k, S, A)``, default the reward and the costs in
+    that order.
     """
     f = cmdp.signals if signals is None else np.asarray(signals, dtype=np.float64)
     pi = _policy(cmdp, log_pi)
@@ -59,13 +62,11 @@ def evaluate(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> Values:
     # One application of the exact operator gives Q and, averaged over the policy, the Bellman residual.
     Q = f + cmdp.gamma * _expect(cmdp, V)
     residual = np.abs((flat[:, None] * Q).sum(axis=-1) - V).max(axis=-1)
-    F = np.abs(f).max(axis=(1, 2), initial=0.0)
-    magnitude = F + 2 * np.abs(V).max(axis=-1)
-    terms = cmdp.max_row + cmdp.A + 4
-    slack = (terms * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)) * magnitude
+    noise = rounding(cmdp, f, V)
+    slack = noise + 2 * policy_error(cmdp.A) * _magnitude(f, V)
     error = (residual + slack) / (1 - cmdp.gamma) * (1 + 16 * UNIT)
     value = Measured(V, np.broadcast_to(error[..., None], V.shape))
-    q_error = cmdp.gamma * error + (terms * UNIT + 2 * cmdp.row_error) * magnitude
+    q_error = cmdp.gamma * error + noise
     q = Measured(Q, np.broadcast_to((q_error * (1 + 16 * UNIT))[..., None, None], Q.shape))
     at_rho = dot(value, cmdp.rho)
     at_rho = Measured(at_rho.value, at_rho.error + 2 * cmdp.row_error * np.abs(V).max(axis=-1))
@@ -77,11 +78,24 @@ def evaluate(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> Values:
     )
 
 
-def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measured:
-    r"""Normalised visitation :math:`d = (1-\gamma) \mu + \gamma P_\pi^T d` of one policy ``(S, A)``, shape ``(S,)``.
+def rounding(cmdp: CMDP, f: Array, V: Array) -> Array:
+    r"""Bound on what rounding (P's normalisation included) does to :math:`f + \gamma E V(s')`, and to its
+    mean over a policy minus V, computed in float64 from the floats ``V``: ``f (k, S, A)``, ``V (..., k, S)``,
+    result ``(..., k)``."""
+    terms = cmdp.max_row + cmdp.A + 4
+    return (terms * UNIT + 2 * cmdp.row_error) * _magnitude(f, V)
 
-    ``start`` is the initial law :math:`\mu`, default rho. The radius is a bound on the 1-norm of the error, given to every
-    entry.
+
+def _magnitude(f: Array, V: Array) -> Array:
+    return np.asarray(np.abs(f).max(axis=(1, 2), initial=0.0) + 2 * np.abs(V).max(axis=-1))
+
+
+def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measured:
+    r"""Normalised visitation :math:`d = (1-\gamma) \mu + \gamma P_\pi^T d` of one policy ``(S, A)``, shape
+    ``(S,)``.
+
+    ``start`` is the initial law :math:`\mu`, default rho. The radius is a bound on the 1-norm of the error,
+    given to every entry.
     """
     pi = _policy(cmdp, log_pi)
     mu = cmdp.rho if start is None else np.asarray(start, dtype=np.float64)
@@ -101,10 +115,11 @@ def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measure
 
 
 def policy_error(A: int) -> float:
-    r"""Bound on the 1-norm, per row, between ``exp`` of a float log-policy and the exact softmax it stands for.
+    r"""Bound on the 1-norm, per row, between ``exp`` of a float log-policy and the exact softmax it stands
+    for.
 
-    Each probability errs relatively by at most :math:`(|\log p| + 8) u` twice over (log-sum-exp, exponential, sum), and
-    :math:`\sum p |\log p| \le \log A`.
+    Each probability errs relatively by at most :math:`(|\log p| + 8) u` twice over (log-sum-exp, exponential,
+    sum), and :math:`\sum p |\log p| \le \log A`.
     """
     return 2 * (np.log(A) + A + 8) * UNIT
 
@@ -153,26 +168,35 @@ def _solve_sparse(cmdp: CMDP, pi: Array, f: Array) -> Array:
     return out
 
 
-def _krylov(matrix: sp.csr_array, rhs: Array, tolerance: float = 1e-12, restarts: int = 20) -> Array:
-    """Solve ``matrix x = rhs`` by BiCGSTAB, restarted on its true residual (it can break down silently), then GMRES.
+def _krylov(matrix: sp.csr_array, rhs: Array, accept: float = 1e-10, attempts: int = 40) -> Array:
+    """Solve ``matrix x = rhs`` by BiCGSTAB, restarted on its true residual until rounding stops it (it can
+    break down silently; then GMRES takes its turn).
 
-    The answer is as good as it could be made; callers bound its error through the residual.
+    The answer is as good as it could be made; callers bound its error through the residual, of which
+    ``accept`` is the largest tolerated size relative to the answer.
     """
-    scale = float(np.abs(rhs).max(initial=0.0))
     x = np.zeros_like(rhs)
-    if scale == 0:
-        return x
-    for attempt in range(restarts):
-        residual = rhs - matrix @ x
-        size = np.abs(residual).max()
-        if size <= tolerance * max(scale, float(np.abs(x).max())):
+    residual = rhs
+    size = float(np.abs(rhs).max(initial=0.0))
+    method = spla.bicgstab
+    for _ in range(attempts):
+        if size <= 2 * UNIT * float(np.abs(x).max(initial=0.0)):
             return x
-        method = spla.bicgstab if attempt % 2 == 0 else spla.gmres
         with np.errstate(all="ignore"):
-            step, _ = method(matrix, residual / size, rtol=1e-10, maxiter=1000 if attempt % 2 == 0 else 20)
+            step, _ = method(
+                matrix, residual / size, rtol=1e-8, maxiter=1000 if method is spla.bicgstab else 20
+            )
         trial = x + size * step
-        if np.isfinite(trial).all() and np.abs(rhs - matrix @ trial).max() < size:
-            x = trial
-    raise SolverFailure(
-        f"sparse evaluation stalled at residual {np.abs(rhs - matrix @ x).max():.2e} after {restarts} restarts"
-    )
+        trial_residual = rhs - matrix @ trial
+        trial_size = float(np.abs(trial_residual).max())
+        stalled = not trial_size < 0.5 * size
+        if trial_size < size:
+            x, residual, size = trial, trial_residual, trial_size
+        done = size <= accept * max(float(np.abs(x).max()), UNIT)
+        if stalled and done and (method is spla.gmres or size <= 64 * UNIT * float(np.abs(x).max())):
+            return x
+        if stalled:
+            method = spla.gmres if method is spla.bicgstab else spla.bicgstab
+    if size <= accept * float(np.abs(x).max(initial=0.0)):
+        return x
+    raise SolverFailure(f"sparse evaluation stalled at residual {size:.2e} after {attempts} attempts")

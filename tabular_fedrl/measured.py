@@ -1,12 +1,13 @@
 r"""Numbers with a rigorous error: float64 midpoints and radii.
 
-A :class:`Measured` array stands for every real array ``x`` with ``|x - value| <= error`` elementwise. Each operation
-returns an enclosure of its exact result: it propagates the radii and adds the rounding of the float operation itself
-(unit roundoff ``u = 2^{-53}``; a sum of n terms is charged ``n u sum |x|``; the elementary functions of NumPy are
-charged four units in the last place). Radii are inflated by a few ulps so that their own rounding is covered.
+A :class:`Measured` array stands for every real array ``x`` with ``|x - value| <= error`` elementwise. Each
+operation returns an enclosure of its exact result: it propagates the radii and adds the rounding of the float
+operation itself (unit roundoff ``u = 2^{-53}``; a sum of n terms is charged ``n u sum |x|``; the elementary
+functions of NumPy are charged four units in the last place). Radii are inflated by a few ulps so that their
+own rounding is covered.
 
-This is the arithmetic of the *measured* level: theorems are evaluated on it, and a verdict that the radii do not
-settle is ``undecided``.
+This is the arithmetic of the *measured* level: theorems are evaluated on it, and a verdict that the radii do
+not settle is ``undecided``.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ class Measured:
             self.error = np.where(lost, np.inf, self.error)
 
     # ---- construction and views -------------------------------------------------------------------------
+    @staticmethod
+    def between(lower: ArrayLike, upper: ArrayLike) -> Measured:
+        """The enclosure of ``[lower, upper]``; its midpoint is within both."""
+        low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+        value = np.clip(low + 0.5 * (high - low), low, high)
+        return Measured(value, _up(np.maximum(high - value, value - low) + _TINY))
+
     @staticmethod
     def of(x: Measured | ArrayLike) -> Measured:
         """``x`` itself, or the exact enclosure of a float array."""
@@ -122,7 +130,9 @@ class Measured:
         with np.errstate(invalid="ignore"):
             cross = np.where((self.error == 0) & (a == 0), 0.0, (a + self.error) * o.error)
             cross = cross + np.where((o.error == 0) & (b == 0), 0.0, b * self.error)
-        rounding = np.where(value == 0, np.where((a == 0) | (b == 0), 0.0, _TINY), UNIT * np.abs(value) + _TINY)
+        rounding = np.where(
+            value == 0, np.where((a == 0) | (b == 0), 0.0, _TINY), UNIT * np.abs(value) + _TINY
+        )
         return Measured(value, _up(cross + rounding))
 
     __rmul__ = __mul__

@@ -1,8 +1,8 @@
 r"""Policies as arrays, their divergences and their means.
 
 A policy is an ``(S, A)`` array of probabilities; algorithms hold its logarithm (a log-policy), which does not
-underflow. A float array of either kind stands for the policy whose rows are normalised exactly. All functions act on
-the last axis and broadcast over the others.
+underflow. A float array of either kind stands for the policy whose rows are normalised exactly. All functions
+act on the last axis and broadcast over the others.
 """
 
 from __future__ import annotations

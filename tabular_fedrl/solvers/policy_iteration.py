@@ -1,0 +1,119 @@
+r"""Unconstrained optima: Howard's policy iteration with a rigorous enclosure of the optimal value.
+
+A deterministic policy is evaluated exactly and improved in every state where another action is strictly
+better (ties are kept, so that rounding cannot make it cycle among equal policies). For *any* function v,
+
+.. math:: V_f^* \le v + \frac{1}{1-\gamma}\,\max_s \big[(\mathcal T v)(s) - v(s)\big]_+, \qquad
+          (\mathcal T v)(s) = \max_a f(s,a) + \gamma E\,v(s'),
+
+because :math:`\mathcal T` is monotone and a :math:`\gamma`-contraction; with v the evaluated values this
+bounds the optimum from above, and the policy's own value bounds it from below. Source: Howard (1960);
+Puterman (1994), theorem 6.3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.errors import InvalidProblem, SolverFailure
+from tabular_fedrl.evaluation import Values, evaluate, rounding
+from tabular_fedrl.measured import UNIT, Array, Measured
+
+SWEEPS = 60
+"""Value-iteration sweeps that choose the first policy of a sparse problem (a sweep is far cheaper than an
+evaluation)."""
+
+MAX_ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class Optimum:
+    r"""The best policy for one signal.
+
+    ``log_policy``: deterministic log-policy ``(S, A)`` (0 and ``-inf``); ``values``: its :class:`Values` for
+    the signal (``k = 1``); ``value``: enclosure (scalar) of :math:`\max_\pi V_f^\pi(\rho)`, in units of
+    value.
+    """
+
+    log_policy: Array
+    values: Values
+    value: Measured
+
+
+def optimise(cmdp: CMDP, reward: Array | None = None) -> Optimum:
+    r"""Maximise :math:`V_f(\rho)` without constraints, for the signal ``reward`` ``(S, A)``, default
+    ``cmdp.r``.
+
+    Raises
+    ------
+    InvalidProblem: if the signal has another shape or is not finite.
+    SolverFailure: if policy iteration does not end (a defect: it is finite).
+    """
+    f = cmdp.r if reward is None else np.asarray(reward, dtype=np.float64)
+    if f.shape != (cmdp.S, cmdp.A) or not np.isfinite(f).all():
+        raise InvalidProblem(f"the signal must be a finite array of shape {(cmdp.S, cmdp.A)}, not {f.shape}")
+    best: Optimum | None = None
+    for candidate in _iterates(cmdp, f):
+        if best is None or float(candidate.value.error) < float(best.value.error):
+            best = candidate
+    assert best is not None
+    return best
+
+
+def value_range(cmdp: CMDP, signal: Array) -> tuple[Measured, Measured]:
+    r"""Enclosures of :math:`\min_\pi V_f^\pi(\rho)` and :math:`\max_\pi V_f^\pi(\rho)` for a signal ``(S,
+    A)``."""
+    return -optimise(cmdp, -np.asarray(signal, dtype=np.float64)).value, optimise(cmdp, signal).value
+
+
+def deterministic(actions: Array, A: int) -> Array:
+    """Log-policy ``(S, A)`` that takes ``actions[s]`` in state s."""
+    log_pi = np.full((actions.size, A), -np.inf)
+    log_pi[np.arange(actions.size), actions] = 0.0
+    return log_pi
+
+
+def _iterates(cmdp: CMDP, f: Array) -> Iterator[Optimum]:
+    """Howard's policies in turn, each with the enclosure of the optimum that its values prove."""
+    states = np.arange(cmdp.S)
+    actions = _first_actions(cmdp, f)
+    seen: set[bytes] = set()
+    for _ in range(MAX_ITERATIONS):
+        log_pi = deterministic(actions, cmdp.A)
+        values = evaluate(cmdp, log_pi, f[None])
+        V, Q = values.V.value[0], values.Q.value[0]
+        noise = float(rounding(cmdp, f[None], V[None])[0])
+        yield Optimum(log_pi, values, _enclosure(cmdp, values, noise))
+        better = Q.argmax(axis=1)
+        switch = Q[states, better] > Q[states, actions] + noise
+        seen.add(actions.tobytes())
+        actions = np.where(switch, better, actions)
+        if actions.tobytes() in seen:  # nothing to switch, or a cycle among policies equal to rounding
+            return
+    raise SolverFailure(f"policy iteration has not ended after {MAX_ITERATIONS} policies")
+
+
+def _enclosure(cmdp: CMDP, values: Values, noise: float) -> Measured:
+    """Between the policy's value and the bound by its optimality residual ``max_a Q - V``."""
+    V = values.V.value[0]
+    excess = max(float((values.Q.value[0].max(axis=-1) - V).max()), 0.0)
+    # The upper bound is about the float function V itself, so the evaluation's error does not enter: only the
+    # rounding of the sum rho . V, of rho's normalisation and of the residual do.
+    spread = (cmdp.S + 2) * UNIT * float(cmdp.rho @ np.abs(V)) + 2 * cmdp.row_error * float(np.abs(V).max())
+    above = (excess + noise) / (1 - cmdp.gamma) + spread
+    at_rho = values.at_rho[0]
+    return Measured.between(at_rho.lower, (Measured(at_rho.value) + above * (1 + 16 * UNIT)).upper)
+
+
+def _first_actions(cmdp: CMDP, f: Array) -> Array:
+    """Greedy actions after some sweeps of value iteration (none for dense problems, where evaluation is
+    cheap)."""
+    Q = f
+    if cmdp.is_sparse:
+        for _ in range(SWEEPS):
+            Q = f + cmdp.gamma * (cmdp.rows @ Q.max(axis=1)).reshape(f.shape)
+    return Q.argmax(axis=1)
