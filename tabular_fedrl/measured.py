@@ -12,6 +12,7 @@ not settle is ``undecided``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,6 +66,11 @@ class Measured:
     def of(x: Measured | ArrayLike) -> Measured:
         """``x`` itself, or the exact enclosure of a float array."""
         return x if isinstance(x, Measured) else Measured(x)
+
+    @staticmethod
+    def stack(parts: Sequence[Measured]) -> Measured:
+        """Enclosures of one shape along a new first axis."""
+        return Measured(np.stack([p.value for p in parts]), np.stack([p.error for p in parts]))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from tabular_fedrl.arithmetic import exp, log, logsumexp
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.measured import Array
+from tabular_fedrl.measured import Array, Measured
 
 
 def uniform(S: int, A: int) -> Array:
@@ -105,3 +105,28 @@ def chi_squared(log_p: Array, log_q: Array) -> Array:
     p, q = np.exp(log_p), np.exp(log_q)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(p == q, 0.0, (p - q) ** 2 / q).sum(axis=-1)
+
+
+def random_log_policy(rng: np.random.Generator, S: int, A: int, sharpness: float = 1.0) -> Array:
+    """Softmax of normal logits with standard deviation ``sharpness``."""
+    return log_softmax(sharpness * rng.standard_normal((S, A)))
+
+
+def enclosed(log_pi: Array) -> tuple[Measured, Measured]:
+    """Enclosures of the logarithm and the probabilities of the policy a float log-policy stands for.
+
+    Where the float is ``-inf`` the probability is 0 and the logarithm's enclosure is that of -800: use it only where it is
+    multiplied by that 0.
+    """
+    finite = Measured(np.where(np.isneginf(log_pi), -800.0, log_pi))
+    normalised = finite - logsumexp(finite)
+    p = exp(normalised)
+    none = np.isneginf(log_pi)
+    return normalised, Measured(np.where(none, 0.0, p.value), np.where(none, 0.0, p.error))
+
+
+def enclosed_kl(log_p: Array, log_q: Array) -> Measured:
+    """Enclosure of ``KL(p||q)`` along the last axis."""
+    lp, p = enclosed(log_p)
+    lq, _ = enclosed(log_q)
+    return (p * (lp - lq)).sum(-1)

@@ -1,0 +1,1 @@
+"""One module per theorem: statement, source, hypotheses, both sides, and the chain of its proof."""

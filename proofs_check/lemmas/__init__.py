@@ -1,0 +1,1 @@
+"""Standing lemmas of discounted MDPs, checked on arbitrary policies."""

@@ -1,0 +1,127 @@
+r"""How visitation and value move with the policy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from proofs_check.lemmas.performance_difference import Pairs
+from tabular_fedrl.claims import Case, Theorem, control, hypothesis, tight, upper
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.evaluation import evaluate, visitation
+from tabular_fedrl.measured import Measured, dot
+from tabular_fedrl.policies import enclosed, random_log_policy
+
+
+class OccupancyPerturbation(Theorem):
+    r"""Visitations of close policies are close.
+
+    **Statement.** For all policies :math:`p', p`,
+
+    .. math:: \|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma}\, E_{s \sim d^p}\, \mathrm{TV}(p'(\cdot|s), p(\cdot|s)) .
+
+    **Proof.** Both satisfy :math:`d = (1-\gamma)\rho + \gamma P_p^T d`; subtract; the resolvent of :math:`P_{p'}` has 1-norm at
+    most :math:`1/(1-\gamma)`, and a row of :math:`P_{p'} - P_p` has 1-norm at most 2 TV.
+
+    **Source.** Standard (Achiam et al. 2017, lemma 3); proved in the theory notes with this constant.
+    """
+
+    id = "lemmas.occupancy-perturbation"
+    mark = "ours"
+    source = "theory notes, standing lemmas"
+    suite = (
+        Case("random-mdp:seed=1"),
+        Case("garnet:S=30,A=4,b=4,m=2,seed=2"),
+        Case("windy-cliff:ncost=2"),
+        Case("gym:FrozenLake-v1"),
+        Case("textbook:three-state"),
+    )
+
+    @hypothesis("gamma > 0 (for gamma = 0 both sides are 0)")
+    def discounted(self, problem: FederatedCMDP) -> bool:
+        return problem.cmdp.gamma > 0
+
+    @hypothesis("the policies reach different states: S > 1")
+    def several_states(self, problem: FederatedCMDP) -> bool:
+        return problem.cmdp.S > 1
+
+    def setup(self, problem: FederatedCMDP, pairs: int = 4, seed: int = 0, distance: float = 1.0) -> Pairs:
+        rng = np.random.default_rng(seed)
+        S, A = problem.cmdp.S, problem.cmdp.A
+        first = [random_log_policy(rng, S, A) for _ in range(pairs)]
+        return Pairs(problem, first, [p + distance * rng.standard_normal((S, A)) for p in first])
+
+    @upper(r"\|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma} E_{d^p} \mathrm{TV}(p', p)")
+    def bound(self, x: Pairs) -> tuple[Measured, Measured, float]:
+        return *_occupancies(x, 2 * x.problem.cmdp.gamma), 2.0
+
+    @control("a quarter of the constant is too small", Case(CMDP(
+        # two states that keep the chain where it is: one action stays, the other leaves for good
+        [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]], np.zeros((2, 2)), [], [], [1.0, 0.0], 0.9
+    ), distance=0.1))
+    def quarter(self, x: Pairs) -> tuple[Measured, Measured]:
+        return _occupancies(x, 0.25 * 2 * x.problem.cmdp.gamma)
+
+
+class ValuePerturbation(Theorem):
+    r"""Values of close policies are close.
+
+    **Statement.** For f in [0, 1] and all policies :math:`p', p` and every state,
+
+    .. math:: |V_f^{p'} - V_f^p| \le \frac{\max_s \|p'(\cdot|s) - p(\cdot|s)\|_1}{2 (1-\gamma)^2} .
+
+    Signals outside [0, 1] enter through :math:`(f - \min f)/\mathrm{span} f`, which the bound allows: constants cancel.
+
+    **Proof.** Performance difference with :math:`\langle p', A_f^p\rangle = \langle p' - p, Q_f^p\rangle` and a span of Q of at
+    most :math:`1/(1-\gamma)`.
+
+    **Source.** Theory notes, standing lemmas.
+    """
+
+    id = "lemmas.value-perturbation"
+    mark = "ours"
+    source = "theory notes, standing lemmas"
+    suite = OccupancyPerturbation.suite
+
+    def setup(self, problem: FederatedCMDP, pairs: int = 4, seed: int = 0, distance: float = 1.0) -> Pairs:
+        rng = np.random.default_rng(seed)
+        S, A = problem.cmdp.S, problem.cmdp.A
+        first = [random_log_policy(rng, S, A) for _ in range(pairs)]
+        return Pairs(problem, first, [p + distance * rng.standard_normal((S, A)) for p in first])
+
+    @tight(
+        r"|V_f^{p'} - V_f^p| \le \frac{\max_s \|p' - p\|_1}{2 (1-\gamma)^2}",
+        attained=Case(CMDP(np.ones((1, 2, 1)), [[1.0, 0.0]], [], [], [1.0], 0.0)),
+    )
+    def bound(self, x: Pairs) -> tuple[Measured, Measured, Measured]:
+        cmdp = x.problem.cmdp
+        return *_values(x, 0.5), 1 / (Measured(1.0) - cmdp.gamma)
+
+    @control("the factor 1/2 cannot be 1/4", Case("textbook:two-arm"))
+    def quarter(self, x: Pairs) -> tuple[Measured, Measured]:
+        return _values(x, 0.25)
+
+
+def _occupancies(x: Pairs, factor: float) -> tuple[Measured, Measured]:
+    cmdp = x.problem.cmdp
+    left, right = [], []
+    for q, p in zip(x.first, x.second, strict=True):
+        d = visitation(cmdp, p)
+        left.append((visitation(cmdp, q) - d).abs().sum())
+        tv = (enclosed(q)[1] - enclosed(p)[1]).abs().sum(-1) * 0.5
+        right.append(dot(d, tv) * factor / (Measured(1.0) - cmdp.gamma))
+    return Measured.stack(left), Measured.stack(right)
+
+
+def _values(x: Pairs, factor: float) -> tuple[Measured, Measured]:
+    cmdp = x.problem.cmdp
+    low = cmdp.signals.min(axis=(1, 2), keepdims=True)
+    span = cmdp.signals.max(axis=(1, 2), keepdims=True) - low
+    unit = (cmdp.signals - low)[span.ravel() > 0] / span[span.ravel() > 0]
+    left, right = [], []
+    for q, p in zip(x.first, x.second, strict=True):
+        change = (evaluate(cmdp, q, unit).V - evaluate(cmdp, p, unit).V).abs()
+        left.append(change.max(-1))
+        distance = (enclosed(q)[1] - enclosed(p)[1]).abs().sum(-1).max()
+        bound = distance * factor / (Measured(1.0) - cmdp.gamma) ** 2
+        right.append(bound + np.zeros(len(unit)))
+    return Measured.stack(left), Measured.stack(right)

@@ -1,0 +1,1 @@
+"""Centralised natural policy gradient primal-dual (Ding, Zhang, Basar, Jovanovic)."""

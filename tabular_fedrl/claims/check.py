@@ -1,0 +1,196 @@
+"""Checking theorems: on one problem, on their own suites, side by side in processes."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tabular_fedrl.claims.theorem import Case, Chain, Claim, Control, Hypothesis, Theorem
+from tabular_fedrl.claims.verdict import Kind, Mark, Role, Status, Verdict, decide
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
+from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, NotSlater
+from tabular_fedrl.instances import load
+from tabular_fedrl.measured import Measured
+
+AnyProblem = str | CMDP | FederatedCMDP
+
+
+def verify(theorem: type[Theorem] | str, problem: AnyProblem, **parameters: Any) -> list[Verdict]:
+    """Every claim of a theorem, and every link of its proof, on one problem.
+
+    ``theorem``: a class or an id such as ``"fednpg.f1"``; ``problem``: a SOURCE or a problem; ``parameters``: the
+    theorem's free parameters (those of its ``setup``).
+
+    Raises :class:`InvalidProblem` for an unknown theorem or parameter and for bad problems.
+    """
+    if isinstance(theorem, str):
+        from tabular_fedrl.claims.discovery import find
+
+        theorem = find(theorem)
+    return check_case(theorem, Case(problem, **parameters))
+
+
+def check_case(theorem: type[Theorem], case: Case) -> list[Verdict]:
+    """Claims and chain links of a theorem on one case."""
+    return list(_Bench(theorem, case).verdicts())
+
+
+def check_control(theorem: type[Theorem], control: Control) -> Verdict:
+    """A control on its own case; it is as expected when it fails."""
+    bench = _Bench(theorem, control.case)
+    begin = time.perf_counter()
+    sides = control.function(bench.theorem, bench.context())
+    return bench.verdict(
+        control.name, control.kind, control.shows, sides, control.tolerance, Role.CONTROL, begin=begin
+    )
+
+
+def check_attained(theorem: type[Theorem], claim: Claim) -> Verdict:
+    """A tight claim on the instance that attains it, tested for equality."""
+    if claim.attained is None:
+        raise ValueError(f"{theorem.id}::{claim.name} names no instance that attains it")
+    bench = _Bench(theorem, claim.attained)
+    begin = time.perf_counter()
+    sides = claim.function(bench.theorem, bench.context())[:2]
+    return bench.verdict(
+        claim.name, Kind.IDENTITY, claim.statement, sides, claim.tolerance, Role.ATTAINED, begin=begin
+    )
+
+
+def check_all(theorem: type[Theorem]) -> Iterator[Verdict]:
+    """The theorem's whole suite: cases, tightness, controls."""
+    for case in theorem.suite:
+        yield from check_case(theorem, case)
+    for claim in theorem.claims():
+        if claim.attained is not None:
+            yield check_attained(theorem, claim)
+    for item in theorem.controls():
+        yield check_control(theorem, item)
+
+
+class _Bench:
+    """One theorem on one case: loads the problem, tests hypotheses, runs ``setup`` once."""
+
+    def __init__(self, theorem: type[Theorem], case: Case) -> None:
+        self.theorem = theorem()
+        self.case = case
+        known = theorem.parameters()
+        unknown = [k for k in case.parameters if k not in known]
+        if unknown:
+            allowed = ", ".join(known) or "none"
+            raise InvalidProblem(f"{theorem.id} has no parameter {unknown[0]!r}; its parameters: {allowed}")
+        self.parameters = {**known, **case.parameters}
+        missing = [k for k, v in self.parameters.items() if v is inspect.Parameter.empty]
+        if missing:
+            raise InvalidProblem(f"{theorem.id} needs a value for its parameter {missing[0]!r}")
+        source = case.source
+        self.problem = load(source) if isinstance(source, str) else federated(source)
+
+    def context(self) -> Any:
+        return self.theorem.setup(self.problem, **self.parameters)
+
+    def verdicts(self) -> Iterator[Verdict]:
+        unmet: list[tuple[Hypothesis, str]] = []
+        try:
+            for hypothesis in self.theorem.hypotheses():
+                if not self._met(hypothesis):
+                    unmet.append((hypothesis, hypothesis.text))
+            blocked = [text for h, text in unmet if not h.only]
+            if not blocked:
+                begin = time.perf_counter()
+                x = self.context()
+        except InfeasibleCMDP:
+            blocked = ["a feasible problem: this one is infeasible"]
+        except NotSlater as error:
+            blocked = [f"a Slater point: {error}"]
+        if blocked:
+            for claim in self.theorem.claims():
+                yield self._not_applicable(claim, blocked[0])
+            return
+        for claim in self.theorem.claims():
+            why = next((text for h, text in unmet if claim.name in h.only), None)
+            if why is not None:
+                yield self._not_applicable(claim, why)
+                continue
+            sides = claim.function(self.theorem, x)
+            yield self.verdict(
+                claim.name,
+                claim.kind,
+                claim.statement,
+                sides,
+                claim.tolerance,
+                Role.CLAIM,
+                begin=begin,
+                confidence=claim.confidence,
+            )
+            begin = time.perf_counter()
+            for chain in self.theorem.chains():
+                if chain.of == claim.name:
+                    yield from self._links(chain, x)
+                    begin = time.perf_counter()
+
+    def _links(self, chain: Chain, x: Any) -> Iterator[Verdict]:
+        previous: Measured | None = None
+        for number, (reason, value) in enumerate(chain.function(self.theorem, x)):
+            begin = time.perf_counter()
+            if previous is not None:
+                name = f"{chain.of}/{number}"
+                yield self.verdict(name, Kind.TIGHT, reason, (previous, value), 1e-8, Role.LINK, begin=begin)
+            previous = Measured.of(value)
+
+    def _met(self, hypothesis: Hypothesis) -> bool:
+        wanted = list(inspect.signature(hypothesis.function).parameters)[2:]
+        return bool(
+            hypothesis.function(self.theorem, self.problem, **{k: self.parameters[k] for k in wanted})
+        )
+
+    def _not_applicable(self, claim: Claim, why: str) -> Verdict:
+        return Verdict(
+            **self._names(claim.name, claim.kind, claim.statement),
+            status=Status.NOT_APPLICABLE,
+            reason=f"hypothesis not met: {why}",
+        )
+
+    def verdict(
+        self,
+        name: str,
+        kind: Kind,
+        statement: str,
+        sides: Any,
+        tolerance: float,
+        role: Role,
+        *,
+        begin: float,
+        confidence: float | None = None,
+    ) -> Verdict:
+        names = self._names(name, kind, statement)
+        lhs, rhs, *trivial = sides
+        if (Measured.of(lhs) - Measured.of(rhs)).size == 0:
+            return Verdict(**names, role=role, status=Status.NOT_APPLICABLE, reason="nothing to check: no entry")
+        decision = decide(kind, lhs, rhs, tolerance, *trivial)
+        return Verdict(
+            **names,
+            role=role,
+            status=decision.status,
+            lhs=decision.lhs,
+            rhs=decision.rhs,
+            error=decision.error,
+            ratio=decision.ratio,
+            vacuous=decision.vacuous,
+            entries=decision.entries,
+            confidence=confidence,
+            seconds=time.perf_counter() - begin,
+        )
+
+    def _names(self, claim: str, kind: Kind, statement: str) -> dict[str, Any]:
+        return {
+            "theorem": self.theorem.id,
+            "claim": claim,
+            "kind": kind,
+            "mark": Mark(self.theorem.mark),
+            "statement": statement,
+            "instance": self.case.instance,
+            "parameters": self.parameters,
+        }

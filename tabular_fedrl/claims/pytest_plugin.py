@@ -1,0 +1,171 @@
+"""Pytest plugin: theorem modules become test items.
+
+``pytest proofs_check`` (or any file that defines theorems) collects, for each theorem, one item per claim and case
+(``fednpg.f1::gap[random-mdp:seed=1,local_steps=5]``), one per control and per tightness instance, and one that draws small
+random problems. A claim item fails unless its verdict is ``holds`` or ``not applicable``; links of proof chains are
+reported with their claim; a control item fails unless the statement fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tabular_fedrl.claims.theorem import Case, Claim, Control, Theorem
+    from tabular_fedrl.claims.verdict import Verdict
+
+_DEFINES_THEOREM = re.compile(r"^class \w+\((\w+\.)?Theorem\):", re.MULTILINE)
+EXAMPLES = 8
+"""Random problems drawn per theorem."""
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.suffix != ".py" or file_path.name.startswith(("test_", "conftest")):
+        return None
+    if _DEFINES_THEOREM.search(file_path.read_text(encoding="utf-8", errors="replace")) is None:
+        return None
+    return TheoremFile.from_parent(parent, path=file_path)
+
+
+class TheoremFile(pytest.File):
+    def collect(self) -> Iterator[pytest.Collector]:
+        for theorem in _theorems_of(self.path):
+            yield TheoremItems.from_parent(self, name=theorem.id, theorem=theorem)
+
+
+def _theorems_of(path: Path) -> list[type[Theorem]]:
+    """Through the installed module where the file belongs to one, so that classes have one identity."""
+    from tabular_fedrl.claims import discovery
+
+    for theorem in discovery.theorems().values():
+        module = __import__(theorem.__module__, fromlist=["_"])
+        if module.__file__ and Path(module.__file__).resolve() == path.resolve():
+            return discovery.in_module(module)
+    return discovery.load_file(path)
+
+
+class TheoremItems(pytest.Collector):
+    theorem: type[Theorem]
+
+    def __init__(self, *, theorem: type[Theorem], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.theorem = theorem
+        self.verdicts: dict[int, list[Verdict]] = {}
+
+    def collect(self) -> Iterator[pytest.Item]:
+        for number, case in enumerate(self.theorem.suite):
+            for claim in self.theorem.claims():
+                item = ClaimItem.from_parent(
+                    self, name=f"{claim.name}[{case.label}]", claim=claim, case=case, number=number
+                )
+                if case.slow:
+                    item.add_marker(pytest.mark.slow)
+                yield item
+        for claim in self.theorem.claims():
+            if claim.attained is not None:
+                yield AttainedItem.from_parent(
+                    self, name=f"{claim.name} is attained[{claim.attained.label}]", claim=claim
+                )
+        for control in self.theorem.controls():
+            yield ControlItem.from_parent(
+                self, name=f"{control.name} must fail[{control.case.label}]", control=control
+            )
+        if self.theorem.small is not None:
+            yield RandomItem.from_parent(self, name="random small problems")
+
+    def of_case(self, number: int, case: Case) -> list[Verdict]:
+        """The verdicts of one case, computed once for all its items."""
+        from tabular_fedrl.claims.check import check_case
+
+        if number not in self.verdicts:
+            self.verdicts[number] = check_case(self.theorem, case)
+        return self.verdicts[number]
+
+
+class _Item(pytest.Item):
+    parent: TheoremItems
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, f"{self.parent.name}::{self.name}"
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, Unexpected):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+
+class Unexpected(Exception):
+    """A verdict is not what it must be."""
+
+
+class ClaimItem(_Item):
+    def __init__(self, *, claim: Claim, case: Case, number: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.claim, self.case, self.number = claim, case, number
+
+    def runtest(self) -> None:
+        mine = [
+            v
+            for v in self.parent.of_case(self.number, self.case)
+            if v.claim == self.claim.name or v.claim.startswith(self.claim.name + "/")
+        ]
+        _require([v for v in mine if v.status not in ("holds", "not applicable")])
+
+
+class AttainedItem(_Item):
+    def __init__(self, *, claim: Claim, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.claim = claim
+
+    def runtest(self) -> None:
+        from tabular_fedrl.claims.check import check_attained
+
+        verdict = check_attained(self.parent.theorem, self.claim)
+        _require([] if verdict.status == "holds" else [verdict])
+
+
+class ControlItem(_Item):
+    def __init__(self, *, control: Control, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.control = control
+
+    def runtest(self) -> None:
+        from tabular_fedrl.claims.check import check_control
+
+        verdict = check_control(self.parent.theorem, self.control)
+        _require([] if verdict.as_expected else [verdict])
+
+
+class RandomItem(_Item):
+    def runtest(self) -> None:
+        import hypothesis
+
+        from tabular_fedrl.claims.check import check_case
+        from tabular_fedrl.claims.strategies import federations
+        from tabular_fedrl.claims.theorem import Case
+
+        theorem = self.parent.theorem
+
+        @hypothesis.settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(federations())
+        def no_claim_fails(problem: Any) -> None:
+            verdicts = check_case(theorem, Case(problem, **(theorem.small or {})))
+            _require([v for v in verdicts if v.status == "fails"])
+
+        no_claim_fails()
+
+
+def _require(wrong: list[Verdict]) -> None:
+    if wrong:
+        raise Unexpected("\n".join(f"{v}\n  {v.statement}" for v in wrong))

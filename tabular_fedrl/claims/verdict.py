@@ -1,0 +1,167 @@
+"""Verdicts: what is decided about one claim on one instance, and how the decision is made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl.measured import Array, Measured
+
+
+class Mark(StrEnum):
+    """Provenance of a statement; shown wherever the statement is shown."""
+
+    PAPER = "paper"
+    """read in the paper itself; constants are the paper's"""
+    CODE = "code"
+    """the algorithm was read in the authors' public code; the statement about it is ours"""
+    OURS = "ours"
+    """proved here, with explicit constants"""
+    RECALLED = "recalled"
+    """a published statement quoted from memory; constants are not certain"""
+
+
+class Kind(StrEnum):
+    """What sort of statement a claim makes."""
+
+    IDENTITY = "identity"
+    """lhs = rhs"""
+    TIGHT = "tight"
+    """lhs <= rhs, and an instance attains equality"""
+    UPPER = "upper"
+    """lhs <= rhs"""
+    CONJECTURE = "conjecture"
+    """lhs <= rhs, not proved"""
+
+
+class Status(StrEnum):
+    HOLDS = "holds"
+    FAILS = "fails"
+    UNDECIDED = "undecided"
+    NOT_APPLICABLE = "not applicable"
+
+
+class Role(StrEnum):
+    """Why a verdict was asked for."""
+
+    CLAIM = "claim"
+    LINK = "link"
+    """one inequality of the chain of a proof"""
+    ATTAINED = "attained"
+    """a tight claim on the instance that attains it: tested for equality"""
+    CONTROL = "control"
+    """a statement that is wrong on purpose, or a hypothesis dropped: it must fail"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision about one claim on one instance.
+
+    ``lhs``, ``rhs``: the two sides at the entry that decides (worst margin); ``error``: the radius of the enclosure of
+    ``lhs - rhs`` there; ``ratio``: the largest ``lhs/rhs`` over all entries (None for identities and where rhs <= 0);
+    ``vacuous``: whether rhs exceeds the trivial range of lhs (None if the claim states no range); ``confidence``: for
+    statements about expectations, the probability with which the error bound holds (None: with certainty).
+    """
+
+    theorem: str
+    claim: str
+    kind: Kind
+    mark: Mark
+    instance: str
+    parameters: dict[str, Any]
+    status: Status
+    role: Role = Role.CLAIM
+    statement: str = ""
+    lhs: float | None = None
+    rhs: float | None = None
+    error: float | None = None
+    ratio: float | None = None
+    vacuous: bool | None = None
+    entries: int = 0
+    confidence: float | None = None
+    level: str = "measured"
+    reason: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def as_expected(self) -> bool:
+        """Controls must fail; everything else must not."""
+        if self.role is Role.CONTROL:
+            return self.status is Status.FAILS
+        return self.status is not Status.FAILS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON (infinities become None)."""
+        data = asdict(self)
+        for key, value in data.items():
+            if isinstance(value, float) and not np.isfinite(value):
+                data[key] = None
+        data["as_expected"] = self.as_expected
+        return data
+
+    def __str__(self) -> str:
+        sides = ""
+        if self.lhs is not None and self.rhs is not None:
+            sign = "=" if self.kind is Kind.IDENTITY or self.role is Role.ATTAINED else "<="
+            sides = f": {self.lhs:.6g} {sign} {self.rhs:.6g}"
+            sides += f" (error {self.error:.1e}" if self.error is not None else " ("
+            sides += f", ratio {self.ratio:.3g})" if self.ratio is not None else ")"
+        why = f" [{self.reason}]" if self.reason else ""
+        return f"{self.theorem}::{self.claim} on {self.instance}: {self.status}{sides}{why}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    status: Status
+    lhs: float
+    rhs: float
+    error: float
+    ratio: float | None
+    vacuous: bool | None
+    entries: int
+
+
+def decide(
+    kind: Kind,
+    lhs: Measured | Array | float,
+    rhs: Measured | Array | float,
+    tolerance: float,
+    trivial: Measured | Array | float | None = None,
+) -> Decision:
+    r"""Decide ``lhs = rhs`` (identity) or ``lhs <= rhs`` entry by entry from enclosures.
+
+    An inequality holds when its enclosures are ordered, fails when they are ordered the other way, and is undecided
+    when they overlap. An identity fails when 0 is outside the enclosure of ``lhs - rhs``, holds when 0 is inside and the
+    radius is at most ``tolerance * max(1, |lhs|, |rhs|)``, and is undecided when the radius is larger. A *tight*
+    inequality also holds where it is an equality in that sense. One failing entry fails the claim.
+    """
+    left, right = Measured.of(lhs), Measured.of(rhs)
+    difference = left - right
+    d, e = difference.value.ravel(), difference.error.ravel()
+    a = np.broadcast_to(left.value, difference.shape).ravel()
+    b = np.broadcast_to(right.value, difference.shape).ravel()
+    small = e <= tolerance * np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))
+    equal = (np.abs(d) <= e) & small
+    if kind is Kind.IDENTITY:
+        fails, holds, badness = np.abs(d) > e, equal, np.abs(d) - e
+    else:
+        fails, holds, badness = d > e, d <= -e, d
+        if kind is Kind.TIGHT:
+            holds = holds | equal
+    rank = np.where(fails, 2, np.where(holds, 0, 1))
+    # The entry shown decides the status; among those, the worst one.
+    worst = int(np.lexsort((badness, rank))[-1])
+    status = (Status.HOLDS, Status.UNDECIDED, Status.FAILS)[int(rank[worst])]
+    ratio = None
+    if kind is not Kind.IDENTITY and (b > 0).any():
+        ratio = float((a[b > 0] / b[b > 0]).max())
+    vacuous = None
+    if trivial is not None:
+        limit = np.broadcast_to(Measured.of(trivial).value, difference.shape).ravel()
+        vacuous = bool((b >= limit).all())
+    return Decision(
+        status, float(a[worst]), float(b[worst]), float(e[worst]), ratio, vacuous, int(difference.size)
+    )
