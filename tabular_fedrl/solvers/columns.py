@@ -1,0 +1,199 @@
+r"""Column generation over policies: the CMDP as a small program in the value vectors of a few policies.
+
+The value vectors :math:`(V_r, V_{c_1}, \dots, V_{c_m})` of all policies form a polytope. A *column* is one
+policy's vector; the master program finds the best mixture of the columns known so far,
+
+.. math:: \max_w \sum_k w_k V_r^k \quad\text{s.t.}\quad \sum_k w_k V_{c_j}^k \le d_j,\ w \ge 0,\ \sum_k w_k =
+1,
+
+its multipliers :math:`\lambda` price the costs, and policy iteration for :math:`r - \lambda\cdot c` finds the
+column that improves it most. That price also bounds the optimum: for every :math:`\lambda \ge 0`
+
+.. math:: V_r^* \le \max_\pi V^\pi_{r-\lambda\cdot c}(\rho) + \lambda\cdot d .
+
+A mixture of policies is one stationary policy (their occupancies are mixed). The Slater slack is the same
+with :math:`\max t`, :math:`\sum_k w_k V_{c_j}^k + t \le d_j`. Started at an LP's multipliers it polishes the
+LP's answer to rounding in a few columns; started from nothing it solves problems too large for an LP. Source:
+Dantzig and Wolfe (1960); here with an exact oracle whose bound is rigorous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.evaluation import evaluate, visitation
+from tabular_fedrl.measured import UNIT, Array, Measured, dot
+from tabular_fedrl.policies import softmax
+from tabular_fedrl.solvers.policy_iteration import Optimum, optimise
+
+MAX_COLUMNS = 400
+
+
+@dataclass(frozen=True)
+class Column:
+    """A policy and its value vector: ``log_policy (S, A)``, ``values`` enclosures ``(1+m,)``."""
+
+    log_policy: Array
+    values: Measured
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Columns with weights ``(K,)``, the ``multipliers (m,)`` that price them, and ``upper``: a rigorous
+    upper bound of the optimum proved by ``priced``, the unconstrained optimum at those multipliers."""
+
+    columns: tuple[Column, ...]
+    weights: Array
+    multipliers: Array
+    upper: float
+    priced: Optimum
+
+
+def column(cmdp: CMDP, log_policy: Array) -> Column:
+    """The evaluated policy."""
+    return Column(log_policy, evaluate(cmdp, log_policy).at_rho)
+
+
+def price(cmdp: CMDP, multipliers: Array, with_reward: bool = True) -> tuple[Optimum, float]:
+    r"""The policy that is best for :math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`), and the rigorous
+    upper bound :math:`\max_\pi V_{r-\lambda\cdot c} + \lambda\cdot d` for multipliers
+    :math:`\lambda \ge 0`."""
+    reward = cmdp.r if with_reward else np.zeros_like(cmdp.r)
+    best = optimise(cmdp, reward - np.tensordot(multipliers, cmdp.c, axes=1))
+    # The float signal differs from the exact one by at most (m + 2) roundings of its terms.
+    terms = np.abs(reward) + np.tensordot(multipliers, np.abs(cmdp.c), axes=1)
+    blur = (cmdp.m + 3) * UNIT * float(terms.max()) / (1 - cmdp.gamma)
+    bound = best.value + Measured(0.0, blur) + dot(multipliers, cmdp.d)
+    return best, float(bound.upper)
+
+
+def generate(
+    cmdp: CMDP,
+    columns: Sequence[Column],
+    multipliers: Array | None,
+    thresholds: Array,
+    *,
+    with_reward: bool = True,
+) -> Mixture:
+    """Add columns until the upper bound meets the master's value or rounding stops it.
+
+    ``columns`` must hold a mixture that meets ``thresholds`` (any column does for the slack); ``multipliers``
+    are a first guess or None. The bound is for ``cmdp.d`` itself, whatever ``thresholds`` the master works
+    with.
+    """
+    pool = list(columns)
+    best: tuple[float, Array, Optimum] | None = None
+    if multipliers is not None:
+        pool += _seeds(cmdp, multipliers, with_reward)
+        priced, upper = price(cmdp, multipliers, with_reward)
+        best = upper, multipliers, priced
+        pool.append(column(cmdp, priced.log_policy))
+    while True:
+        weights, duals, value = master(pool, thresholds, with_reward)
+        priced, upper = price(cmdp, duals, with_reward)
+        if best is None or upper < best[0]:
+            best = upper, duals, priced
+        enough = 4 * float(priced.value.error) + 64 * UNIT * abs(value)
+        known = any(np.array_equal(priced.log_policy, c.log_policy) for c in pool)
+        if upper - value <= enough or known:
+            return Mixture(tuple(pool), weights, best[1], best[0], best[2])
+        if len(pool) > MAX_COLUMNS:
+            raise SolverFailure(f"column generation has not ended after {MAX_COLUMNS} policies")
+        pool.append(column(cmdp, priced.log_policy))
+
+
+def _seeds(cmdp: CMDP, multipliers: Array, with_reward: bool) -> list[Column]:
+    """Policies on both sides of the kinks of the dual function near the first multipliers."""
+    top = np.abs(cmdp.c).max(axis=(1, 2))
+    unit = float(np.abs(cmdp.r).max()) if with_reward else float(top.max())
+    step = 1e-6 * np.maximum(multipliers, unit / np.where(top > 0, top, 1.0))
+    out = []
+    for j in range(cmdp.m):
+        for sign in (1.0, -1.0):
+            moved = multipliers.copy()
+            moved[j] = max(moved[j] + sign * step[j], 0.0)
+            out.append(column(cmdp, price(cmdp, moved, with_reward)[0].log_policy))
+    return out
+
+
+def master(pool: Sequence[Column], thresholds: Array, with_reward: bool) -> tuple[Array, Array, float]:
+    """Best mixture of the columns: weights ``(K,)``, multipliers ``(m,)``, value; made exact on its active
+    set.
+
+    Raises
+    ------
+    SolverFailure: no mixture of the columns meets the thresholds.
+    """
+    table = np.array([c.values.value for c in pool])
+    m = thresholds.size
+    # Variables: the weights and the slack t (fixed at 0 when the reward is the objective).
+    gain = np.append(table[:, 0] if with_reward else np.zeros(len(pool)), 0.0 if with_reward else 1.0)
+    rows = np.hstack([table[:, 1:].T, np.full((m, 1), 0.0 if with_reward else 1.0)])
+    unit = np.maximum(np.abs(rows).max(axis=1), np.abs(thresholds))
+    unit = np.where(unit > 0, unit, 1.0) if with_reward else np.full(m, max(float(unit.max()), UNIT))
+    scale = max(float(np.abs(gain).max()), UNIT)
+    simplex = np.append(np.ones(len(pool)), 0.0)
+    answer = linprog(
+        -gain / scale,
+        A_ub=rows / unit[:, None],
+        b_ub=thresholds / unit,
+        A_eq=simplex[None],
+        b_eq=[1.0],
+        bounds=[(0, None)] * len(pool) + [(0, 0) if with_reward else (None, None)],
+        method="highs-ds",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if answer.status != 0:
+        raise SolverFailure(f"the master program over {len(pool)} policies failed: {answer.message}")
+    duals = np.maximum(-answer.ineqlin.marginals, 0.0) * scale / unit
+    used = np.append(answer.x[:-1] > 1e-9, not with_reward)
+    active = (duals * unit > 1e-9 * scale) | (thresholds - rows @ answer.x < 1e-8 * unit)
+    system = np.vstack([rows[active][:, used] / unit[active, None], simplex[used]])
+    right = np.append(thresholds[active] / unit[active], 1.0)
+    w = answer.x.copy()
+    w[used] = _refined(system, right, w[used], free=None if with_reward else -1)
+    w[:-1] = np.where(used[:-1], w[:-1], 0.0)
+    w[:-1] /= w[:-1].sum()
+    priced = duals * unit > 1e-9 * scale
+    system = np.vstack([rows[priced][:, used] / unit[priced, None], simplex[used]]).T
+    start = np.append(duals[priced] * unit[priced], -float(answer.eqlin.marginals[0]) * scale)
+    lam = np.zeros(m)
+    lam[priced] = _refined(system / 1.0, gain[used], start, free=-1)[:-1] / unit[priced]
+    return w[:-1], lam, float(gain @ w)
+
+
+def _refined(system: Array, right: Array, start: Array, free: int | None) -> Array:
+    """``start`` moved by the least amount onto ``system x = right``; kept if that makes a bound entry
+    negative."""
+    moved = start + np.linalg.lstsq(system, right - system @ start, rcond=1e-13)[0]
+    bound = np.ones(start.size, dtype=bool)
+    if free is not None:
+        bound[free] = False
+    if not np.isfinite(moved).all() or (moved[bound] < 0).any():
+        return start
+    return moved
+
+
+def mixed_policy(cmdp: CMDP, mixture: Mixture, weights: Array) -> Array:
+    """The stationary log-policy whose occupancy is the mixture of the columns' occupancies.
+
+    Where the mixture never goes, it does what is best for the Lagrangian at the mixture's multipliers.
+    """
+    occupancy = np.zeros((cmdp.S, cmdp.A))
+    for w, c in zip(weights, mixture.columns):
+        if w > 0:
+            occupancy += w * visitation(cmdp, c.log_policy).value[:, None] * softmax(c.log_policy)
+    return policy_of(occupancy, mixture.priced.log_policy)
+
+
+def policy_of(occupancy: Array, elsewhere: Array) -> Array:
+    """The log-policy of an occupancy ``(S, A)``; ``elsewhere`` (a log-policy) in states of mass 0."""
+    mass = occupancy.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(mass > 0, np.log(occupancy / mass), elsewhere)
