@@ -90,6 +90,28 @@ def _magnitude(f: Array, V: Array) -> Array:
     return np.asarray(np.abs(f).max(axis=(1, 2), initial=0.0) + 2 * np.abs(V).max(axis=-1))
 
 
+def policy_values(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> tuple[Array, Array]:
+    """V ``(k, S)`` and Q ``(k, S, A)`` of one policy ``(S, A)`` in plain floats, without error bounds.
+
+    What an algorithm computes its next iterate from, millions of times; anything that is *stated* about an iterate comes
+    from :func:`evaluate`. ``log_pi`` must be normalised, as algorithms hold it.
+    """
+    f = cmdp.signals if signals is None else signals
+    pi = np.exp(log_pi)
+    if cmdp.is_sparse:
+        V = _solve_sparse(cmdp, pi[None], f)[0]
+    else:
+        f_pi = (pi * f).sum(axis=-1)
+        if cmdp.gamma == 0:
+            return f_pi, np.broadcast_to(f, (len(f), cmdp.S, cmdp.A))
+        matrix = np.matmul(pi[:, None, :], cmdp.P)[:, 0]
+        matrix *= -cmdp.gamma
+        matrix.flat[:: cmdp.S + 1] += 1.0
+        V = np.linalg.solve(matrix, f_pi.T).T
+    Q = (cmdp.gamma * (cmdp.rows @ V.T)).T.reshape(f.shape) + f
+    return V, Q
+
+
 def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measured:
     r"""Normalised visitation :math:`d = (1-\gamma) \mu + \gamma P_\pi^T d` of one policy ``(S, A)``, shape
     ``(S,)``.
@@ -112,6 +134,17 @@ def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measure
     terms = in_degree + cmdp.S + 6
     slack = (terms * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)) * (1 + 2 * d.sum())
     return Measured(d, (residual + slack) / (1 - cmdp.gamma) * (1 + 16 * UNIT))
+
+
+def average(d: Measured, g: Measured | Array) -> Measured:
+    """Expectation of ``g (..., S)`` under a visitation ``d (S,)`` of :func:`visitation`.
+
+    The radius of ``d`` bounds its error in the 1-norm, so that it counts once and not once per state.
+    """
+    g = Measured.of(g)
+    mean = dot(Measured(d.value), g)
+    reach = np.maximum(np.abs(g.lower), np.abs(g.upper)).max(axis=-1)
+    return Measured(mean.value, (mean.error + float(d.error.max()) * reach) * (1 + 16 * UNIT))
 
 
 def policy_error(A: int) -> float:

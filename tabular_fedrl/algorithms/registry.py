@@ -1,0 +1,102 @@
+"""Every algorithm by name: its parameters with their defaults, its steps, its rounds.
+
+A new algorithm is a module with a generator of rounds, and one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tabular_fedrl.algorithms.fednpg import fednpg
+from tabular_fedrl.algorithms.isolated import isolated
+from tabular_fedrl.algorithms.npg_pd import npg_pd
+from tabular_fedrl.algorithms.rounds import Round
+from tabular_fedrl.algorithms.sequential_shared import sequential_shared
+from tabular_fedrl.algorithms.step_sizes import federated_steps, single_steps
+from tabular_fedrl.algorithms.unit_form import unit_steps
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.federation import Federation, PublicSteps
+
+Values = dict[str, Any]
+
+STEPS: Values = {"eta": None, "eta_dual": None, "dual_cap": None, "initial_multipliers": 0.0}
+MEAN: Values = {"aggregation": "arithmetic", "weights": None}
+LOCAL: Values = {"local_steps": 1}
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm.
+
+    summary: a line for the list. parameters: name -> default (None: the theory's value).
+    steps: from the problem, the number of rounds and the parameters to the public constants.
+    rounds: from a federation and the parameters to the rounds.
+    central: one agent that sees everything. share: there is a global policy. natural: every local step is an exact
+    natural-gradient step, so that its softmax normaliser is meaningful.
+    """
+
+    name: str
+    summary: str
+    parameters: Mapping[str, Any]
+    steps: Callable[[FederatedCMDP, int, Values], PublicSteps]
+    rounds: Callable[[Federation, Values], Iterator[Round]]
+    central: bool = False
+    share: bool = True
+    natural: bool = True
+    extras: tuple[str, ...] = field(default=())
+
+    @property
+    def reward_factor(self) -> float | None:
+        """Weight of the reward in each agent's Lagrangian; None for 1/N."""
+        return None if self.share else 1.0
+
+    def acts_on(self, problem: FederatedCMDP) -> FederatedCMDP:
+        """The federation it runs in: the given one, or a single agent with all constraints."""
+        return FederatedCMDP(problem.cmdp, [range(problem.cmdp.m)]) if self.central else problem
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    a.name: a
+    for a in (
+        Algorithm(
+            "fednpg",
+            "federated natural policy gradient under constraint heterogeneity",
+            {**LOCAL, **MEAN, **STEPS},
+            federated_steps,
+            lambda federation, _: fednpg(federation),
+        ),
+        Algorithm(
+            "npg-pd",
+            "centralised natural policy gradient primal-dual: one agent, all constraints",
+            STEPS,
+            unit_steps,
+            lambda federation, _: npg_pd(federation),
+            central=True,
+        ),
+        Algorithm(
+            "isolated",
+            "agents with their own constraint only, without communication",
+            {**LOCAL, **STEPS},
+            single_steps,
+            lambda federation, _: isolated(federation),
+            share=False,
+        ),
+        Algorithm(
+            "omniscient",
+            "one agent that sees all constraints, with FedNPG's kind of steps",
+            {**LOCAL, **STEPS},
+            single_steps,
+            lambda federation, _: npg_pd(federation),
+            central=True,
+        ),
+        Algorithm(
+            "sequential-shared",
+            "FedNPG as the public code runs it: one table, updated by the agents in turn",
+            {**LOCAL, **STEPS},
+            federated_steps,
+            lambda federation, _: sequential_shared(federation),
+        ),
+    )
+}

@@ -1,0 +1,261 @@
+"""Driving an algorithm: parameters resolved, rounds measured in batches, interrupted and resumed."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl.algorithms import ALGORITHMS, Algorithm, Round
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.federation import Federation, PublicSteps, federate
+from tabular_fedrl.measured import Array
+from tabular_fedrl.runner.files import RunFile
+from tabular_fedrl.runner.measure import CHUNK, Observer
+from tabular_fedrl.runner.result import Run
+from tabular_fedrl.runner.tracks import Tracks
+from tabular_fedrl.solvers import Solution, solve
+
+SAVE_EVERY = 30.0
+"""Seconds between two checkpoints."""
+
+
+def run(
+    algorithm: str,
+    problem: CMDP | FederatedCMDP,
+    rounds: int = 1000,
+    *,
+    seed: int = 0,
+    backend: str = "numpy",
+    record: str = "metrics",
+    progress: Callable[[int, int], None] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    solution: Solution | None = None,
+    compare: bool = True,
+    **parameters: Any,
+) -> Run:
+    """Run ``rounds`` rounds of an algorithm on a problem and measure every one of them.
+
+    Parameters
+    ----------
+    algorithm: a name of :data:`tabular_fedrl.algorithms.ALGORITHMS`.
+    problem: the federation, or a CMDP (agent i then sees constraint i).
+    seed: of all random draws (sampled evaluation only).
+    backend: ``"numpy"``, the specification.
+    record: ``"metrics"``, or ``"iterates"`` to keep the policies as well.
+    progress: called with (rounds done, rounds in all).
+    out: an ``.npz`` file for the measured run, written now and then and when the run ends or is interrupted.
+    resume: continue from ``out`` if it exists; the result is bit for bit that of an uninterrupted run.
+    solution: the comparator; default: the problem is solved. ``compare=False`` leaves it out: no gap, no KL.
+    parameters: the algorithm's own; those left out (or None) take the theory's values.
+
+    Raises
+    ------
+    InvalidProblem: an unknown name or a value out of range; steps so large that an iterate is not finite.
+    NotSlater: the theory's dual cap is needed and no policy is strictly feasible. InfeasibleCMDP: no policy is feasible.
+    """
+    chosen = _lookup("algorithm", algorithm, ALGORITHMS)
+    _one_of("backend", backend, ("numpy",))
+    _one_of("record", record, ("metrics", "iterates"))
+    K = _whole("rounds", rounds, 1)
+    seed = _whole("seed", seed, 0)
+    acting = chosen.acts_on(federated(problem))
+    given = _given(chosen, parameters)
+    if solution is None and compare:
+        solution = solve(acting.cmdp)
+    steps = chosen.steps(acting, K, given)
+    federation = _federation(chosen, acting, steps, given, seed)
+    resolved = _resolved(given, steps)
+    federation.ledger.setup.update(agents=acting.N, rounds=K, **resolved)
+    observer = Observer.of(chosen, acting, steps.eta, solution if compare else None)
+    tracks = Tracks(acting, K, federation.local_steps, chosen, observer.comparator is not None, record)
+    file = None
+    if out is not None:
+        comparator = solution.log_policy if solution is not None and compare else None
+        file = RunFile(out, chosen.name, acting, K, seed, record, resolved, comparator)
+        if resume:
+            file.load(tracks, federation)
+    _drive(chosen.rounds(federation, given), federation, observer, tracks, file, steps, progress)
+    last = federation.server.log_policy
+    final_kl = observer.kl(last[None])[0] if observer.comparator is not None else None
+    tracks.finish(final_kl, last)
+    return Run(
+        algorithm=chosen.name,
+        problem=acting,
+        parameters=resolved,
+        seed=seed,
+        rounds=K,
+        local_steps=federation.local_steps,
+        final_multipliers=federation.multipliers(),
+        final_log_policy=last,
+        ledger=federation.ledger,
+        solution=solution if compare else None,
+        **tracks.fields(),
+    )
+
+
+def _drive(
+    stream: Iterator[Round],
+    federation: Federation,
+    observer: Observer,
+    tracks: Tracks,
+    file: RunFile | None,
+    steps: PublicSteps,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Measure the rounds that are left, in batches; ``file`` is written now and then, at the end and on Ctrl-C."""
+    size = _batch(observer.problem.cmdp, observer.problem.N, federation.local_steps)
+    rounds = _checked(stream, steps)
+    # One assignment, so that an interrupt finds the mark of one batch or of the next, never half of each.
+    mark = (federation.state(), federation.ledger.to_dict())
+    saved = time.monotonic()
+    try:
+        while (done := mark[0].round) < tracks.K:
+            batch = list(islice(rounds, min(size, tracks.K - done)))
+            tracks.store(done, observer.measure(batch), batch)
+            mark = (federation.state(), federation.ledger.to_dict())
+            if file is not None and time.monotonic() - saved > SAVE_EVERY:
+                file.save(tracks, *mark)
+                saved = time.monotonic()
+            if progress is not None:
+                progress(done + len(batch), tracks.K)
+    except KeyboardInterrupt:
+        if file is not None:
+            file.save(tracks, *mark)
+        raise
+    if file is not None:
+        file.save(tracks, *mark)
+
+
+def _federation(
+    algorithm: Algorithm, problem: FederatedCMDP, steps: PublicSteps, given: Mapping[str, Any], seed: int
+) -> Federation:
+    return federate(
+        problem,
+        steps,
+        local_steps=_whole("local_steps", given.get("local_steps", 1), 1),
+        aggregation=given.get("aggregation", "arithmetic"),
+        weights=given.get("weights"),
+        initial_multipliers=_multipliers(problem, given["initial_multipliers"], steps.dual_cap),
+        reward_factor=algorithm.reward_factor,
+        seed=seed,
+        share=algorithm.share,
+    )
+
+
+def _checked(stream: Iterator[Round], steps: PublicSteps) -> Iterator[Round]:
+    """The rounds, refused as soon as an iterate is not finite."""
+    while True:
+        # Absurd steps overflow on the way; the answer is judged below.
+        with np.errstate(all="ignore"):
+            this = next(stream)
+        if not (np.isfinite(this.local).all() and np.isfinite(this.next_log_policy).all()):
+            raise InvalidProblem(
+                f"round {this.k}: a policy is not finite; the steps are too large (eta = {steps.eta:g}, "
+                f"largest dual cap {steps.dual_cap.max(initial=0.0):g})"
+            )
+        yield this
+
+
+def _batch(cmdp: CMDP, N: int, E: int) -> int:
+    """Rounds measured together; it depends on nothing else, so that a resumed run cuts them in the same places."""
+    policies = 1 + N * (E - 1)
+    entries = N * (E + 1) * cmdp.S * cmdp.A
+    return max(1, min(CHUNK // policies, 4_000_000 // entries))
+
+
+def _given(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of the algorithm, the given ones in place of their defaults."""
+    for name in parameters:
+        if name not in algorithm.parameters:
+            known = tuple(algorithm.parameters)
+            raise InvalidProblem(
+                f"{algorithm.name} has no parameter {name!r}{_hint(name, known)}; it has {', '.join(known)}"
+            )
+    values = dict(algorithm.parameters)
+    values.update({name: value for name, value in parameters.items() if value is not None})
+    if values["eta"] is not None:
+        eta = _number("eta", values["eta"])
+        if eta < 0:
+            raise InvalidProblem(f"eta = {eta:g} is negative")
+        values["eta"] = eta
+    if "aggregation" in values:
+        _one_of("aggregation", values["aggregation"], ("arithmetic", "geometric"))
+    if "local_steps" in values:
+        values["local_steps"] = _whole("local_steps", values["local_steps"], 1)
+    return values
+
+
+def _resolved(given: Mapping[str, Any], steps: PublicSteps) -> dict[str, Any]:
+    """The parameters with the steps that are used, as JSON data."""
+    resolved = {name: _plain(value) for name, value in given.items()}
+    resolved["eta"] = steps.eta
+    resolved["eta_dual"] = _plain(steps.eta_dual)
+    resolved["dual_cap"] = _plain(steps.dual_cap)
+    return resolved
+
+
+def _plain(x: Any) -> Any:
+    """Python numbers and lists; an array of equal numbers is one number, an empty one 0."""
+    if not isinstance(x, np.ndarray | list | tuple):
+        return x
+    table = np.asarray(x, dtype=np.float64)
+    if table.ndim == 1 and (table == table[:1]).all():
+        return float(table[0]) if table.size else 0.0
+    return table.tolist()
+
+
+def _multipliers(problem: FederatedCMDP, value: Any, cap: Array) -> Array:
+    """Initial multipliers ``(N, m)`` from a number, ``(m,)`` or ``(N, m)`` numbers."""
+    shape = (problem.N, problem.cmdp.m)
+    x = np.asarray(value, dtype=np.float64)
+    if x.ndim and x.shape not in (shape, shape[1:]):
+        raise InvalidProblem(
+            f"initial_multipliers has shape {x.shape}: expected a number, {shape[1:]} or {shape}"
+        )
+    table = np.array(np.broadcast_to(x, shape))
+    if not ((table >= 0) & (table <= cap)).all():
+        raise InvalidProblem("initial_multipliers must lie between 0 and the dual cap")
+    return table
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    number = _number(name, value)
+    if number != int(number) or number < least:
+        raise InvalidProblem(f"{name} = {value!r}: expected a whole number from {least} on")
+    return int(number)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InvalidProblem(f"{name} = {value!r} is not a number") from None
+    if not np.isfinite(number):
+        raise InvalidProblem(f"{name} = {number:g} is not finite")
+    return number
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InvalidProblem(f"{what} {value!r}: expected {' or '.join(map(repr, known))}")
+
+
+def _lookup(what: str, name: str, table: Mapping[str, Algorithm]) -> Algorithm:
+    if name not in table:
+        raise InvalidProblem(f"no {what} {name!r}{_hint(name, tuple(table))}; there are {', '.join(table)}")
+    return table[name]
+
+
+def _hint(name: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(str(name).replace("_", "-"), known, 1) or difflib.get_close_matches(
+        str(name).replace("-", "_"), known, 1
+    )
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,121 @@
+"""A run's file: everything measured so far and all that is needed to go on, as plain ``.npz`` arrays (no pickle).
+
+``header``: JSON text that says what was run; a file is resumed only by the same run. ``state``: JSON text with the next round,
+the ledger and the random streams. Then the tracks, the global log-policy and the multipliers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl.atomic import atomic_path
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.federation import Federation, Ledger, State
+from tabular_fedrl.measured import Array
+from tabular_fedrl.runner.tracks import Tracks
+
+FORMAT = "tabular-fedrl run 1"
+
+
+class RunFile:
+    """The file of one run; what it is, is fixed here and compared when resuming."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        algorithm: str,
+        problem: FederatedCMDP,
+        rounds: int,
+        seed: int,
+        record: str,
+        parameters: dict[str, Any],
+        comparator: Array | None,
+    ) -> None:
+        self.path = Path(path)
+        # Refuse a place that cannot be written before the work, not after it.
+        folder = self.path.resolve().parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise InvalidProblem(
+                f"cannot write {self.path}: the folder {folder} does not exist or is read-only"
+            )
+        self.header: dict[str, Any] = {
+            "format": FORMAT,
+            "algorithm": algorithm,
+            "problem": problem.cmdp.digest,
+            "visible": [list(seen) for seen in problem.visible],
+            "rounds": rounds,
+            "seed": seed,
+            "record": record,
+            "parameters": parameters,
+            "comparator": None if comparator is None else hashlib.sha256(comparator.tobytes()).hexdigest(),
+        }
+
+    def save(self, tracks: Tracks, state: State, ledger: dict[str, Any]) -> None:
+        """Write the file, whole or not at all."""
+        progress = {
+            "round": state.round,
+            "random": state.random,
+            "transitions": list(state.transitions),
+            "ledger": ledger,
+        }
+        arrays: dict[str, Any] = {
+            **tracks.rows(state.round),
+            "header": np.array(json.dumps(self.header, sort_keys=True)),
+            "state": np.array(json.dumps(progress)),
+            "final_log_policy": state.log_policy,
+            "final_multipliers": state.multipliers,
+        }
+        with atomic_path(self.path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    def load(self, tracks: Tracks, federation: Federation) -> None:
+        """Put tracks, federation and ledger where the file left them; nothing happens if there is no file."""
+        if not self.path.exists():
+            return
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            header, progress = json.loads(str(arrays["header"])), json.loads(str(arrays["state"]))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InvalidProblem(f"{self.path} is not the file of a run, or is damaged: {error}") from None
+        self._same(header)
+        try:
+            tracks.restore(arrays, int(progress["round"]))
+            federation.ledger = Ledger.from_dict(progress["ledger"])
+            federation.restore(
+                State(
+                    int(progress["round"]),
+                    arrays["final_log_policy"],
+                    arrays["final_multipliers"],
+                    progress["random"],
+                    tuple(progress["transitions"]),
+                )
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise InvalidProblem(f"{self.path} is damaged: {error}") from None
+
+    def _same(self, header: Any) -> None:
+        mine = json.loads(json.dumps(self.header))
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise InvalidProblem(f"{self.path} is not a run file of this version ({FORMAT})")
+        for key, value in mine.items():
+            if key == "parameters":
+                for name, mine_value in value.items():
+                    other = header.get(key, {}).get(name)
+                    if other != mine_value:
+                        raise InvalidProblem(f"{self.path} was run with {name} = {other}, not {mine_value}")
+            elif header.get(key) != value:
+                what = (
+                    "another " + key
+                    if key in ("problem", "comparator")
+                    else f"{key} = {header.get(key)}, not {value}"
+                )
+                raise InvalidProblem(f"{self.path} was run with {what}")

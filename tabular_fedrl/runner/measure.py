@@ -1,0 +1,155 @@
+r"""Measuring rounds, many at a time: one batched evaluation of all their policies.
+
+The comparator is one optimal policy :math:`\pi^*`, held fixed, with its visitation :math:`d^*`. For a policy q in floats, which
+stands for the one whose rows are normalised exactly,
+
+.. math:: E_{s \sim d^*} KL(\pi^*\|q) = \sum_{s,a} d^*(s) \pi^*(a|s) (\log \pi^*(a|s) - \log q(a|s)) .
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tabular_fedrl.algorithms import Algorithm, Round
+from tabular_fedrl.arithmetic import logsumexp
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.evaluation import evaluate, visitation
+from tabular_fedrl.measured import Array, Measured, dot
+from tabular_fedrl.solvers import Solution
+
+CHUNK = 512
+"""Most policies in one call of the evaluation."""
+
+
+class Comparator:
+    """``d (S,)``: the visitation of pi*; ``weights (S, A)``: d* pi*; both enclosed."""
+
+    def __init__(self, cmdp: CMDP, log_policy: Array) -> None:
+        self.d = visitation(cmdp, log_policy)
+        taken = np.isfinite(log_policy)
+        log_pi = Measured(np.where(taken, log_policy, -1e4))
+        log_pi = log_pi - logsumexp(log_pi)
+        pi = log_pi.exp() * taken.astype(np.float64)
+        self.weights = Measured(self.d.value[:, None], self.d.error[:, None]) * pi
+        self.entropy = (self.weights * log_pi).sum()
+
+    def kl(self, log_q: Array) -> Measured:
+        """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``."""
+        q = Measured(log_q)
+        return self.entropy - dot(self.weights, q - logsumexp(q), axis=(-2, -1))
+
+    def log_normaliser(self, log_pi: Array, log_next: Array, x: Measured) -> Measured:
+        r"""E_{d*} log Z of steps :math:`\pi' = \pi e^x/Z`, ``(n,)``, from ``(n, S, A)`` arrays.
+
+        The radius also covers :math:`\sum d^* \pi^* |\log\pi + x - \log\pi' - \log Z|`, by which the recorded step misses the exact
+        one.
+        """
+        p, q = Measured(log_pi), Measured(log_next)
+        p = p - logsumexp(p)
+        log_z = logsumexp(p + x)
+        missed = (p + x - (q - logsumexp(q)) - log_z).abs().upper
+        mean = dot(self.d, log_z.reshape(*log_z.shape[:-1]))
+        return Measured(mean.value, mean.error + (self.weights.upper * missed).sum(axis=(-2, -1)))
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Measures the rounds of one run. ``step`` encloses :math:`\\eta/(1-\\gamma)`."""
+
+    algorithm: Algorithm
+    problem: FederatedCMDP
+    reward_factor: Measured
+    step: Measured
+    comparator: Comparator | None
+
+    @classmethod
+    def of(
+        cls, algorithm: Algorithm, problem: FederatedCMDP, eta: float, solution: Solution | None
+    ) -> Observer:
+        """The observer of ``algorithm`` with primal step ``eta``."""
+        factor = Measured(1.0) / (float(problem.N) if algorithm.reward_factor is None else 1.0)
+        step = Measured(eta) / (Measured(1.0) - problem.cmdp.gamma)
+        comparator = Comparator(problem.cmdp, solution.log_policy) if solution is not None else None
+        return cls(algorithm, problem, factor, step, comparator)
+
+    def measure(self, rounds: list[Round]) -> dict[str, Measured | Array]:
+        """The fields of :class:`~tabular_fedrl.runner.result.Run` for these rounds, by name, the round index first."""
+        pibar = np.stack([r.log_policy for r in rounds])
+        local = np.stack([r.local for r in rounds])
+        multipliers = np.stack([r.multipliers for r in rounds])
+        before, end = local[:, :, :-1], local[:, :, -1]
+        policies, owner = self._distinct(pibar, before)
+        at_rho, log_z = self._evaluate(policies, owner, local, multipliers)
+        own = at_rho[owner]
+        shared = self.algorithm.share
+        top = own[:, 0, 0] if shared else own[:, :, 0].mean(axis=1)
+        start = pibar[:, None] if shared else pibar
+        out: dict[str, Measured | Array] = {
+            "value": top[:, 0],
+            "costs": top[:, 1:],
+            "local_value": own[..., 0],
+            "local_costs": own[..., 1:],
+            "multipliers": multipliers,
+            "drift": np.abs(np.exp(end) - np.exp(start)).sum(axis=-1).max(axis=(1, 2)),
+            "transitions": np.array([r.transitions for r in rounds]),
+        }
+        if self.comparator is not None:
+            out["kl"] = self.kl(pibar)
+            out["kl_local_end"] = self.comparator.kl(end)
+        if log_z is not None:
+            out["log_normaliser"] = log_z
+        return out
+
+    def kl(self, pibar: Array) -> Measured:
+        """E_{d*} KL(pi*||.) of global policies ``(R, S, A)``; the mean over agents of ``(R, N, S, A)``."""
+        assert self.comparator is not None
+        kl = self.comparator.kl(pibar)
+        return kl if self.algorithm.share else kl.mean(axis=-1)
+
+    def _distinct(self, pibar: Array, before: Array) -> tuple[Array, np.ndarray]:
+        """Policies to evaluate ``(B, S, A)`` and, for each of the ``(R, N, E)`` local steps, which one it started from.
+
+        Agents that all start from the broadcast policy share its evaluation.
+        """
+        R, N, E, S, A = before.shape
+        if not self.algorithm.share or not (before[:, :, 0] == pibar[:, None]).all():
+            return before.reshape(-1, S, A), np.arange(R * N * E).reshape(R, N, E)
+        later = R + np.arange(R * N * (E - 1)).reshape(R, N, E - 1)
+        first = np.broadcast_to(np.arange(R)[:, None, None], (R, N, 1))
+        policies = np.concatenate([pibar, before[:, :, 1:].reshape(-1, S, A)])
+        return policies, np.concatenate([first, later], axis=2)
+
+    def _evaluate(
+        self, policies: Array, owner: np.ndarray, local: Array, multipliers: Array
+    ) -> tuple[Measured, Measured | None]:
+        """Values at rho ``(B, 1+m)`` of the distinct policies, and E log Z ``(R, N, E)`` of the steps."""
+        cmdp = self.problem.cmdp
+        S, A, k = cmdp.S, cmdp.A, 1 + cmdp.m
+        at_rho = np.empty((2, len(policies), k))
+        log_z = np.empty((2, owner.size))
+        starts = local[:, :, :-1].reshape(-1, S, A)
+        ends = local[:, :, 1:].reshape(-1, S, A)
+        lam = np.nan_to_num(multipliers.reshape(-1, cmdp.m), nan=0.0)
+        wanted = self.comparator is not None and self.algorithm.natural
+        entries = k * S * A + (0 if cmdp.is_sparse else S * S)
+        size = max(1, min(CHUNK, 4_000_000 // entries))
+        for a in range(0, len(policies), size):
+            values = evaluate(cmdp, policies[a : a + size])
+            at_rho[0, a : a + size] = values.at_rho.value
+            at_rho[1, a : a + size] = values.at_rho.error
+            if not wanted or self.comparator is None:
+                continue
+            advantage = values.advantage
+            steps = np.flatnonzero((owner.ravel() >= a) & (owner.ravel() < a + size))
+            for b in range(0, len(steps), size):
+                n = steps[b : b + size]
+                A_f = advantage[owner.ravel()[n] - a]
+                x = (
+                    A_f[:, 0] * self.reward_factor - dot(A_f[:, 1:], lam[n][:, :, None, None], axis=1)
+                ) * self.step
+                z = self.comparator.log_normaliser(starts[n], ends[n], x)
+                log_z[:, n] = z.value, z.error
+        normaliser = Measured(*log_z).reshape(*owner.shape) if wanted else None
+        return Measured(*at_rho), normaliser
