@@ -1,0 +1,219 @@
+"""Problems as ``.npz`` files, read with the distrust that a stranger's file deserves.
+
+Keys: ``P`` (dense ``(S, A, S)``) or ``P_data, P_indices, P_indptr`` (CSR, rows ``s*A + a``), ``r (S, A)``,
+``c (m, S, A)``, ``d (m,)``, ``rho (S,)``, ``gamma``; optional ``visible`` (boolean ``(N, m)``),
+``state_names``, ``action_names`` (text). A problem without constraints may leave out ``c`` and ``d``. Numbers
+may also be text, as decimals or fractions (``'1/3'``), read as the nearest float. No pickle is ever loaded,
+and nothing is allocated before the declared sizes have been checked.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from tabular_fedrl.atomic import atomic_path
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.instances.draft import Draft
+from tabular_fedrl.instances.text import parse_number
+from tabular_fedrl.measured import Array
+
+FORMAT_VERSION = 1
+
+MAX_BYTES = 2**30
+"""A file may unpack to at most this many bytes."""
+
+MAX_TEXT = 1000
+"""Characters of a number or a name written as text."""
+
+NUMERIC = ("P", "P_data", "P_indices", "P_indptr", "r", "c", "d", "rho", "gamma", "format_version")
+TEXT = ("state_names", "action_names")
+KEYS = (*NUMERIC, "visible", *TEXT)
+
+
+def read_npz(path: str | os.PathLike[str]) -> Draft:
+    """The problem in an ``.npz`` file, ``d``, ``rho`` and ``gamma`` None where the file is silent.
+
+    Raises
+    ------
+    InvalidProblem: naming the file and the key.
+    """
+    origin = os.fspath(path)
+    arrays, ignored = _arrays(origin)
+    if "format_version" in arrays:
+        version = _scalar(origin, "format_version", arrays["format_version"])
+        if version != FORMAT_VERSION:
+            raise InvalidProblem(
+                f"{origin}: format_version is {version:g}, this program reads {FORMAT_VERSION}"
+            )
+    r = _need(origin, arrays, "r")
+    if r.ndim != 2 or r.size == 0:
+        raise InvalidProblem(f"{origin}: r has shape {r.shape}: expected (S, A)")
+    d = arrays.get("d")
+    if "c" not in arrays and d is not None and d.size:
+        raise InvalidProblem(f"{origin}: key 'c' is missing but there are {d.size} thresholds in d")
+    c = arrays.get("c", np.zeros((0, *r.shape)))
+    if "c" not in arrays:
+        d = np.zeros(0)
+    gamma = arrays.get("gamma")
+    return Draft(
+        origin,
+        _kernel(origin, arrays, *r.shape),
+        r,
+        c,
+        d,
+        arrays.get("rho"),
+        None if gamma is None else _scalar(origin, "gamma", gamma),
+        arrays.get("visible"),
+        _names(origin, "state_names", arrays.get("state_names")),
+        _names(origin, "action_names", arrays.get("action_names")),
+        (f"ignored keys: {', '.join(ignored)}",) if ignored else (),
+    )
+
+
+def write_npz(path: str | os.PathLike[str], problem: FederatedCMDP) -> None:
+    """Write all keys of the format; the floats are kept exactly."""
+    cmdp = problem.cmdp
+    out: dict[str, Any] = {"format_version": FORMAT_VERSION}
+    if isinstance(cmdp.P, np.ndarray):
+        out["P"] = cmdp.P
+    else:
+        out |= {"P_data": cmdp.P.data, "P_indices": cmdp.P.indices, "P_indptr": cmdp.P.indptr}
+    out |= {
+        "r": cmdp.r,
+        "c": cmdp.c,
+        "d": cmdp.d,
+        "rho": cmdp.rho,
+        "gamma": cmdp.gamma,
+        "visible": problem.mask,
+    }
+    for key, names in (("state_names", cmdp.state_names), ("action_names", cmdp.action_names)):
+        if names is not None:
+            out[key] = np.array(names, dtype=np.str_)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **out)
+
+
+def _arrays(origin: str) -> tuple[dict[str, Any], list[str]]:
+    """The known arrays, checked and converted, and the names of members that are not part of the format."""
+    try:
+        with zipfile.ZipFile(origin) as archive:
+            members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+            wanted = {key: members[key] for key in KEYS if key in members}
+            total = sum(member.file_size for member in wanted.values())
+            if total > MAX_BYTES:
+                raise InvalidProblem(
+                    f"{origin}: unpacks to {total:.3g} bytes, over the limit of {MAX_BYTES:.3g}"
+                )
+            arrays = {key: _read(origin, key, archive, member) for key, member in wanted.items()}
+            return arrays, sorted(set(members) - set(wanted))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InvalidProblem(f"{origin}: truncated, corrupt or not an .npz file ({error})") from None
+    except OSError as error:
+        raise InvalidProblem(f"{origin}: cannot be read ({error.strerror or error})") from None
+
+
+def _read(origin: str, key: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+    """One member: its header is compared with its size before the data are read."""
+    with archive.open(member) as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"array format {version} is unknown")
+            shape, fortran, dtype = header(stream)
+        except (ValueError, TypeError, SyntaxError) as error:
+            raise InvalidProblem(
+                f"{origin}: key {key!r} is not an array ({' '.join(str(error).split())})"
+            ) from None
+        kind = "U" if key in TEXT else "b" if key == "visible" else "biufU"
+        if dtype.kind not in kind or dtype.hasobject:
+            raise InvalidProblem(f"{origin}: key {key!r} holds {dtype}, expected {_expected(key)}")
+        if dtype.kind == "U" and dtype.itemsize > 4 * MAX_TEXT:
+            raise InvalidProblem(f"{origin}: key {key!r} holds texts of {dtype.itemsize // 4} characters")
+        count = 1
+        for n in shape:
+            count *= int(n)
+        if min(shape, default=0) < 0 or stream.tell() + count * dtype.itemsize != member.file_size:
+            raise InvalidProblem(
+                f"{origin}: key {key!r} declares {shape} of {dtype}, but {member.file_size} bytes are stored"
+            )
+        data = np.frombuffer(stream.read(), dtype=dtype, count=count)
+    array = data.reshape(shape, order="F" if fortran else "C")
+    if key in TEXT or key == "visible":
+        return array
+    return _numbers(origin, key, array)
+
+
+def _expected(key: str) -> str:
+    return "text" if key in TEXT else "booleans" if key == "visible" else "real numbers"
+
+
+def _numbers(origin: str, key: str, array: Any) -> Array:
+    if array.dtype.kind == "U":
+        what = f"{origin}: key {key!r}"
+        values = [parse_number(str(word), what) for word in array.ravel()]
+        return np.array(values, dtype=np.float64).reshape(array.shape)
+    return array if key in ("P_indices", "P_indptr") else array.astype(np.float64)
+
+
+def _need(origin: str, arrays: dict[str, Any], key: str) -> Any:
+    if key not in arrays:
+        raise InvalidProblem(f"{origin}: key {key!r} is missing")
+    return arrays[key]
+
+
+def _scalar(origin: str, key: str, x: Array) -> float:
+    if x.size != 1:
+        raise InvalidProblem(f"{origin}: {key} has shape {x.shape}: expected one number")
+    return float(x.ravel()[0])
+
+
+def _names(origin: str, key: str, names: Any) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if names.ndim != 1:
+        raise InvalidProblem(f"{origin}: {key} has shape {names.shape}: expected a list of names")
+    return tuple(str(n) for n in names)
+
+
+def _kernel(origin: str, arrays: dict[str, Any], S: int, A: int) -> Any:
+    if "P" in arrays:
+        return arrays["P"]
+    if not {"P_data", "P_indices", "P_indptr"} & set(arrays):
+        raise InvalidProblem(f"{origin}: key 'P' is missing (and no P_data, P_indices, P_indptr either)")
+    data, indices, indptr = (_need(origin, arrays, key) for key in ("P_data", "P_indices", "P_indptr"))
+    for key, x in (("P_data", data), ("P_indices", indices), ("P_indptr", indptr)):
+        if x.ndim != 1 or (key != "P_data" and x.dtype.kind not in "iu"):
+            raise InvalidProblem(
+                f"{origin}: {key} is {x.dtype} of shape {x.shape}: expected a list of whole numbers"
+            )
+    # SciPy's own check trusts these three; out-of-range ones would read foreign memory later.
+    if (
+        indptr.size != S * A + 1
+        or indptr[0] != 0
+        or indptr[-1] != data.size
+        or (np.diff(indptr.astype(np.int64)) < 0).any()
+    ):
+        raise InvalidProblem(
+            f"{origin}: P_indptr must rise from 0 to {data.size} in S*A + 1 = {S * A + 1} entries"
+        )
+    if indices.size != data.size or (data.size and (indices.min() < 0 or indices.max() >= S)):
+        raise InvalidProblem(f"{origin}: P_indices must hold {data.size} states in 0..{S - 1}")
+    return sp.csr_array((data, indices.astype(np.int64), indptr.astype(np.int64)), shape=(S * A, S))
+
+
+def is_npz(path: Path) -> bool:
+    """Is it a zip archive, whatever it is called?"""
+    return path.suffix == ".npz" or zipfile.is_zipfile(path)
