@@ -19,9 +19,12 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.linear import bandwidth
 from tabular_fedrl.measured import UNIT, Array
 
-Kernel: TypeAlias = "Array | sp.csr_array"
+Kernel: TypeAlias = Any
+"""A dense ``(S, A, S)`` float64 array or a ``scipy.sparse.csr_array`` ``(S*A, S)`` (SciPy carries no
+types)."""
 
 ROW_TOLERANCE = 1e-9
 """A row of P or rho whose sum is farther than this from 1 is refused; nearer ones are divided by their
@@ -142,6 +145,11 @@ class CMDP:
             return int(counts.max(initial=1))
 
         return self._remember("max_row", compute)
+
+    @property
+    def bandwidth(self) -> int:
+        """Half bandwidth of the transition graph (sparse P), which says how to solve for values."""
+        return self._remember("bandwidth", lambda: bandwidth(self.P))
 
     def _remember(self, name: str, compute: Any) -> Any:
         cache = self.__dict__.setdefault("_memo", {})

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 
+from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.errors import InvalidProblem, SolverFailure
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
 
 
@@ -93,8 +93,8 @@ def _magnitude(f: Array, V: Array) -> Array:
 def policy_values(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> tuple[Array, Array]:
     """V ``(k, S)`` and Q ``(k, S, A)`` of one policy ``(S, A)`` in plain floats, without error bounds.
 
-    What an algorithm computes its next iterate from, millions of times; anything that is *stated* about an iterate comes
-    from :func:`evaluate`. ``log_pi`` must be normalised, as algorithms hold it.
+    What an algorithm computes its next iterate from, millions of times; anything that is *stated* about an
+    iterate comes from :func:`evaluate`. ``log_pi`` must be normalised, as algorithms hold it.
     """
     f = cmdp.signals if signals is None else signals
     pi = np.exp(log_pi)
@@ -124,10 +124,10 @@ def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measure
     kernel = policy_kernel(cmdp, pi)
     if cmdp.is_sparse:
         matrix = sp.csr_array(sp.eye_array(cmdp.S) - cmdp.gamma * kernel.T)
-        d = _krylov(matrix, (1 - cmdp.gamma) * mu)
+        d = linear.solve(matrix, (1 - cmdp.gamma) * mu[:, None], cmdp.bandwidth)[:, 0]
     else:
         d = np.linalg.solve(np.eye(cmdp.S) - cmdp.gamma * kernel.T, (1 - cmdp.gamma) * mu)
-    d = np.maximum(d, 0.0)
+    d = np.maximum(np.asarray(d, dtype=np.float64), 0.0)
     flow = cmdp.rows.T @ (d[:, None] * pi).ravel()
     residual = np.abs((1 - cmdp.gamma) * mu + cmdp.gamma * flow - d).sum()
     in_degree = int(np.bincount(cmdp.P.indices).max(initial=0)) if cmdp.is_sparse else cmdp.S * cmdp.A
@@ -196,40 +196,5 @@ def _solve_sparse(cmdp: CMDP, pi: Array, f: Array) -> Array:
     for b, table in enumerate(pi):
         matrix = sp.csr_array(sp.eye_array(cmdp.S) - cmdp.gamma * policy_kernel(cmdp, table))
         f_pi = (table * f).sum(axis=-1)
-        for k in range(len(f)):
-            out[b, k] = _krylov(matrix, f_pi[k])
+        out[b] = linear.solve(matrix, f_pi.T, cmdp.bandwidth).T
     return out
-
-
-def _krylov(matrix: sp.csr_array, rhs: Array, accept: float = 1e-10, attempts: int = 40) -> Array:
-    """Solve ``matrix x = rhs`` by BiCGSTAB, restarted on its true residual until rounding stops it (it can
-    break down silently; then GMRES takes its turn).
-
-    The answer is as good as it could be made; callers bound its error through the residual, of which
-    ``accept`` is the largest tolerated size relative to the answer.
-    """
-    x = np.zeros_like(rhs)
-    residual = rhs
-    size = float(np.abs(rhs).max(initial=0.0))
-    method = spla.bicgstab
-    for _ in range(attempts):
-        if size <= 2 * UNIT * float(np.abs(x).max(initial=0.0)):
-            return x
-        with np.errstate(all="ignore"):
-            step, _ = method(
-                matrix, residual / size, rtol=1e-8, maxiter=1000 if method is spla.bicgstab else 20
-            )
-        trial = x + size * step
-        trial_residual = rhs - matrix @ trial
-        trial_size = float(np.abs(trial_residual).max())
-        stalled = not trial_size < 0.5 * size
-        if trial_size < size:
-            x, residual, size = trial, trial_residual, trial_size
-        done = size <= accept * max(float(np.abs(x).max()), UNIT)
-        if stalled and done and (method is spla.gmres or size <= 64 * UNIT * float(np.abs(x).max())):
-            return x
-        if stalled:
-            method = spla.gmres if method is spla.bicgstab else spla.bicgstab
-    if size <= accept * float(np.abs(x).max(initial=0.0)):
-        return x
-    raise SolverFailure(f"sparse evaluation stalled at residual {size:.2e} after {attempts} attempts")

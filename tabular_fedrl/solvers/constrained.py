@@ -195,6 +195,6 @@ def _lower(cmdp: CMDP, policy: Column, slater: Column, slack: float, multipliers
         weight = Measured(violation) / (Measured(violation) + slack)
         return float((value - weight * (value - slater.values[0]).positive()).lower)
     # No policy is strictly feasible: the sensitivity at 0 is that of the exact multipliers, of which ours are
-    # an approximation. Ten times their charge, and a relative 1e-9, are allowed for; this end is not proved.
-    charge = 10 * float(multipliers @ excess) + 1e-9 * max(1.0, abs(float(value.value)))
+    # an approximation. Ten times their charge, and a relative 1e-12, are allowed for; this end is not proved.
+    charge = 10 * float(multipliers @ excess) + 1e-12 * max(1.0, abs(float(value.value)))
     return float(value.lower) - charge

@@ -119,5 +119,5 @@ def _run(problem: cp.Problem, solver: str) -> None:
 
 
 def _answer(cmdp: CMDP, value: float, y: cp.Variable, multipliers: Array) -> LPAnswer:
-    x = np.maximum(y.value, 0.0).reshape(cmdp.S, cmdp.A) * (1 - cmdp.gamma) / cmdp.S
+    x = np.maximum(np.asarray(y.value), 0.0).reshape(cmdp.S, cmdp.A) * (1 - cmdp.gamma) / cmdp.S
     return LPAnswer(float(value), x, np.maximum(np.asarray(multipliers, dtype=np.float64), 0.0))
