@@ -1,9 +1,10 @@
 r"""Agents, the server between them, and the ledger of what crossed the wire.
 
-Agent i is built from ``FederatedCMDP.view(i)``: the common model with the costs in :math:`\Gamma_i` only, its data copied, so
-that no other cost can be reached from the object. Its multipliers are private: they never leave it and are never reset.
-Step sizes and dual caps are public set-up constants (the Slater slack behind them depends on all costs); the ledger lists
-them apart from the rounds. The only messages are policies, :math:`|S||A|` numbers each.
+Agent i is built from ``FederatedCMDP.view(i)``: the common model with the costs in :math:`\Gamma_i` only, its
+data copied, so that no other cost can be reached from the object. Its multipliers are private: they never
+leave it and are never reset. Step sizes and dual caps are public set-up constants (the Slater slack behind
+them depends on all costs); the ledger lists them apart from the rounds. The only messages are policies,
+:math:`|S||A|` numbers each.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ BYTES_PER_NUMBER = 8
 class PublicSteps:
     """The constants every agent is given before the first round.
 
-    ``eta``: primal step; ``eta_dual`` and ``dual_cap``: ``(m,)``, dual step and largest multiplier of each constraint (an agent
-    receives the entries of its own constraints).
+    ``eta``: primal step; ``eta_dual`` and ``dual_cap``: ``(m,)``, dual step and largest multiplier of each
+    constraint (an agent receives the entries of its own constraints).
     """
 
     eta: float
@@ -43,7 +44,8 @@ class Agent:
 
     Attributes
     ----------
-    index: i. ``view``: the common CMDP with its own constraints only. ``constraints``: their numbers, :math:`\Gamma_i`.
+    index: i. ``view``: the common CMDP with its own constraints only. ``constraints``: their numbers,
+    :math:`\Gamma_i`.
     reward_factor: the weight of the reward in its Lagrangian, 1/N in a federation.
     eta: primal step. ``eta_dual``, ``dual_cap``: ``(|Gamma_i|,)``.
     multipliers: private :math:`\lambda_{ij}`, ``(|Gamma_i|,)``.
@@ -91,8 +93,8 @@ class Agent:
 class Ledger:
     """Everything that crossed the wire, and what was known before.
 
-    ``setup`` holds the public constants. Messages are kept as totals per (direction, kind, agent), and per round as stretches
-    of rounds with equal traffic, so that a million rounds take no more memory than one.
+    ``setup`` holds the public constants. Messages are kept as totals per (direction, kind, agent), and per
+    round as stretches of rounds with equal traffic, so that a million rounds take no more memory than one.
     """
 
     setup: dict[str, Any] = field(default_factory=dict)
@@ -173,8 +175,8 @@ class Ledger:
 class Server:
     """Holds the global log-policy ``(S, A)`` and averages what agents send.
 
-    ``aggregation``: ``"arithmetic"`` (mean of probabilities) or ``"geometric"`` (mean of log-policies, renormalised), with
-    ``weights (N,)``, default 1/N.
+    ``aggregation``: ``"arithmetic"`` (mean of probabilities) or ``"geometric"`` (mean of log-policies,
+    renormalised), with ``weights (N,)``, default 1/N.
     """
 
     def __init__(self, log_policy: Array, aggregation: str, weights: Array) -> None:
@@ -194,8 +196,9 @@ class Server:
 class State:
     """All that a run needs to go on: enough to continue it bit for bit.
 
-    ``round``: the next round; ``log_policy``: ``(S, A)``, or ``(N, S, A)`` where agents do not communicate; ``multipliers``:
-    ``(N, m)``, nan where unseen; ``random``: the agents' random streams as JSON text; ``transitions``: ``(N,)``.
+    ``round``: the next round; ``log_policy``: ``(S, A)``, or ``(N, S, A)`` where agents do not communicate;
+    ``multipliers``: ``(N, m)``, nan where unseen; ``random``: the agents' random streams as JSON text;
+    ``transitions``: ``(N,)``.
     """
 
     round: int
@@ -207,7 +210,8 @@ class State:
 
 @dataclass
 class Federation:
-    """Agents, server and ledger of one run; ``local_steps`` is E, ``m`` the number of constraints of the whole problem."""
+    """Agents, server and ledger of one run; ``local_steps`` is E, ``m`` the number of constraints of the
+    whole problem."""
 
     agents: list[Agent]
     server: Server
@@ -257,10 +261,11 @@ def federate(
     seed: int = 0,
     share: bool = True,
 ) -> Federation:
-    """A federation at its start: uniform policies, multipliers ``initial_multipliers`` ``(N, m)`` (default 0).
+    """A federation at its start: uniform policies, multipliers ``initial_multipliers`` ``(N, m)`` (default
+    0).
 
-    ``reward_factor`` is 1/N by default. ``share=False`` gives agents that each keep a policy of their own (``(N, S, A)`` in
-    place of a global one). Agent i draws from the i-th stream spawned from ``seed``.
+    ``reward_factor`` is 1/N by default. ``share=False`` gives agents that each keep a policy of their own
+    (``(N, S, A)`` in place of a global one). Agent i draws from the i-th stream spawned from ``seed``.
     """
     N, m = problem.N, problem.cmdp.m
     if aggregation not in ("arithmetic", "geometric"):

@@ -1,7 +1,7 @@
 r"""FedNPG: federated natural policy gradient under constraint heterogeneity.
 
-**Problem.** N agents share S, A, P, r, :math:`\gamma`; agent i sees only the constraints in :math:`\Gamma_i`. One policy must
-be feasible for all of them.
+**Problem.** N agents share S, A, P, r, :math:`\gamma`; agent i sees only the constraints in :math:`\Gamma_i`.
+One policy must be feasible for all of them.
 
 **Algorithm.** Start at the uniform policy, :math:`\lambda = 0`. In round k = 0, 1, ...
 
@@ -10,13 +10,14 @@ be feasible for all of them.
 
    .. math:: A_i &= A_r/N - \textstyle\sum_{j\in\Gamma_i} \lambda_{ij} A_{c_j}, \\
              \pi_i &\leftarrow \pi_i \exp(\eta A_i/(1-\gamma))/Z, \\
-             \lambda_{ij} &\leftarrow \operatorname{clip}(\lambda_{ij} + \eta_\lambda (V_{c_j}^{\pi_i}(\rho) - d_j), 0, \Lambda),
+             \lambda_{ij} &\leftarrow
+                \operatorname{clip}(\lambda_{ij} + \eta_\lambda (V_{c_j}^{\pi_i}(\rho) - d_j), 0, \Lambda),
 
    V at the policy before the step. The multipliers never leave the agent and are never reset.
 3. The server averages what it receives: the arithmetic mean of the probabilities, or the geometric mean.
 
-Source: Jin, Zhang, Zhang, "Federated Reinforcement Learning with Constraint Heterogeneity", arXiv 2405.03236; algorithm read
-in the authors' public code (mark: *code*).
+Source: Jin, Zhang, Zhang, "Federated Reinforcement Learning with Constraint Heterogeneity", arXiv 2405.03236;
+algorithm read in the authors' public code (mark: *code*).
 """
 
 from __future__ import annotations

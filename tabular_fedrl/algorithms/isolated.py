@@ -1,7 +1,8 @@
-"""Isolated agents: each solves the problem with its own constraints alone (reward factor 1) and never communicates.
+"""Isolated agents: each solves the problem with its own constraints alone (reward factor 1) and never
+communicates.
 
-The baseline that shows what federation is for: every agent's policy meets its own constraints, and none need meet the
-others'. There is no global policy; a round reports the agents' own, ``(N, S, A)``.
+The baseline that shows what federation is for: every agent's policy meets its own constraints, and none need
+meet the others'. There is no global policy; a round reports the agents' own, ``(N, S, A)``.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from tabular_fedrl.policies import log_softmax
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an agent knows of its policy: ``advantages (1+|Gamma_i|, S, A)`` of the reward and its costs, ``cost_values
-    (|Gamma_i|,)`` at rho."""
+    """What an agent knows of its policy: ``advantages (1+|Gamma_i|, S, A)`` of the reward and its costs,
+    ``cost_values (|Gamma_i|,)`` at rho."""
 
     advantages: Array
     cost_values: Array
@@ -59,7 +59,8 @@ def lagrangian_advantage(agent: Agent, advantages: Array) -> Array:
 def primal_dual_step(
     agent: Agent, log_pi: Array, evaluate: Evaluator = exact, direction: Direction = natural
 ) -> Array:
-    r"""One step in :math:`\pi` and :math:`\lambda_i` at once: both use V, A at the policy and multipliers before it."""
+    r"""One step in :math:`\pi` and :math:`\lambda_i` at once: both use V, A at the policy and multipliers
+    before it."""
     estimate = evaluate(agent, log_pi)
     A_i = lagrangian_advantage(agent, estimate.advantages)
     violation = estimate.cost_values - agent.view.d

@@ -1,13 +1,14 @@
 r"""NPG-PD: centralised natural policy gradient primal-dual, one agent that sees all constraints.
 
-.. math:: \pi \leftarrow \pi \exp(\eta_1 A/(1-\gamma))/Z, \qquad A = A_r - \textstyle\sum_j \lambda_j A_{c_j}, \qquad
+.. math:: \pi \leftarrow \pi \exp(\eta_1 A/(1-\gamma))/Z,
+          \qquad A = A_r - \textstyle\sum_j \lambda_j A_{c_j}, \qquad
           \lambda_j \leftarrow \operatorname{clip}(\lambda_j + \eta_2 (V_{c_j}^\pi(\rho) - d_j), 0, \Lambda).
 
-With E = 1 steps between records it is NPG-PD; with more, the *omniscient* agent that FedNPG is compared with. Nothing is
-communicated.
+With E = 1 steps between records it is NPG-PD; with more, the *omniscient* agent that FedNPG is compared with.
+Nothing is communicated.
 
-Source: Ding, Zhang, Basar, Jovanovic, "Natural policy gradient primal-dual method for constrained Markov decision
-processes", NeurIPS 2020 (mark: *recalled*).
+Source: Ding, Zhang, Basar, Jovanovic, "Natural policy gradient primal-dual method for constrained Markov
+decision processes", NeurIPS 2020 (mark: *recalled*).
 """
 
 from __future__ import annotations

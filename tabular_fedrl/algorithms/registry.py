@@ -6,13 +6,16 @@ A new algorithm is a module with a generator of rounds, and one entry here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tabular_fedrl.algorithms.fednpg import fednpg
+from tabular_fedrl.algorithms.fedpg import fedpg, gradient_steps
 from tabular_fedrl.algorithms.isolated import isolated
 from tabular_fedrl.algorithms.npg_pd import npg_pd
+from tabular_fedrl.algorithms.regularised import regularised_fednpg, regularised_steps
 from tabular_fedrl.algorithms.rounds import Round
+from tabular_fedrl.algorithms.sampled import sampled_fednpg, sampled_steps
 from tabular_fedrl.algorithms.sequential_shared import sequential_shared
 from tabular_fedrl.algorithms.step_sizes import federated_steps, single_steps
 from tabular_fedrl.algorithms.unit_form import unit_steps
@@ -33,8 +36,8 @@ class Algorithm:
     summary: a line for the list. parameters: name -> default (None: the theory's value).
     steps: from the problem, the number of rounds and the parameters to the public constants.
     rounds: from a federation and the parameters to the rounds.
-    central: one agent that sees everything. share: there is a global policy. natural: every local step is an exact
-    natural-gradient step, so that its softmax normaliser is meaningful.
+    central: one agent that sees everything. share: there is a global policy. natural: every local step is an
+    exact natural-gradient step, so that its softmax normaliser is meaningful.
     """
 
     name: str
@@ -45,7 +48,6 @@ class Algorithm:
     central: bool = False
     share: bool = True
     natural: bool = True
-    extras: tuple[str, ...] = field(default=())
 
     @property
     def reward_factor(self) -> float | None:
@@ -97,6 +99,30 @@ ALGORITHMS: dict[str, Algorithm] = {
             {**LOCAL, **STEPS},
             federated_steps,
             lambda federation, _: sequential_shared(federation),
+        ),
+        Algorithm(
+            "sampled-fednpg",
+            "FedNPG from rollouts of a generative simulator",
+            {**LOCAL, "samples": 1, **MEAN, **STEPS},
+            sampled_steps,
+            lambda federation, given: sampled_fednpg(federation, given["samples"]),
+            natural=False,
+        ),
+        Algorithm(
+            "fedpg",
+            "FedNPG along the vanilla policy gradient",
+            {**LOCAL, **MEAN, **STEPS},
+            gradient_steps,
+            lambda federation, _: fedpg(federation),
+            natural=False,
+        ),
+        Algorithm(
+            "regularised-fednpg",
+            "FedNPG with entropy and a quadratic dual term, one local step: last-iterate guarantee",
+            {"tau": 0.1, **MEAN, "eta": None, "dual_cap": None, "initial_multipliers": 0.0},
+            regularised_steps,
+            lambda federation, given: regularised_fednpg(federation, given["tau"]),
+            natural=False,
         ),
     )
 }

@@ -12,7 +12,8 @@ from tabular_fedrl.federation import Agent, Federation
 from tabular_fedrl.measured import Array
 
 LocalStep: TypeAlias = Callable[[Agent, Array], Array]
-"""One local step: from the agent and its log-policy to the next log-policy; the agent's multipliers move with it."""
+"""One local step: from the agent and its log-policy to the next log-policy; the agent's multipliers move with
+it."""
 
 Rounds: TypeAlias = Callable[[Federation], Iterator["Round"]]
 """An algorithm: from a federation to its rounds."""
@@ -22,7 +23,8 @@ Rounds: TypeAlias = Callable[[Federation], Iterator["Round"]]
 class Round:
     """Round k as it happened.
 
-    log_policy: the global log-policy at its start, ``(S, A)``; without communication the agents' own, ``(N, S, A)``.
+    log_policy: the global log-policy at its start, ``(S, A)``; without communication the agents' own,
+    ``(N, S, A)``.
     local: local log-policies from the start to the end of the local steps, ``(N, E+1, S, A)``.
     multipliers: before each local step, ``(N, E, m)``, nan where unseen.
     next_log_policy, next_multipliers: at the start of round k+1, as ``log_policy`` and ``(N, m)``.
@@ -40,7 +42,8 @@ class Round:
 
 @dataclass(frozen=True)
 class LocalPhase:
-    """An agent's local work in one round: ``log_policies (E+1, S, A)``, ``multipliers (E, |Gamma_i|)``, ``transitions``."""
+    """An agent's local work in one round: ``log_policies (E+1, S, A)``, ``multipliers (E, |Gamma_i|)``,
+    ``transitions``."""
 
     log_policies: Array
     multipliers: Array

@@ -1,8 +1,9 @@
-"""FedNPG as the public code runs it: all agents hold one logit table and update it in place, one after another.
+"""FedNPG as the public code runs it: all agents hold one logit table and update it in place, one after
+another.
 
-There every agent's logits are the same array, so that agent i+1 starts where agent i stopped, all N policies coincide at
-the end of a round, the mean is a no-op and E has almost no effect. The mode reproduces published insensitivity to E and
-tells it apart from the algorithm (mark: *code*).
+There every agent's logits are the same array, so that agent i+1 starts where agent i stopped, all N policies
+coincide at the end of a round, the mean is a no-op and E has almost no effect. The mode reproduces published
+insensitivity to E and tells it apart from the algorithm (mark: *code*).
 """
 
 from __future__ import annotations

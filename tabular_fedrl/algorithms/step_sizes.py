@@ -9,10 +9,12 @@ Constants of the scaled form (mark: *ours*), :math:`\Lambda_j` the dual cap of c
 
 and the steps that balance the bound of theorem F1 over T = K E local steps,
 
-.. math:: \eta = (1-\gamma)^2 \sqrt{\frac{8 N \log|A|}{E\,T\,b_2}}, \qquad \eta_\lambda = \frac{\Lambda}{G \sqrt T}.
+.. math:: \eta = (1-\gamma)^2 \sqrt{\frac{8 N \log|A|}{E\,T\,b_2}},
+          \qquad \eta_\lambda = \frac{\Lambda}{G \sqrt T}.
 
-Where a constant degenerates the formula would divide by zero and any value serves: with one action :math:`\log 2` stands in
-for :math:`\log|A|`; where r is constant, all costs are, or every V_c equals its threshold, 1 stands in for the span, b_2 or G.
+Where a constant degenerates the formula would divide by zero and any value serves: with one action
+:math:`\log 2` stands in for :math:`\log|A|`; where r is constant, all costs are, or every V_c equals its
+threshold, 1 stands in for the span, b_2 or G.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from tabular_fedrl.measured import Array
 from tabular_fedrl.solvers import solve, value_range
 
 SLATER_TOLERANCE = 1e-9
-"""A slack below this, relative to the thresholds' size, counts as none: the cap 2 span(r)/((1-gamma) xi) would explode."""
+"""A slack below this, relative to the thresholds' size, counts as none: the cap 2 span(r)/((1-gamma) xi)
+would explode."""
 
 
 def span(f: Array) -> float:
@@ -49,8 +52,8 @@ def slater_slack(cmdp: CMDP) -> float:
         raise InvalidProblem("a problem without constraints has no Slater slack")
     if xi <= SLATER_TOLERANCE * (1.0 + float(abs(cmdp.d).max())):
         raise NotSlater(
-            f"the Slater slack is {max(xi, 0.0):.3g}: no policy is strictly feasible, so theory gives no dual cap; "
-            "set one with --dual-cap (dual_cap=...)"
+            f"the Slater slack is {max(xi, 0.0):.3g}: no policy is strictly feasible, so theory gives no "
+            "dual cap; set one with --dual-cap (dual_cap=...)"
         )
     return xi
 
@@ -94,8 +97,8 @@ def federated_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) 
 
 
 def single_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> PublicSteps:
-    """The same for agents that run alone (reward factor 1, never averaged): F1 with N = E = 1 over their T = K E steps,
-    and the largest of their B_i."""
+    """The same for agents that run alone (reward factor 1, never averaged): F1 with N = E = 1 over their T =
+    K E steps, and the largest of their B_i."""
     T = rounds * int(given["local_steps"])
     cap = dual_cap(problem.cmdp, given)
     eta = given["eta"]
@@ -127,19 +130,22 @@ def dual_step(cmdp: CMDP, given: dict[str, Any], cap: Array, T: int) -> Array:
 
 def per_constraint(name: str, value: Any, m: int) -> Array:
     """A number, or one for each constraint, as ``(m,)``; not negative."""
-    x = np.asarray(value, dtype=np.float64)
+    try:
+        x = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidProblem(f"{name} = {value!r}: expected numbers") from None
     if x.ndim and x.shape != (m,):
         raise InvalidProblem(
             f"{name} has shape {x.shape}: expected a number or one for each of the {m} constraints"
         )
-    if not (x >= 0).all():
-        raise InvalidProblem(f"{name} = {x.tolist()}: expected numbers that are not negative")
+    if not (x >= 0).all() or (name == "eta_dual" and np.isinf(x).any()):
+        raise InvalidProblem(f"{name} = {x.tolist()}: expected numbers from 0 on")
     return np.array(np.broadcast_to(x, (m,)))
 
 
 def log_actions(cmdp: CMDP) -> float:
     r""":math:`\log|A|`, with :math:`\log 2` for a single action."""
-    return float(log(maximum(np.float64(cmdp.A), 2.0)))
+    return float(log(maximum(np.array(float(cmdp.A)), 2.0)))
 
 
 def _squares(B: Array) -> float:

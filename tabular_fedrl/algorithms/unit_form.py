@@ -1,8 +1,9 @@
 r"""The affine rescaling to rewards and costs in [0, 1], for statements given only in that form.
 
 With :math:`r = r_0 + s_0 \tilde r` and :math:`c_j = c_{0j} + s_j \tilde c_j`, values satisfy
-:math:`V_r = r_0/(1-\gamma) + s_0 V_{\tilde r}` (costs and thresholds alike), so that the Lagrangians agree up to a factor
-:math:`s_0` and a constant when :math:`\lambda_j = \tilde\lambda_j s_0/s_j`. Hence steps and caps map back as
+:math:`V_r = r_0/(1-\gamma) + s_0 V_{\tilde r}` (costs and thresholds alike), so that the Lagrangians agree up
+to a factor :math:`s_0` and a constant when :math:`\lambda_j = \tilde\lambda_j s_0/s_j`. Hence steps and caps
+map back as
 
 .. math:: \eta = \tilde\eta/s_0, \qquad \eta_{\lambda j} = \tilde\eta_\lambda\, s_0/s_j^2, \qquad
           \Lambda_j = \tilde\Lambda\, s_0/s_j ,
@@ -29,7 +30,8 @@ from tabular_fedrl.measured import Array
 
 @dataclass(frozen=True)
 class UnitForm:
-    """The rescaled problem and the maps back: reward ``shift + scale * r~``, costs ``cost_shifts (m,)``, ``cost_scales (m,)``."""
+    """The rescaled problem and the maps back: reward ``shift + scale * r~``, costs ``cost_shifts (m,)``,
+    ``cost_scales (m,)``."""
 
     problem: FederatedCMDP
     shift: float

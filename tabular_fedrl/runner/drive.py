@@ -59,7 +59,8 @@ def run(
     Raises
     ------
     InvalidProblem: an unknown name or a value out of range; steps so large that an iterate is not finite.
-    NotSlater: the theory's dual cap is needed and no policy is strictly feasible. InfeasibleCMDP: no policy is feasible.
+    NotSlater: the theory's dual cap is needed and no policy is strictly feasible. InfeasibleCMDP: no policy
+    is feasible.
     """
     chosen = _lookup("algorithm", algorithm, ALGORITHMS)
     _one_of("backend", backend, ("numpy",))
@@ -110,7 +111,8 @@ def _drive(
     steps: PublicSteps,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Measure the rounds that are left, in batches; ``file`` is written now and then, at the end and on Ctrl-C."""
+    """Measure the rounds that are left, in batches; ``file`` is written now and then, at the end and on
+    Ctrl-C."""
     size = _batch(observer.problem.cmdp, observer.problem.N, federation.local_steps)
     rounds = _checked(stream, steps)
     # One assignment, so that an interrupt finds the mark of one batch or of the next, never half of each.
@@ -140,7 +142,7 @@ def _federation(
     return federate(
         problem,
         steps,
-        local_steps=_whole("local_steps", given.get("local_steps", 1), 1),
+        local_steps=given.get("local_steps", 1),
         aggregation=given.get("aggregation", "arithmetic"),
         weights=given.get("weights"),
         initial_multipliers=_multipliers(problem, given["initial_multipliers"], steps.dual_cap),
@@ -165,7 +167,8 @@ def _checked(stream: Iterator[Round], steps: PublicSteps) -> Iterator[Round]:
 
 
 def _batch(cmdp: CMDP, N: int, E: int) -> int:
-    """Rounds measured together; it depends on nothing else, so that a resumed run cuts them in the same places."""
+    """Rounds measured together; it depends on nothing else, so that a resumed run cuts them in the same
+    places."""
     policies = 1 + N * (E - 1)
     entries = N * (E + 1) * cmdp.S * cmdp.A
     return max(1, min(CHUNK // policies, 4_000_000 // entries))
@@ -188,8 +191,9 @@ def _given(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any
         values["eta"] = eta
     if "aggregation" in values:
         _one_of("aggregation", values["aggregation"], ("arithmetic", "geometric"))
-    if "local_steps" in values:
-        values["local_steps"] = _whole("local_steps", values["local_steps"], 1)
+    for name in ("local_steps", "samples"):
+        if name in values:
+            values[name] = _whole(name, values[name], 1)
     return values
 
 
@@ -197,19 +201,15 @@ def _resolved(given: Mapping[str, Any], steps: PublicSteps) -> dict[str, Any]:
     """The parameters with the steps that are used, as JSON data."""
     resolved = {name: _plain(value) for name, value in given.items()}
     resolved["eta"] = steps.eta
-    resolved["eta_dual"] = _plain(steps.eta_dual)
-    resolved["dual_cap"] = _plain(steps.dual_cap)
+    for name, table in (("eta_dual", steps.eta_dual), ("dual_cap", steps.dual_cap)):
+        # One number where all constraints share it; 0 where there is none.
+        resolved[name] = float(table.max(initial=0.0)) if (table == table[:1]).all() else table.tolist()
     return resolved
 
 
 def _plain(x: Any) -> Any:
-    """Python numbers and lists; an array of equal numbers is one number, an empty one 0."""
-    if not isinstance(x, np.ndarray | list | tuple):
-        return x
-    table = np.asarray(x, dtype=np.float64)
-    if table.ndim == 1 and (table == table[:1]).all():
-        return float(table[0]) if table.size else 0.0
-    return table.tolist()
+    """Python numbers and lists."""
+    return np.asarray(x, dtype=np.float64).tolist() if isinstance(x, np.ndarray | list | tuple) else x
 
 
 def _multipliers(problem: FederatedCMDP, value: Any, cap: Array) -> Array:

@@ -1,7 +1,9 @@
-"""A run's file: everything measured so far and all that is needed to go on, as plain ``.npz`` arrays (no pickle).
+"""A run's file: everything measured so far and all that is needed to go on, as plain ``.npz`` arrays (no
+pickle).
 
-``header``: JSON text that says what was run; a file is resumed only by the same run. ``state``: JSON text with the next round,
-the ledger and the random streams. Then the tracks, the global log-policy and the multipliers.
+``header``: JSON text that says what was run; a file is resumed only by the same run. ``state``: JSON text
+with the next round, the ledger and the random streams. Then the tracks, the global log-policy and the
+multipliers.
 """
 
 from __future__ import annotations

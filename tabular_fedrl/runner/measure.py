@@ -1,7 +1,7 @@
 r"""Measuring rounds, many at a time: one batched evaluation of all their policies.
 
-The comparator is one optimal policy :math:`\pi^*`, held fixed, with its visitation :math:`d^*`. For a policy q in floats, which
-stands for the one whose rows are normalised exactly,
+The comparator is one optimal policy :math:`\pi^*`, held fixed, with its visitation :math:`d^*`. For a policy
+q in floats, which stands for the one whose rows are normalised exactly,
 
 .. math:: E_{s \sim d^*} KL(\pi^*\|q) = \sum_{s,a} d^*(s) \pi^*(a|s) (\log \pi^*(a|s) - \log q(a|s)) .
 """
@@ -15,8 +15,9 @@ import numpy as np
 from tabular_fedrl.algorithms import Algorithm, Round
 from tabular_fedrl.arithmetic import logsumexp
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
-from tabular_fedrl.evaluation import evaluate, visitation
+from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Array, Measured, dot
+from tabular_fedrl.policies import enclosed
 from tabular_fedrl.solvers import Solution
 
 CHUNK = 512
@@ -24,39 +25,36 @@ CHUNK = 512
 
 
 class Comparator:
-    """``d (S,)``: the visitation of pi*; ``weights (S, A)``: d* pi*; both enclosed."""
+    """``d (S,)``: the visitation of pi*; ``log_pi``, ``pi``, ``weights (S, A)``: pi* and d* pi*; all
+    enclosed."""
 
     def __init__(self, cmdp: CMDP, log_policy: Array) -> None:
         self.d = visitation(cmdp, log_policy)
-        taken = np.isfinite(log_policy)
-        log_pi = Measured(np.where(taken, log_policy, -1e4))
-        log_pi = log_pi - logsumexp(log_pi)
-        pi = log_pi.exp() * taken.astype(np.float64)
-        self.weights = Measured(self.d.value[:, None], self.d.error[:, None]) * pi
-        self.entropy = (self.weights * log_pi).sum()
+        self.log_pi, self.pi = enclosed(log_policy)
+        self.weights = Measured(self.d.value[:, None], self.d.error[:, None]) * self.pi
 
     def kl(self, log_q: Array) -> Measured:
         """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``."""
         q = Measured(log_q)
-        return self.entropy - dot(self.weights, q - logsumexp(q), axis=(-2, -1))
+        return average(self.d, dot(self.pi, self.log_pi - (q - logsumexp(q))))
 
     def log_normaliser(self, log_pi: Array, log_next: Array, x: Measured) -> Measured:
         r"""E_{d*} log Z of steps :math:`\pi' = \pi e^x/Z`, ``(n,)``, from ``(n, S, A)`` arrays.
 
-        The radius also covers :math:`\sum d^* \pi^* |\log\pi + x - \log\pi' - \log Z|`, by which the recorded step misses the exact
-        one.
+        The radius also covers :math:`\sum d^* \pi^* |\log\pi + x - \log\pi' - \log Z|`, by which the recorded
+        step misses the exact one.
         """
         p, q = Measured(log_pi), Measured(log_next)
         p = p - logsumexp(p)
         log_z = logsumexp(p + x)
         missed = (p + x - (q - logsumexp(q)) - log_z).abs().upper
-        mean = dot(self.d, log_z.reshape(*log_z.shape[:-1]))
+        mean = average(self.d, log_z.reshape(*log_z.shape[:-1]))
         return Measured(mean.value, mean.error + (self.weights.upper * missed).sum(axis=(-2, -1)))
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Measures the rounds of one run. ``step`` encloses :math:`\\eta/(1-\\gamma)`."""
+    """Measures the rounds of one run. ``step`` encloses ``eta/(1-gamma)``."""
 
     algorithm: Algorithm
     problem: FederatedCMDP
@@ -75,7 +73,8 @@ class Observer:
         return cls(algorithm, problem, factor, step, comparator)
 
     def measure(self, rounds: list[Round]) -> dict[str, Measured | Array]:
-        """The fields of :class:`~tabular_fedrl.runner.result.Run` for these rounds, by name, the round index first."""
+        """The fields of :class:`~tabular_fedrl.runner.result.Run` for these rounds, by name, the round index
+        first."""
         pibar = np.stack([r.log_policy for r in rounds])
         local = np.stack([r.local for r in rounds])
         multipliers = np.stack([r.multipliers for r in rounds])
@@ -109,7 +108,8 @@ class Observer:
         return kl if self.algorithm.share else kl.mean(axis=-1)
 
     def _distinct(self, pibar: Array, before: Array) -> tuple[Array, np.ndarray]:
-        """Policies to evaluate ``(B, S, A)`` and, for each of the ``(R, N, E)`` local steps, which one it started from.
+        """Policies to evaluate ``(B, S, A)`` and, for each of the ``(R, N, E)`` local steps, which one it
+        started from.
 
         Agents that all start from the broadcast policy share its evaluation.
         """

@@ -17,8 +17,8 @@ from tabular_fedrl.solvers import Solution
 
 @dataclass(frozen=True)
 class Iterates:
-    """The policies themselves: global ``log_policies (K+1, S, A)`` (``(K+1, N, S, A)`` where agents do not communicate)
-    and ``local (K, N, E+1, S, A)``, the policies before each local step and at the end."""
+    """The policies themselves: global ``log_policies (K+1, S, A)`` (``(K+1, N, S, A)`` where agents do not
+    communicate) and ``local (K, N, E+1, S, A)``, the policies before each local step and at the end."""
 
     log_policies: Array
     local: Array
@@ -26,20 +26,24 @@ class Iterates:
 
 @dataclass(frozen=True)
 class Run:
-    r"""Metrics of K rounds of N agents with E local steps on a problem with m constraints. Values are unnormalised
-    (units of reward or cost times :math:`1/(1-\gamma)`); every :class:`Measured` field is an enclosure.
+    r"""Metrics of K rounds of N agents with E local steps on a problem with m constraints. Values are
+    unnormalised (units of reward or cost times :math:`1/(1-\gamma)`); every :class:`Measured` field is an
+    enclosure.
 
-    algorithm, seed, rounds, local_steps: what was run. problem: the federation it ran in (one agent for centralised methods).
+    algorithm, seed, rounds, local_steps: what was run. problem: the federation it ran in (one agent for
+    centralised methods).
     parameters: resolved, with the steps that were used; JSON data.
-    value: V_r of the global policies pibar_0..pibar_{K-1} at rho, ``(K,)``; costs: their V_c, ``(K, m)``. Without communication
-        (``isolated``) both are those of the uniform mixture of the agents' policies: the mean over agents.
-    local_value ``(K, N, E)``, local_costs ``(K, N, E, m)``: at the local policies before each local step, all constraints.
+    value: V_r of the global policies pibar_0..pibar_{K-1} at rho, ``(K,)``; costs: their V_c, ``(K, m)``.
+        Without communication (``isolated``) both are those of the uniform mixture of the agents' policies:
+        the mean over agents.
+    local_value ``(K, N, E)``, local_costs ``(K, N, E, m)``: at the local policies before each local step, all
+    constraints.
     multipliers: before each local step, ``(K, N, E, m)``; final_multipliers: ``(N, m)``; nan where unseen.
-    kl: E_{s~d*} KL(pi*||pibar_k), ``(K+1,)`` (mean over agents without communication); kl_local_end: the same for the
-        agents' policies at the end of their local steps, ``(K, N)``; None without comparator.
-    log_normaliser: E_{s~d*} log Z of each local step, ``(K, N, E)``, Z the normaliser of the natural-gradient step; the radius also
-        covers how far the step in floats is from an exact one, at pi*. None without comparator, or where a step is not an
-        exact natural-gradient step.
+    kl: E_{s~d*} KL(pi*||pibar_k), ``(K+1,)`` (mean over agents without communication); kl_local_end: the same
+        for the agents' policies at the end of their local steps, ``(K, N)``; None without comparator.
+    log_normaliser: E_{s~d*} log Z of each local step, ``(K, N, E)``, Z the normaliser of the natural-gradient
+        step; the radius also covers how far the step in floats is from an exact one, at pi*. None without
+        comparator, or where a step is not an exact natural-gradient step.
     drift: max_i max_s ||pi_i^{k,E} - pibar_k||_1, ``(K,)``.
     transitions: simulated by each agent in each round, ``(K, N)``; 0 with exact evaluation.
     final_log_policy: pibar_K. ledger: what crossed the wire. solution: the comparator pi* and V*, or None.
@@ -118,7 +122,8 @@ class Run:
         return self.ledger.bytes_down
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as JSON data: no NaN (null where an agent does not see a constraint) and no infinity (null)."""
+        """The summary as JSON data: no NaN (null where an agent does not see a constraint) and no infinity
+        (null)."""
         compared = self.solution is not None
         return {
             "algorithm": self.algorithm,

@@ -17,7 +17,8 @@ ENCLOSED = ("value", "costs", "local_value", "local_costs", "kl", "kl_local_end"
 
 
 class Tracks:
-    """Arrays with the round index first, ``K`` rounds long (``kl`` and the global policies one longer), by name in ``arrays``."""
+    """Arrays with the round index first, ``K`` rounds long (``kl`` and the global policies one longer), by
+    name in ``arrays``."""
 
     def __init__(
         self, problem: FederatedCMDP, K: int, E: int, algorithm: Algorithm, compared: bool, record: str
@@ -81,7 +82,8 @@ class Tracks:
             self.arrays["log_policies"][self.K] = final_log_policy
 
     def fields(self) -> dict[str, Any]:
-        """The fields of :class:`~tabular_fedrl.runner.result.Run` that are tracks; None for those not kept."""
+        """The fields of :class:`~tabular_fedrl.runner.result.Run` that are tracks; None for those not
+        kept."""
         enclosed = {
             name: Measured(self.arrays[name], self.arrays[f"{name}_error"]) if name in self.arrays else None
             for name in ENCLOSED
