@@ -78,6 +78,44 @@ def evaluate(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> Values:
     )
 
 
+def entropy(log_pi: Array) -> Measured:
+    r"""Entropy :math:`-\sum_a \pi \log\pi` per state of normalised log-policies: ``(..., S, A)`` to
+    ``(..., S)``."""
+    log_p = np.where(np.isneginf(log_pi), 0.0, log_pi)
+    p = np.where(np.isneginf(log_pi), 0.0, np.exp(log_pi))
+    A = log_pi.shape[-1]
+    # A float log-policy stands for its exact normalisation: log p is off by the rounding of its log-sum-exp, p
+    # relatively by as much and four ulps.
+    off = policy_error(A) + (np.abs(log_p) + 8) * UNIT
+    error = (p * (1 + np.abs(log_p)) * off).sum(axis=-1) + (A + 2) * UNIT * (p * np.abs(log_p)).sum(axis=-1)
+    return Measured(-(p * log_p).sum(axis=-1), 2 * error)
+
+
+def evaluate_soft(cmdp: CMDP, log_pi: Array, signals: Array, tau: float) -> Values:
+    r"""Soft values of one policy ``(S, A)``, for several signals ``(k, S, A)`` and the entropy weight
+    ``tau``.
+
+    .. math:: Q_\tau(s,a) = f(s,a) + \gamma E\,V_\tau(s'), \qquad
+              V_\tau(s) = E_{a\sim\pi}[Q_\tau(s,a) - \tau\log\pi(a|s)] .
+
+    ``V``, ``Q`` and ``at_rho`` of the result are :math:`V_\tau`, :math:`Q_\tau` and :math:`V_\tau(\rho)`.
+    (The exponent of a regularised natural-gradient step is :math:`Q_\tau - \tau\log\pi`.)
+    """
+    H = entropy(log_pi)
+    f = np.asarray(signals, dtype=np.float64)
+    # The entropy enters as a reward of the state, the same for every action: V is then the soft value, and Q the soft
+    # Q plus that reward. The float signal is off by the entropy's error and two roundings.
+    bonus = tau * H.value[:, None]
+    blur = tau * float(H.error.max()) + 3 * UNIT * float(np.abs(f).max(initial=0.0) + np.abs(bonus).max())
+    plain = evaluate(cmdp, log_pi, f + bonus)
+    far = blur / (1 - cmdp.gamma)
+    return Values(
+        V=Measured(plain.V.value, plain.V.error + far),
+        Q=Measured(plain.Q.value, plain.Q.error + far) - bonus,
+        at_rho=Measured(plain.at_rho.value, plain.at_rho.error + far),
+    )
+
+
 def rounding(cmdp: CMDP, f: Array, V: Array) -> Array:
     r"""Bound on what rounding (P's normalisation included) does to :math:`f + \gamma E V(s')`, and to its
     mean over a policy minus V, computed in float64 from the floats ``V``: ``f (k, S, A)``, ``V (..., k, S)``,
@@ -151,10 +189,11 @@ def policy_error(A: int) -> float:
     r"""Bound on the 1-norm, per row, between ``exp`` of a float log-policy and the exact softmax it stands
     for.
 
-    Each probability errs relatively by at most :math:`(|\log p| + 8) u` twice over (log-sum-exp, exponential,
-    sum), and :math:`\sum p |\log p| \le \log A`.
+    With :math:`z = \log\pi - \max\log\pi`, rounded once, and an exponential within four ulps, a weight errs
+    relatively by at most :math:`(|z| + 8) u`, their sum by the mean of that and :math:`A u`, the quotient by
+    u; and :math:`\sum p |z| \le \sum p |\log p| \le \log A`.
     """
-    return 2 * (np.log(A) + A + 8) * UNIT
+    return (2 * np.log(A) + A + 20) * UNIT
 
 
 def policy_kernel(cmdp: CMDP, pi: Array) -> Array | sp.csr_array:
@@ -169,7 +208,8 @@ def policy_kernel(cmdp: CMDP, pi: Array) -> Array | sp.csr_array:
 def _policy(cmdp: CMDP, log_pi: Array) -> Array:
     if log_pi.shape[-2:] != (cmdp.S, cmdp.A):
         raise InvalidProblem(f"the policy has shape {log_pi.shape}: expected (..., {cmdp.S}, {cmdp.A})")
-    return np.exp(log_pi - np.logaddexp.reduce(log_pi, axis=-1, keepdims=True))
+    weights = np.exp(log_pi - log_pi.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def _expect(cmdp: CMDP, V: Array) -> Array:

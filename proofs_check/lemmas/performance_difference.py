@@ -8,7 +8,7 @@ import numpy as np
 
 from tabular_fedrl.claims import Case, Kind, Theorem, control, identity
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.evaluation import evaluate, visitation
+from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Array, Measured, dot
 from tabular_fedrl.policies import enclosed, random_log_policy
 
@@ -72,5 +72,5 @@ def _sides(x: Pairs, at_first: bool) -> tuple[Measured, Measured]:
         old = evaluate(cmdp, p)
         gains.append(evaluate(cmdp, q).at_rho - old.at_rho)
         d = visitation(cmdp, q if at_first else p)
-        expected.append(dot(dot(old.advantage, enclosed(q)[1]), d) * (1 / (Measured(1.0) - cmdp.gamma)))
+        expected.append(average(d, dot(old.advantage, enclosed(q)[1])) / (Measured(1.0) - cmdp.gamma))
     return Measured.stack(gains), Measured.stack(expected)

@@ -7,8 +7,8 @@ import numpy as np
 from proofs_check.lemmas.performance_difference import Pairs
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, tight, upper
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
-from tabular_fedrl.evaluation import evaluate, visitation
-from tabular_fedrl.measured import Measured, dot
+from tabular_fedrl.evaluation import average, evaluate, visitation
+from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import enclosed, random_log_policy
 
 
@@ -54,12 +54,23 @@ class OccupancyPerturbation(Theorem):
     def bound(self, x: Pairs) -> tuple[Measured, Measured, float]:
         return *_occupancies(x, 2 * x.problem.cmdp.gamma), 2.0
 
-    @control("a quarter of the constant is too small", Case(CMDP(
-        # two states that keep the chain where it is: one action stays, the other leaves for good
-        [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]], np.zeros((2, 2)), [], [], [1.0, 0.0], 0.9
-    ), distance=0.1))
-    def quarter(self, x: Pairs) -> tuple[Measured, Measured]:
-        return _occupancies(x, 0.25 * 2 * x.problem.cmdp.gamma)
+    @control(
+        "nine tenths of the constant are too small",
+        Case(
+            CMDP(
+                # one action stays in the first state, the other leaves it for good: leaving rarely attains the bound
+                [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]],
+                np.zeros((2, 2)),
+                [],
+                [],
+                [1.0, 0.0],
+                0.5,
+            )
+        ),
+    )
+    def nine_tenths(self, x: Pairs) -> tuple[Measured, Measured]:
+        stay, leave_rarely = (np.log([[1 - q, q]] * 2) for q in (1e-6, 1e-2))
+        return _occupancies(Pairs(x.problem, [leave_rarely], [stay]), 0.9 * 2 * x.problem.cmdp.gamma)
 
 
 class ValuePerturbation(Theorem):
@@ -108,7 +119,7 @@ def _occupancies(x: Pairs, factor: float) -> tuple[Measured, Measured]:
         d = visitation(cmdp, p)
         left.append((visitation(cmdp, q) - d).abs().sum())
         tv = (enclosed(q)[1] - enclosed(p)[1]).abs().sum(-1) * 0.5
-        right.append(dot(d, tv) * factor / (Measured(1.0) - cmdp.gamma))
+        right.append(average(d, tv) * factor / (Measured(1.0) - cmdp.gamma))
     return Measured.stack(left), Measured.stack(right)
 
 

@@ -1,0 +1,442 @@
+r"""F1: convergence of FedNPG for any number of local steps, any overlap, both aggregations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl.algorithms.step_sizes import cost_gaps, federated_steps
+from tabular_fedrl.claims import (
+    Case,
+    Kind,
+    StudyData,
+    Theorem,
+    chain,
+    control,
+    hypothesis,
+    identity,
+    study,
+    upper,
+)
+from tabular_fedrl.claims.slopes import slope
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.instances import load
+from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.runner import Run, run
+from tabular_fedrl.solvers import solve
+
+SOURCES = (
+    "random-mdp:seed=1,agents=1",
+    "random-mdp:seed=1,agents=2",
+    "random-mdp:seed=1",
+    "random-mdp:seed=1,agents=6",
+    "random-mdp:seed=2,visible=0+1/1+2/2+3/3+0",
+    "random-mdp:seed=3,visible=0+1+2+3/0/1/2/3",
+    "random-mdp:seed=5,agents=3,gamma=0.5",
+    "random-mdp:seed=6,agents=5,gamma=0.99",
+    "garnet:S=10,A=3,b=3,m=2,seed=1,gamma=0.5",
+    "garnet:S=20,A=4,b=5,m=3,seed=2",
+    "garnet:S=20,A=5,b=2,m=1,seed=3,agents=4",
+    "windy-cliff:ncost=1",
+    "windy-cliff:ncost=2",
+    "textbook:two-arm",
+    "textbook:two-arm,agents=3",
+    "textbook:scaled-arms",
+    "textbook:heterogeneous-bandit",
+    "textbook:three-state",
+    "textbook:machine-repair",
+    "gym:FrozenLake-v1,agents=2",
+)
+LOCAL_STEPS = (1, 2, 5, 20, 50)
+
+
+@dataclass(frozen=True)
+class Bound:
+    r"""The constants of the bound, enclosed, for T = ``rounds * local_steps``.
+
+    ``span_r``; ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up; ``dual_cap``: :math:`\Lambda`.
+    """
+
+    problem: FederatedCMDP
+    rounds: int
+    local_steps: int
+    eta: float
+    eta_dual: float
+    dual_cap: float
+    span_r: Measured
+    B: Measured
+    G: Array
+
+    @classmethod
+    def of(
+        cls, problem: FederatedCMDP, rounds: int, local_steps: int, eta: Any, eta_dual: Any, dual_cap: Any
+    ) -> Bound:
+        """With the given steps; None stands for the tuned ones."""
+        given = {"local_steps": local_steps, "eta": eta, "eta_dual": eta_dual, "dual_cap": dual_cap}
+        steps = federated_steps(problem, rounds, given)
+        cmdp, cap = problem.cmdp, float(steps.dual_cap.max(initial=0.0))
+        span_r = Measured(cmdp.r.max()) - cmdp.r.min()
+        span_c = Measured(cmdp.c.max(axis=(1, 2))) - cmdp.c.min(axis=(1, 2))
+        B = (span_c * problem.mask.astype(np.float64)).sum(-1) * cap + span_r / float(problem.N)
+        eta_dual = float(steps.eta_dual.max(initial=0.0))
+        return cls(problem, rounds, local_steps, steps.eta, eta_dual, cap, span_r, B, cost_gaps(cmdp))
+
+    @property
+    def T(self) -> float:
+        return float(self.rounds * self.local_steps)
+
+    @property
+    def b2(self) -> Measured:
+        return (self.B * self.B).sum()
+
+    @property
+    def effective(self) -> Measured:
+        """``1 - gamma``"""
+        return Measured(1.0) - self.problem.cmdp.gamma
+
+    @property
+    def primal(self) -> Measured:
+        r""":math:`N \log|A| / (\eta T)`"""
+        logs = Measured(float(self.problem.cmdp.A)).log()
+        return logs * float(self.problem.N) / (Measured(self.eta) * self.T)
+
+    @property
+    def step(self) -> Measured:
+        r""":math:`\eta b_2 / (8 (1-\gamma)^4)`"""
+        return self.b2 * self.eta / (self.effective**4 * 8.0)
+
+    @property
+    def dual(self) -> Measured:
+        r""":math:`(\eta_\lambda/2) \sum_{ij} G_j^2`"""
+        return (Measured(self.G) * self.G * self.problem.observers.astype(np.float64)).sum() * (
+            self.eta_dual / 2
+        )
+
+    def rate(self, squared_norm: Measured | float = 0.0) -> Measured:
+        r""":math:`R(\lambda)` for a comparator with :math:`\sum \lambda_{ij}^2` = ``squared_norm``."""
+        rate = self.primal + self.step * float(self.local_steps) + self.dual
+        if self.problem.cmdp.m == 0:
+            return rate
+        return rate + Measured.of(squared_norm) / (Measured(self.eta_dual) * (2.0 * self.T))
+
+    @property
+    def trivial_gap(self) -> Measured:
+        return self.span_r / self.effective
+
+    @property
+    def violation(self) -> Measured:
+        r""":math:`\tfrac{2}{\Lambda} R(\Lambda 1)`"""
+        return Measured(2.0) / self.dual_cap * self.rate(self.problem.cmdp.m * self.dual_cap**2)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A run and the bound with its steps."""
+
+    run: Run
+    bound: Bound
+
+
+def checked(
+    problem: FederatedCMDP, rounds: int, local_steps: int, aggregation: str = "arithmetic", **steps: Any
+) -> Checked:
+    result = run("fednpg", problem, rounds=rounds, local_steps=local_steps, aggregation=aggregation, **steps)
+    eta, eta_dual, cap = (result.parameters[name] for name in ("eta", "eta_dual", "dual_cap"))
+    return Checked(result, Bound.of(problem, rounds, local_steps, eta, eta_dual, cap))
+
+
+class F1(Theorem):
+    r"""FedNPG converges for any number of local steps, any overlap and both aggregations.
+
+    **Problem.** :math:`\max_\pi V_r^\pi(\rho)` subject to :math:`V_{c_j}^\pi(\rho) \le d_j`; N agents, agent i sees the
+    constraints in :math:`\Gamma_i`.
+
+    **Algorithm.** FedNPG with exact evaluation (mark *code*): K rounds of E local steps, T = K E, constant
+    :math:`\eta, \eta_\lambda`, cap :math:`\Lambda`, uniform start, :math:`\lambda^0 = 0`, uniform server weights.
+
+    **Guarantee** (*upper*). With :math:`B_i = \mathrm{span}(r)/N + \Lambda \sum_{j\in\Gamma_i} \mathrm{span}(c_j)`,
+    :math:`b_2 = \sum_i B_i^2`, :math:`G_j = \max_\pi |V_{c_j}^\pi - d_j|`, averages over the global policies
+    :math:`\bar\pi_0..\bar\pi_{K-1}` and every :math:`\lambda \in [0,\Lambda]^M`,
+
+    .. math:: V_r^\star - \overline{V_r} + \sum_{ij} \lambda_{ij} (\overline{V_{c_j}} - d_j) \le R(\lambda) :=
+              \frac{N \log|A|}{\eta T} + \frac{E \eta b_2}{8(1-\gamma)^4} + \sum_{ij} \frac{\lambda_{ij}^2}{2\eta_\lambda T}
+              + \frac{\eta_\lambda}{2} \sum_{ij} G_j^2 ,
+
+    hence :math:`V_r^\star - \overline{V_r} \le R(0)`, and with :math:`\Lambda = 2\,\mathrm{span}(r)/((1-\gamma)\xi)`, :math:`\xi` the
+    Slater slack, :math:`\sum_j [\overline{V_{c_j}} - d_j]_+ \le \frac{2}{\Lambda} R(\Lambda 1)`, m terms :math:`\Lambda^2` in R.
+
+    **Proof.** The chain below: L1 and L2 over the local steps, L4 at the server, the projected subgradient inequality
+    for each multiplier, L3 to pass from local to global policies.
+
+    **Source.** arXiv 2405.03236 announces the rate :math:`\tilde O(1/\sqrt T)`; statement and constants are ours.
+    """
+
+    id = "fednpg.f1"
+    mark = "ours"
+    source = "theory notes, F1; rate announced in arXiv 2405.03236"
+    suite = (
+        *(
+            Case(source, local_steps=E, aggregation=how, rounds=max(10, 200 // E), slow=E in (2, 20))
+            for source, E, how in product(SOURCES, LOCAL_STEPS, ("arithmetic", "geometric"))
+        ),
+        # where the bounds say something
+        Case("textbook:two-arm", rounds=20000),
+        Case("textbook:heterogeneous-bandit", rounds=20000, dual_cap=0.2),
+        Case("garnet:S=10,A=3,b=3,m=2,seed=1,gamma=0.1", rounds=20000, slow=True),
+    )
+    small = {"rounds": 8, "local_steps": 3}
+
+    @hypothesis("the server weighs all agents equally")
+    def uniform_weights(self, problem: FederatedCMDP, weights: list[float] | None) -> bool:
+        return weights is None or bool(np.ptp(weights) == 0)
+
+    @hypothesis("at least two actions and a reward that is not constant")
+    def choices(self, problem: FederatedCMDP) -> bool:
+        return problem.cmdp.A > 1 and bool(np.ptp(problem.cmdp.r) > 0)
+
+    @hypothesis("the primal step and, with constraints, the dual step are positive")
+    def positive_steps(self, problem: FederatedCMDP, eta: float | None, eta_dual: float | None) -> bool:
+        return (eta is None or eta > 0) and (problem.cmdp.m == 0 or eta_dual is None or eta_dual > 0)
+
+    @hypothesis("some policy is strictly feasible", only=["violation"])
+    def slater(self, problem: FederatedCMDP) -> bool:
+        return (solve(problem.cmdp).slater_slack or 0.0) > 0
+
+    @hypothesis("the cap is at least twice every optimal multiplier", only=["violation"])
+    def wide_cap(self, problem: FederatedCMDP, dual_cap: float | None) -> bool:
+        return dual_cap is None or dual_cap >= 2 * solve(problem.cmdp).multipliers.max(initial=0.0)
+
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        rounds: int = 200,
+        local_steps: int = 1,
+        aggregation: str = "arithmetic",
+        eta: float | None = None,
+        eta_dual: float | None = None,
+        dual_cap: float | None = None,
+        weights: list[float] | None = None,
+    ) -> Checked:
+        steps = {"eta": eta, "eta_dual": eta_dual, "dual_cap": dual_cap, "weights": weights}
+        return checked(problem, rounds, local_steps, aggregation, **steps)
+
+    @upper(r"V_r^\star - \overline{V_r} \le R(0)")
+    def gap(self, x: Checked) -> tuple[Measured, Measured, Measured]:
+        return x.run.gap, x.bound.rate(), x.bound.trivial_gap
+
+    @chain("gap")
+    def gap_chain(self, x: Checked) -> Iterator[tuple[str, Measured]]:
+        r"""From the gap to R(0), with the comparator :math:`\lambda = 0`."""
+        result, bound = x.run, x.bound
+        assert result.kl is not None and result.kl_local_end is not None and result.solution is not None
+        cmdp, mask = result.problem.cmdp, result.problem.mask.astype(np.float64)
+        lam = Measured(np.nan_to_num(result.multipliers))
+        comparator = evaluate(cmdp, result.solution.log_policy).at_rho
+        slack = (lam.mean((0, 2)) * (Measured(cmdp.d) - comparator[1:])).sum()
+        paid = (lam * ((result.local_costs - cmdp.d) * mask[None, :, None, :])).mean((0, 2)).sum()
+        moved = result.local_value.mean() - result.average_value
+        drift = bound.step * float(bound.local_steps - 1)
+        per_step = Measured(1.0) / (Measured(bound.eta) * bound.T)
+        local_drop = (result.kl[:-1].reshape(-1, 1) - result.kl_local_end).sum() * per_step
+        drop = (result.kl[0] - result.kl[-1]) * float(result.problem.N) * per_step
+        yield "gap", result.gap
+        yield "weak duality: the optimal policy is feasible", result.gap + slack
+        yield "L3: local policies stay near the broadcast one", result.gap + slack - moved + drift
+        yield (
+            "projected subgradient: the multipliers' regret",
+            result.gap + slack - moved + paid + drift + bound.dual,
+        )
+        yield "L1 and L2: regret of the local steps", local_drop + bound.step + drift + bound.dual
+        yield "L4: the mean does not move away", drop + bound.step + drift + bound.dual
+        yield "the uniform start is within log|A|", bound.rate()
+
+    @upper(
+        r"V_r^\star - \overline{V_r} + \sum_{ij} \lambda_{ij} (\overline{V_{c_j}} - d_j) \le R(\lambda), \quad "
+        r"\lambda \in [0,\Lambda]^M"
+    )
+    def comparators(self, x: Checked) -> tuple[Measured, Measured]:
+        excess = x.run.average_costs - x.run.problem.cmdp.d
+        mask = x.run.problem.mask.astype(np.float64)
+        rng = np.random.default_rng(0)
+        draws = rng.choice([0.0, 0.3, 1.0], size=(16, *mask.shape)) * mask * x.bound.dual_cap
+        left = [x.run.gap + (excess * lam).sum() for lam in draws]
+        return Measured.stack(left), Measured.stack(
+            [x.bound.rate((Measured(lam) * lam).sum()) for lam in draws]
+        )
+
+    @upper(r"\sum_j [\overline{V_{c_j}} - d_j]_+ \le \tfrac{2}{\Lambda} R(\Lambda 1)")
+    def violation(self, x: Checked) -> tuple[Measured, Measured, float]:
+        return x.run.violations.sum(), x.bound.violation, float(x.bound.G.sum())
+
+    @chain("violation")
+    def violation_chain(self, x: Checked) -> Iterator[tuple[str, Measured]]:
+        total, cap = x.run.violations.sum(), x.bound.dual_cap
+        violated = float((x.run.violations.value > 0).sum())
+        factor = Measured(2.0) / cap
+        yield "violation", total
+        yield "strong duality: the gap is at least -(cap/2) violation", factor * (x.run.gap + total * cap)
+        yield "the lambda-inequality on the violated constraints", factor * x.bound.rate(violated * cap**2)
+        yield "all constraints", x.bound.violation
+
+    @identity(r"R(0) \text{ with the tuned steps has slope } -\tfrac12 \text{ in } T: 2 R_{4T}(0) = R_T(0)")
+    def slope_of_the_bound(self, x: Checked) -> tuple[Measured, Measured]:
+        tuned = [
+            Bound.of(
+                x.bound.problem, n * x.bound.rounds, x.bound.local_steps, None, None, x.bound.dual_cap or None
+            )
+            for n in (1, 4)
+        ]
+        return tuned[1].rate() * 2.0, tuned[0].rate()
+
+    @study("convergence")
+    def convergence(self) -> StudyData:
+        """Tuned steps, many T, small discount: random problems as a band."""
+        sources = [f"random-mdp:seed={seed},gamma=0.1,agents=2" for seed in (1, 2, 3, 4)]
+        return _convergence(sources, "random-mdp, gamma = 0.1, two agents")
+
+    @study("convergence")
+    def convergence_bandit(self) -> StudyData:
+        """An instance kept because its measured slope is the bound's."""
+        return _convergence(["textbook:running-b"], "textbook:running-b")
+
+    @study("local_steps")
+    def local_steps(self) -> StudyData:
+        """Fixed step and fixed number of local steps: the bias of local work; fixed rounds and tuned steps: its gain."""
+        problem, how = load("textbook:heterogeneous-bandit"), ("arithmetic", "geometric")
+        E = np.array([1, 3, 10, 30, 100, 300, 1000])
+        steps = {"eta": 0.05, "eta_dual": 0.05, "dual_cap": 10.0}
+        fixed = [
+            [run("fednpg", problem, 9000 // e, local_steps=int(e), aggregation=a, **steps) for e in E]
+            for a in how
+        ]
+        E_tuned = np.array([1, 2, 5, 10, 20, 50])
+        tuned = [
+            [run("fednpg", problem, 100, local_steps=int(e), aggregation=a) for e in E_tuned] for a in how
+        ]
+        return StudyData(
+            {
+                "E": E,
+                "violation": np.array([[float(r.violations.sum()) for r in row] for row in fixed]),
+                "gap": np.array([[float(r.gap) for r in row] for row in fixed]),
+                "E_fixed_rounds": E_tuned,
+                "gap_fixed_rounds": np.array([[float(r.gap) for r in row] for row in tuned]),
+                "names": np.array(how),
+                "name": np.array("textbook:heterogeneous-bandit"),
+            },
+            {
+                "instance": "textbook:heterogeneous-bandit",
+                "local steps at fixed step": 9000,
+                "rounds": 100,
+                **steps,
+            },
+        )
+
+    @study("slack")
+    def slack(self) -> StudyData:
+        """What each link of the chain adds to the gap on its way to the bound."""
+        cases = [
+            ("textbook:two-arm", 1, 200),
+            ("textbook:heterogeneous-bandit", 20, 50),
+            ("random-mdp:seed=5,agents=3,gamma=0.5", 5, 100),
+            ("windy-cliff:ncost=2", 5, 40),
+        ]
+        chains = [list(self.gap_chain.function(self, checked(load(s), K, E))) for s, E, K in cases]
+        return StudyData(
+            {
+                "labels": np.array([reason for reason, _ in chains[0]]),
+                "values": np.array([[float(value) for _, value in links] for links in chains]),
+                "names": np.array([f"{s}, E={E}, K={K}" for s, E, K in cases]),
+            }
+        )
+
+    @control(
+        "B_i replaced by its running value 1/N + sum_j lam_ij^t in the printed form",
+        Case("textbook:running-b", rounds=1, local_steps=1000, eta=0.02, eta_dual=0.3),
+    )
+    def running_b(self, x: Checked) -> tuple[Measured, Measured]:
+        bound, lam = x.bound, Measured(x.run.multipliers)
+        running = (lam + 1.0).reshape(-1)
+        square = (running * running).mean() * (bound.eta / 8.0) * float(bound.local_steps)
+        rest = bound.rate(bound.dual_cap**2) - bound.step * float(bound.local_steps)
+        return _lagrangian(x, bound.dual_cap), rest + square
+
+    @control(
+        "the cap 2/((1-gamma) xi) of rewards in [0, 1] used for r = (20, 0)",
+        Case("textbook:scaled-arms", rounds=10000, dual_cap=4.0),
+    )
+    def unscaled_cap(self, x: Checked) -> tuple[Measured, Measured]:
+        return x.run.violations.sum(), x.bound.violation
+
+    @control(
+        "without the factor E in the second term: local steps drift apart",
+        Case(
+            "textbook:heterogeneous-bandit",
+            rounds=20,
+            local_steps=1000,
+            eta=0.05,
+            eta_dual=0.05,
+            dual_cap=10.0,
+        ),
+    )
+    def no_drift(self, x: Checked) -> tuple[Measured, Measured]:
+        bound = x.bound
+        dropped = bound.step * float(bound.local_steps - 1)
+        return _lagrangian(x, bound.dual_cap), bound.rate(bound.problem.pairs * bound.dual_cap**2) - dropped
+
+    @control(
+        "server weights that are not uniform: the second agent is hardly heard",
+        Case(
+            "textbook:heterogeneous-bandit",
+            rounds=3000,
+            eta=0.05,
+            eta_dual=0.05,
+            dual_cap=2.0,
+            weights=[0.99, 0.01],
+        ),
+    )
+    def uneven_weights(self, x: Checked) -> tuple[Measured, Measured]:
+        return _lagrangian(x, x.bound.dual_cap), x.bound.rate(x.bound.problem.pairs * x.bound.dual_cap**2)
+
+
+def _convergence(sources: list[str], name: str) -> StudyData:
+    """Gap and violation for T from 100 to 10000 with the tuned steps; bounds and trivial range are medians."""
+    T = np.unique(np.geomspace(100, 10000, 9).astype(int))
+    table = [[checked(load(source), int(t), 1) for t in T] for source in sources]
+    gap = np.array([[float(x.run.gap) for x in row] for row in table])
+    violation = np.array([[float(x.run.violations.sum()) for x in row] for row in table])
+    gap_bound = np.array([[float(x.bound.rate()) for x in row] for row in table])
+    violation_bound = np.array([[float(x.bound.violation) for x in row] for row in table])
+    curves = {
+        "gap": gap,
+        "violation": violation,
+        "bound on the gap": gap_bound,
+        "bound on the violation": violation_bound,
+    }
+    slopes = [
+        {"curve": curve, "instance": source, **slope(T, row)}
+        for curve, rows in curves.items()
+        for source, row in zip(sources, rows, strict=True)
+    ]
+    return StudyData(
+        {
+            "T": T,
+            "gap": gap,
+            "violation": violation,
+            "gap_bound": np.median(gap_bound, axis=0),
+            "violation_bound": np.median(violation_bound, axis=0),
+            "trivial": np.median([float(row[0].bound.trivial_gap) for row in table]),
+            "name": np.array(name),
+        },
+        {"instance": name, "slopes": slopes},
+    )
+
+
+def _lagrangian(x: Checked, cap: float) -> Measured:
+    """Left side of the lambda-inequality for the comparator that is ``cap`` wherever it may be."""
+    excess = x.run.average_costs - x.run.problem.cmdp.d
+    return x.run.gap + (excess * x.run.problem.observers.astype(np.float64)).sum() * cap

@@ -1,0 +1,137 @@
+r"""L3: how far local steps drift from the broadcast policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tabular_fedrl.algorithms.step_sizes import lagrangian_spans, spans
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.instances import load
+from tabular_fedrl.measured import UNIT, Array, Measured
+from tabular_fedrl.runner import Run, run
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A run with its iterates, ``B`` the agents' spans ``(N,)``, ``eta`` the primal step."""
+
+    run: Run
+    B: Array
+    eta: float
+
+
+class DriftBound(Theorem):
+    r"""Local steps drift from the broadcast policy at most linearly.
+
+    **Setting.** FedNPG with E local steps; agent i's signal has span at most
+    :math:`B_i = \mathrm{span}(r)/N + \Lambda \sum_{j\in\Gamma_i} \mathrm{span}(c_j)`.
+
+    **Statement.** Each local step moves the policy by at most
+
+    .. math:: \max_s \|\pi_i^{k,e+1} - \pi_i^{k,e}\|_1 \le \frac{\eta B_i}{2 (1-\gamma)^2},
+
+    hence for every h of span at most 1, after e local steps
+
+    .. math:: |V_h(\pi_i^{k,e}) - V_h(\bar\pi_k)| \le \frac{e\, \eta B_i}{4 (1-\gamma)^4} .
+
+    **Proof.** The exponential tilt of conventions.md, (c): a tilt by U of span h has total variation at most h/4; here
+    :math:`h \le \eta B_i/(1-\gamma)^2`. Add e steps, then value perturbation.
+
+    **Source.** Theory notes, fednpg section 3.
+    """
+
+    id = "fednpg.l3"
+    mark = "ours"
+    source = "theory notes, L3"
+    suite = (
+        Case("random-mdp:seed=1", rounds=10, local_steps=5),
+        Case("random-mdp:seed=1,agents=6", rounds=5, local_steps=20, eta=0.05),
+        Case("windy-cliff:ncost=2", rounds=5, local_steps=10),
+        Case("textbook:heterogeneous-bandit", rounds=10, local_steps=10, eta=0.2, dual_cap=1.0),
+        Case("gym:FrozenLake-v1", rounds=5, local_steps=5),
+    )
+    small = {"rounds": 3, "local_steps": 3}
+
+    @hypothesis("the reward is not constant")
+    def reward_varies(self, problem: FederatedCMDP) -> bool:
+        return bool(np.ptp(problem.cmdp.r) > 0)
+
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        rounds: int = 20,
+        local_steps: int = 5,
+        eta: float | None = None,
+        dual_cap: float | None = None,
+    ) -> Drift:
+        result = run(
+            "fednpg",
+            problem,
+            rounds=rounds,
+            local_steps=local_steps,
+            eta=eta,
+            dual_cap=dual_cap,
+            record="iterates",
+        )
+        cap = np.asarray(result.parameters["dual_cap"])
+        return Drift(result, lagrangian_spans(problem, cap), float(result.parameters["eta"]))
+
+    @upper(r"\max_s \|\pi_i^{k,e+1} - \pi_i^{k,e}\|_1 \le \eta B_i / (2 (1-\gamma)^2)")
+    def step(self, x: Drift) -> tuple[Measured, Measured, float]:
+        return *_moves(x, 2.0), 2.0
+
+    @upper(r"|V_h(\pi_i^{k,e}) - V_h(\bar\pi_k)| \le e \eta B_i / (4 (1-\gamma)^4)")
+    def value(self, x: Drift) -> tuple[Measured, Measured, float]:
+        result, E = x.run, x.run.local_steps
+        cmdp = result.problem.cmdp
+        scale = spans(cmdp.signals)
+        scale[scale == 0] = 1.0
+        start = result.value.reshape(-1, 1, 1), result.costs.reshape(-1, 1, 1, cmdp.m)
+        reward = (result.local_value - start[0]).abs() / scale[0]
+        costs = (result.local_costs - start[1]).abs() / scale[1:]
+        both = Measured(
+            np.concatenate([reward.value[..., None], costs.value], axis=-1)[:, :, 1:],
+            np.concatenate([reward.error[..., None], costs.error], axis=-1)[:, :, 1:],
+        )
+        per_step = Measured(x.eta) * x.B / ((Measured(1.0) - cmdp.gamma) ** 4 * 4.0)
+        bound = per_step.reshape(1, -1, 1, 1) * np.arange(1, E).reshape(1, 1, -1, 1)
+        return both, bound, cmdp.horizon
+
+    @control(
+        "half the constant is too small: a fair bandit attains the tilt's h/4 in the limit of small steps",
+        Case("textbook:two-arm", rounds=1, local_steps=1, eta=0.01, dual_cap=0.0),
+    )
+    def half(self, x: Drift) -> tuple[Measured, Measured]:
+        return _moves(x, 4.0)
+
+    @study("drift")
+    def drift(self) -> StudyData:
+        problem, K = load("random-mdp:seed=1"), 60
+        E = np.array([2, 8, 32])
+        runs = [run("fednpg", problem, rounds=K, local_steps=int(e), eta=0.01) for e in E]
+        B = max(lagrangian_spans(problem, np.asarray(runs[0].parameters["dual_cap"])))
+        bound = np.minimum(E * 0.01 * B / (2 * (1 - problem.cmdp.gamma) ** 2), 2.0)
+        return StudyData(
+            {
+                "rounds": np.arange(K),
+                "drift": np.stack([r.drift for r in runs]),
+                "E": E,
+                "bound": bound,
+                "name": np.array("random-mdp:seed=1"),
+            },
+            {"instance": "random-mdp:seed=1", "eta": 0.01},
+        )
+
+
+def _moves(x: Drift, constant: float) -> tuple[Measured, Measured]:
+    assert x.run.iterates is not None
+    p = np.exp(x.run.iterates.local)
+    # Each probability errs by a few ulps of |log p| p, and sum p |log p| <= log A.
+    rounding = (8 + 2 * np.log(p.shape[-1])) * 4 * UNIT
+    moved = Measured(np.abs(np.diff(p, axis=2)).sum(axis=-1).max(axis=-1), rounding)
+    gamma = x.run.problem.cmdp.gamma
+    bound = Measured(x.eta) * x.B / ((Measured(1.0) - gamma) ** 2 * constant)
+    return moved, bound.reshape(1, -1, 1)
