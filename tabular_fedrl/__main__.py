@@ -1,0 +1,7 @@
+"""``python -m tabular_fedrl``."""
+
+import sys
+
+from tabular_fedrl.cli import main
+
+sys.exit(main())

@@ -1,0 +1,5 @@
+"""The command ``tabular-fedrl``."""
+
+from tabular_fedrl.cli.app import main
+
+__all__ = ["main"]

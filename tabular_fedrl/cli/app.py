@@ -1,0 +1,215 @@
+"""The commands and their options. What they do is in the modules beside this one, imported when needed:
+``--help`` and ``--version`` answer at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tabular_fedrl import __version__
+from tabular_fedrl.cli.guard import BAD_INPUT, INTERRUPTED, deliver, fail
+from tabular_fedrl.cli.output import Answer, Output
+
+NAME = "tabular-fedrl"
+SOURCE_HELP = (
+    "A file (.npz, .drn), gym:NAME, textbook:NAME or family:key=value,...; overrides follow a comma, "
+    "as in gym:FrozenLake-v1,gamma=0.95,d=0.2"
+)
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, the answer in brief.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A further parameter.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
+
+EXIT_CODES = (
+    "Exit codes: 0 fine; 1 a claim fails; 2 bad input; 3 infeasible problem; 4 internal error; "
+    "5 nothing fails, but something is undecided; 130 interrupted."
+)
+
+app = typer.Typer(name=NAME, add_completion=False, epilog=EXIT_CODES, pretty_exceptions_enable=False)
+
+
+class Kind(StrEnum):
+    """What ``list`` lists."""
+
+    THEOREMS = "theorems"
+    ALGORITHMS = "algorithms"
+    INSTANCES = "instances"
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Verify theorems of tabular constrained federated reinforcement learning."""
+    context.obj = Output(json, quiet)
+    if version:
+        answer = Answer(
+            {"status": "ok", "package": "tabular_fedrl", "version": __version__}, [f"{NAME} {__version__}"]
+        )
+        raise typer.Exit(deliver(context.obj, lambda _: answer))
+    if context.invoked_subcommand is None:
+        help_text = context.get_help()
+        if json:
+            raise typer.Exit(fail(context.obj, "no command: verify, solve, run, list or show", BAD_INPUT))
+        typer.echo(help_text)
+        raise typer.Exit(0)
+    return 0
+
+
+@app.command(epilog=EXIT_CODES)
+def verify(
+    context: typer.Context,
+    theorem: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[THEOREM]...", help="An id, a prefix such as fednpg, or a Python file; default: all."
+        ),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on", metavar="SOURCE", help="Verify on this problem instead of the suite (repeatable)."
+        ),
+    ] = None,
+    set_: Set = None,
+    seed: Seed = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report", metavar="DIR", help="Write the report there; default for the whole suite: report"
+        ),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes side by side.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Verify theorems: on their default suite, or on problems of your own."""
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.verify import verify_theorems
+
+        return verify_theorems(output, theorem or [], on or [], set_ or [], seed, report, jobs)
+
+    return _deliver(context, json, quiet, command)
+
+
+@app.command(epilog=EXIT_CODES)
+def solve(
+    context: typer.Context,
+    source: Source,
+    solver: Annotated[str, typer.Option("--solver", help="highs or clarabel.")] = "highs",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """The optimum of a problem: value, policy, multipliers, Slater slack."""
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.solve import solve_source
+
+        return solve_source(output, source, solver)
+
+    return _deliver(context, json, quiet, command)
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    context: typer.Context,
+    algorithm: Annotated[
+        str, typer.Argument(metavar="ALGORITHM", help="fednpg, npg-pd, ... (see list algorithms)")
+    ],
+    source: Source,
+    rounds: Annotated[int, typer.Option("--rounds", help="Communication rounds K.")] = 1000,
+    local_steps: Annotated[
+        int | None, typer.Option("--local-steps", help="Local steps E between them.  [default: 1]")
+    ] = None,
+    aggregation: Annotated[
+        str | None, typer.Option("--aggregation", help="arithmetic or geometric.  [default: arithmetic]")
+    ] = None,
+    eta: Annotated[float | None, typer.Option("--eta", help="Primal step; default: the theory's.")] = None,
+    eta_dual: Annotated[
+        float | None, typer.Option("--eta-dual", help="Dual step; default: the theory's.")
+    ] = None,
+    dual_cap: Annotated[
+        float | None, typer.Option("--dual-cap", help="Cap of the multipliers; default: the theory's.")
+    ] = None,
+    set_: Set = None,
+    seed: Seed = 0,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Keep the measured run (.npz).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Run an algorithm with exact evaluation and measure every round."""
+    given = {
+        "local_steps": local_steps,
+        "aggregation": aggregation,
+        "eta": eta,
+        "eta_dual": eta_dual,
+        "dual_cap": dual_cap,
+    }
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.run import run_algorithm
+
+        return run_algorithm(output, algorithm, source, rounds, given, set_ or [], seed or 0, out, resume)
+
+    return _deliver(context, json, quiet, command)
+
+
+@app.command(name="list", epilog=EXIT_CODES)
+def list_(
+    context: typer.Context,
+    kind: Annotated[Kind | None, typer.Argument(help="Default: all three.", show_default=False)] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """List theorems, algorithms and instances."""
+
+    def command(_: Output) -> Answer:
+        from tabular_fedrl.cli.listing import listing
+
+        return listing([str(kind)] if kind else [str(k) for k in Kind])
+
+    return _deliver(context, json, quiet, command)
+
+
+@app.command(epilog=EXIT_CODES)
+def show(context: typer.Context, source: Source, json: Json = False, quiet: Quiet = False) -> int:
+    """What a SOURCE holds and where its thresholds come from; or the page of a theorem."""
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.show import show_source
+
+        return show_source(output, source)
+
+    return _deliver(context, json, quiet, command)
+
+
+def _deliver(context: typer.Context, json: bool, quiet: bool, command: Callable[[Output], Answer]) -> int:
+    above: Output = context.obj
+    return deliver(Output(json or above.json, quiet or above.quiet), command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (default: ``sys.argv``) and give the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = words[: words.index("--")] if "--" in words else words
+    output = Output(json="--json" in options)
+    try:
+        code = typer.main.get_command(app).main(words, prog_name=NAME, standalone_mode=False)
+    except typer.TyperException as error:
+        return fail(output, f"{error.format_message()} (see {NAME} --help)", BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        return fail(output, "interrupted", INTERRUPTED, prefix="")
+    return int(code or 0)

@@ -1,0 +1,87 @@
+"""From whatever a command raises to one clear line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from tabular_fedrl.cli.output import Answer, Output
+from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, TabularFedRLError
+
+BAD_INPUT, INFEASIBLE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 3, 4, 130, 141
+DEBUG = "TABULAR_FEDRL_DEBUG"
+"""Environment variable that asks for tracebacks."""
+
+
+def deliver(output: Output, command: Callable[[Output], Answer]) -> int:
+    """Run a command, show its answer, give the exit code."""
+    try:
+        # What a user's theorem prints must not end up beside the JSON object.
+        aside = contextlib.redirect_stdout(sys.stderr) if output.json else contextlib.nullcontext()
+        with aside:
+            answer = command(output)
+        output.show(answer)
+        return answer.code
+    except KeyboardInterrupt as stop:
+        return fail(output, f"interrupted{f'; {stop}' if str(stop) else ''}", INTERRUPTED, prefix="")
+    except BrokenPipeError:
+        return _nobody_reads()
+    except InfeasibleCMDP as error:
+        proof = {"certificate": error.certificate.to_dict()}
+        return fail(output, str(error), INFEASIBLE, "infeasible", proof, prefix="infeasible: ")
+    except InvalidProblem as error:
+        return fail(output, str(error), BAD_INPUT)
+    except OSError as error:
+        if error.filename is None:
+            return _internal(output, error)
+        return fail(output, f"{error.filename}: {error.strerror or error}", BAD_INPUT)
+    except TabularFedRLError as error:
+        return fail(output, str(error), INTERNAL)
+    except MemoryError:
+        return fail(output, "there is not enough memory for this problem", INTERNAL)
+    except Exception as error:
+        return _internal(output, error)
+
+
+def fail(
+    output: Output,
+    message: str,
+    code: int,
+    status: str = "error",
+    more: dict[str, Any] | None = None,
+    prefix: str = "error: ",
+) -> int:
+    """One line on standard error, or the JSON object of an error; gives the code."""
+    line = " ".join(message.split())
+    if os.environ.get(DEBUG) and sys.exc_info()[0] is not None:
+        traceback.print_exc(file=sys.stderr)
+    try:
+        if output.json:
+            output.emit({"status": status, "message": line, **(more or {})})
+        else:
+            output.say(prefix + line, "red")
+    except BrokenPipeError:
+        return _nobody_reads()
+    except OSError:
+        # Neither stream can be written: the exit code is all that is left.
+        return code
+    return code
+
+
+def _internal(output: Output, error: Exception) -> int:
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    what = f"internal error: {type(error).__name__}: {error}{notes}"
+    return fail(output, f"{what} (set {DEBUG}=1 for the traceback)", INTERNAL, prefix="")
+
+
+def _nobody_reads() -> int:
+    """The reader of our output has gone: what is still buffered goes nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return BROKEN_PIPE

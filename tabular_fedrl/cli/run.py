@@ -1,0 +1,99 @@
+"""``tabular-fedrl run``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+
+from tabular_fedrl.cli.output import Answer, Output
+from tabular_fedrl.cli.settings import parse_settings
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.instances import load
+from tabular_fedrl.runner import Run
+from tabular_fedrl.runner import run as run_rounds
+
+
+def run_algorithm(
+    output: Output,
+    algorithm: str,
+    source: str,
+    rounds: int,
+    given: Mapping[str, Any],
+    settings: Sequence[str],
+    seed: int,
+    out: str | None,
+    resume: bool,
+) -> Answer:
+    """Run ``algorithm`` on the problem that ``source`` names; ``given``: None for the theory's value."""
+    if resume and out is None:
+        raise InvalidProblem("--resume continues the run in a file: name it with --out FILE")
+    parameters = {name: value for name, value in given.items() if value is not None}
+    for name, value in parse_settings(settings).items():
+        if name in parameters or name in (
+            "rounds",
+            "seed",
+            "out",
+            "resume",
+            "record",
+            "progress",
+            "solution",
+        ):
+            raise InvalidProblem(f"--set {name}: use the option --{name.replace('_', '-')}, once")
+        parameters[name] = value
+    with output.waiting(f"reading {source}"):
+        problem = load(source)
+    try:
+        with output.progress(algorithm, "rounds") as tick:
+            result = run_rounds(
+                algorithm,
+                problem,
+                rounds,
+                seed=seed,
+                out=out,
+                resume=resume,
+                progress=tick,
+                **parameters,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"continue with --out {out} --resume" if out else "") from None
+    data = {"status": "ok", "source": source, **result.to_dict()}
+    return Answer(data, _view(data, result), brief=[f"{data['average_value']:.12g}"])
+
+
+def _view(data: Mapping[str, Any], result: Run) -> list[RenderableType]:
+    steps = ", ".join(
+        f"{key} = {_short(value)}" for key, value in data["parameters"].items() if value is not None
+    )
+    lines = [
+        f"{data['algorithm']}: {data['rounds']} rounds, {data['agents']} agent{'s' * (data['agents'] != 1)}, {steps}",
+        f"average value {data['average_value']:.9g}"
+        + (f"   gap {data['gap']:.6g}" if data["gap"] is not None else "")
+        + f"   local average value {data['local_average_value']:.9g}",
+        f"sent up {data['bytes_up']} bytes, down {data['bytes_down']} bytes",
+    ]
+    return [*lines[:2], *_constraints(data, result), lines[2]]
+
+
+def _constraints(data: Mapping[str, Any], result: Run) -> list[RenderableType]:
+    if not result.problem.cmdp.m:
+        return []
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head in ("constraint", "average cost", "threshold", "violation"):
+        table.add_column(head, justify="left" if head == "constraint" else "right")
+    table.add_column("final multipliers (agent: value)")
+    for j in range(result.problem.cmdp.m):
+        seen = [(i, row[j]) for i, row in enumerate(data["final_multipliers"]) if row[j] is not None]
+        shown = ", ".join(f"{i}: {value:.5g}" for i, value in seen[:4]) + (", …" if len(seen) > 4 else "")
+        numbers = (data["average_costs"][j], data["thresholds"][j], data["violations"][j])
+        table.add_row(str(j), *(f"{x:.6g}" for x in numbers), shown)
+    return [table]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "[" + ", ".join(_short(x) for x in value) + "]" if isinstance(value, list) else str(value)

@@ -1,0 +1,51 @@
+"""``--set key=value``: values as Python data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.instances.text import parse_boolean, parse_integer, parse_number
+
+_PLUS = re.compile(r"(?<![eE])\+")
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """``["rounds=50", "weights=0.2+0.8"]`` as a dict; hyphens in names count as underscores.
+
+    A value is a whole number, a number or fraction, true, false, none, numbers joined by ``+``, or text.
+
+    Raises
+    ------
+    InvalidProblem: what is not ``key=value``, or a key given twice.
+    """
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        name = key.strip().replace("-", "_")
+        if not equals or not name.isidentifier():
+            raise InvalidProblem(f"--set {pair}: expected KEY=VALUE")
+        if name in out:
+            raise InvalidProblem(f"--set {name} is given twice")
+        out[name] = parse_value(value.strip())
+    return out
+
+
+def parse_value(text: str) -> Any:
+    """One value."""
+    if text.lower() == "none":
+        return None
+    for parse in (parse_boolean, parse_integer, parse_number):
+        try:
+            return parse(text, "")
+        except InvalidProblem:
+            continue
+    words = _PLUS.split(text)
+    if len(words) > 1:
+        try:
+            return [parse_number(word, "") for word in words]
+        except InvalidProblem:
+            return text
+    return text

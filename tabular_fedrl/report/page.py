@@ -1,0 +1,153 @@
+"""The HTML page: what was verified, theorem by theorem, from ``results.json`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from tabular_fedrl.report.data import Data
+from tabular_fedrl.report.docstring import docstring_html
+from tabular_fedrl.report.markup import Html, grid, join, paragraph, tag, text
+from tabular_fedrl.report.sections import claims_html, ratios_html, studies_html, verdict_class
+from tabular_fedrl.report.words import KINDS, MARKS, Row, failures, headline, largest_ratio, number
+
+MEASURED = (
+    "Measured means: policies are iterated in float64; every value, visitation and optimum that enters "
+    "a side of a claim is evaluated with a rigorous bound on its error, and a verdict that the bounds "
+    "do not settle is called undecided. The claims are thereby decided for the policies as they stand "
+    "in memory: the rounding of the trajectory itself, that is, how far these policies are from those "
+    "of exact arithmetic, is not enclosed."
+)
+
+
+def page(data: Data, figures: Sequence[str]) -> str:
+    """The whole page; ``figures``: the names of the studies whose figure was drawn."""
+    style = files("tabular_fedrl.report").joinpath("style.css").read_text(encoding="utf-8")
+    title = "Verification report"
+    body = join(
+        [
+            tag("h1", text(title)),
+            paragraph(headline(data), "headline"),
+            _failures(data),
+            _facts(data),
+            tag("h2", text("Theorems")),
+            _overview(data),
+            _legend(data),
+            ratios_html(data),
+            *(_theorem(data, name, figures) for name in data["theorems"]),
+            tag("h2", text("What measured means"), id="measured"),
+            paragraph(MEASURED),
+            tag(
+                "footer", paragraph(f"{data['package']} {data['version']}; data: results.json and data/*.npz")
+            ),
+        ]
+    )
+    head = join(
+        [
+            Html('<meta charset="utf-8">'),
+            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+            tag("title", text(f"{title} · {data['package']}")),
+            tag("style", Html(style)),
+        ]
+    )
+    return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _failures(data: Data) -> Html:
+    lines = list(failures(data))
+    return tag("ul", join(tag("li", text(line), class_="bad") for line in lines)) if lines else Html("")
+
+
+def _facts(data: Data) -> Html:
+    counts = data["counts"]
+    statuses = "; ".join(
+        f"{counts[s]} {words}"
+        for s, words in (
+            ("holds", "hold"),
+            ("fails", "fail"),
+            ("undecided", "undecided"),
+            ("not applicable", "not applicable"),
+        )
+        if s in counts
+    )
+    return paragraph(
+        f"Verdicts on claims, links of proofs and tightness: {statuses or 'none'}. "
+        f"{data['seconds']:.1f} seconds of wall time.",
+        "soft",
+    )
+
+
+def _overview(data: Data) -> Html:
+    head = ["theorem", "mark", "claims", "verdicts", "level", "largest lhs/rhs", "instances", "time"]
+    rows = []
+    for name, theorem in data["theorems"].items():
+        own = _rows(data, name)
+        worst = largest_ratio([row for row in own if row["role"] == "claim"])
+        levels = sorted({v["level"] for v in data["verdicts"] if v["theorem"] == name})
+        link = Html(tag("a", text(name), href=f"#{_anchor(name)}") + tag("div", text(theorem["title"])))
+        rows.append(
+            [
+                link,
+                _mark(theorem["mark"]),
+                text(sum(row["role"] == "claim" for row in own)),
+                _verdicts(own),
+                text(", ".join(levels)),
+                text(number(worst["ratio"] if worst else None)),
+                text(len(theorem["instances"])),
+                text(f"{theorem['seconds']:.1f} s"),
+            ]
+        )
+    return grid(head, rows, ["", "", "number", "", "", "number", "number", "number"])
+
+
+def _verdicts(rows: list[Row]) -> Html:
+    counts: dict[str, int] = {}
+    controls = [row for row in rows if row["role"] == "control"]
+    for row in rows:
+        if row["role"] != "control":
+            for status, n in row["counts"].items():
+                counts[status] = counts.get(status, 0) + n
+    parts = [
+        tag("span", text(f"{n} {status}"), class_=verdict_class([status])) for status, n in counts.items()
+    ]
+    if controls:
+        good = sum(row["expected"] for row in controls)
+        words = f"{good} of {len(controls)} controls fail, as they must"
+        parts.append(tag("span", text(words), class_="good" if good == len(controls) else "bad"))
+    return join(parts, "<br>")
+
+
+def _legend(data: Data) -> Html:
+    marks = {theorem["mark"] for theorem in data["theorems"].values()}
+    kinds = {row["kind"] for row in data["summary"]}
+    used = [(m, MARKS[m]) for m in MARKS if m in marks] + [(k, KINDS[k]) for k in KINDS if k in kinds]
+    entries = join(Html(tag("dt", text(name)) + tag("dd", text(words))) for name, words in used)
+    return Html(tag("h3", text("Marks of provenance and kinds of claims")) + tag("dl", entries))
+
+
+def _theorem(data: Data, name: str, figures: Sequence[str]) -> Html:
+    theorem = data["theorems"][name]
+    rows = _rows(data, name)
+    parts = [
+        tag("h2", Html(f"{text(name)} {_mark(theorem['mark'])}"), id=_anchor(name)),
+        Html(docstring_html(theorem["page"])),
+    ]
+    if theorem["hypotheses"]:
+        parts.append(tag("h3", text("Hypotheses")))
+        parts.append(tag("ul", join(tag("li", text(h)) for h in theorem["hypotheses"])))
+    parts += [claims_html(data, rows), studies_html(data, name, figures)]
+    parts.append(tag("h3", text("Reproduce")))
+    parts.append(tag("pre", text(theorem["command"])))
+    return tag("section", join(parts))
+
+
+def _rows(data: Data, name: str) -> list[Row]:
+    return [row for row in data["summary"] if row["theorem"] == name]
+
+
+def _anchor(name: str) -> str:
+    return "theorem-" + name
+
+
+def _mark(mark: str) -> Html:
+    return tag("span", text(mark), class_="mark", title=MARKS.get(mark, ""))

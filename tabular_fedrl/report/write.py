@@ -1,0 +1,78 @@
+"""Drawing the report from the data of a verification, and putting it where it belongs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tabular_fedrl.atomic import atomic_path
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.plots import PLOTS, save
+from tabular_fedrl.report.data import Data, read_arrays, read_results
+from tabular_fedrl.report.page import page
+from tabular_fedrl.report.sections import figure_path
+
+
+def write_report(directory: Path) -> Path:
+    """Draw ``figures/*.svg`` and ``index.html`` from ``results.json`` and ``data/*.npz``; nothing is run.
+
+    A study whose plot nobody knows gets no figure; the page says so. Returns the path of the page.
+
+    Raises
+    ------
+    InvalidProblem: data that are missing, damaged, or of another version.
+    """
+    data = read_results(directory)
+    figures = _draw(data, directory)
+    with atomic_path(directory / "index.html") as path:
+        path.write_text(page(data, figures), encoding="utf-8")
+    return directory / "index.html"
+
+
+def _draw(data: Data, directory: Path) -> list[str]:
+    (directory / "figures").mkdir(exist_ok=True)
+    drawn = []
+    for name, study in data["studies"].items():
+        plot = PLOTS.get(study["plot"])
+        if plot is None:
+            continue
+        save(plot(read_arrays(directory, study)), directory / figure_path(study))
+        drawn.append(name)
+    return drawn
+
+
+def publish(stage: Path, directory: Path) -> None:
+    """Move a finished report into ``directory``: each file whole, the page last.
+
+    Files of an earlier report that the new one does not have are removed, and no others.
+
+    Raises
+    ------
+    InvalidProblem: the directory cannot be made or written.
+    """
+    try:
+        old = _files(read_results(directory))
+    except InvalidProblem:
+        old = set()
+    new = _files(read_results(stage))
+    try:
+        for folder in (directory, directory / "data", directory / "figures"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name in sorted(new, key=lambda n: (n == "index.html", n == "results.json", n)):
+            if (stage / name).exists():
+                with atomic_path(directory / name) as path:
+                    shutil.copyfile(stage / name, path)
+        for name in sorted(old - new):
+            (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidProblem(f"cannot write the report to {directory}: {error.strerror or error}") from None
+
+
+def _files(data: Data) -> set[str]:
+    """The files a report consists of, relative to its directory."""
+    found = {"results.json", "index.html"}
+    for study in data["studies"].values():
+        # An old results.json is a file that anyone may have written: only names of ours are ever removed.
+        name = Path(study["data"]).name
+        found |= {f"data/{name}", f"figures/{Path(name).with_suffix('.svg')}"}
+    return found
