@@ -65,8 +65,9 @@ class Lines:
                     self.number += 1
                     if len(line) == MAX_LINE:
                         raise self.error(f"the line is longer than {MAX_LINE} characters")
+                    line = line.strip()
                     if not line.startswith("//"):
-                        yield line.strip()
+                        yield line
         except UnicodeDecodeError:
             raise self.error("not a text file") from None
         except OSError as error:

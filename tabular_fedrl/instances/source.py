@@ -237,7 +237,7 @@ def _rho(text: str, S: int) -> Array:
 def _round_robin(N: int, m: int) -> list[list[int]]:
     if N > MAX_AGENTS:
         raise InvalidProblem(f"agents: {N} is over the limit of {MAX_AGENTS}")
-    if N > m:
+    if m < N:
         return [[i % m] if m else [] for i in range(N)]
     return [list(range(i, m, N)) for i in range(N)]
 

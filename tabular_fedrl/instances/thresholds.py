@@ -28,7 +28,8 @@ def halfway_thresholds(cmdp: CMDP) -> tuple[Array, Array, Array]:
         # The cost that the cheapest policy attains: d is met by a policy whatever the rounding.
         best = -optimise(cmdp, -cmdp.c[j]).values.at_rho[0]
         apart = greedy.value[j] - greedy.error[j] > best.value + best.error
-        least[j] = best.value if apart else greedy.value[j]
+        lowest = 0.0 if abs(best.value) <= best.error else best.value  # no policy's cost is -3e-16
+        least[j] = lowest if apart else greedy.value[j]
         d[j] = (least[j] + greedy.value[j]) / 2
     return d, least, greedy.value
 
