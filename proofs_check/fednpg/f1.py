@@ -295,9 +295,9 @@ class F1(Theorem):
 
     @study("convergence")
     def convergence(self) -> StudyData:
-        """Tuned steps, many T, small discount: random problems as a band."""
-        sources = [f"random-mdp:seed={seed},gamma=0.1,agents=2" for seed in (1, 2, 3, 4)]
-        return _convergence(sources, "random-mdp, gamma = 0.1, two agents")
+        """Tuned steps, many T: random bandits as a band (five arms, two agents)."""
+        sources = [f"random-mdp:seed={seed},nS=1,nA=5,ncost=2,gamma=0" for seed in (1, 2, 3, 4, 5)]
+        return _convergence(sources, "random bandits, five seeds")
 
     @study("convergence")
     def convergence_bandit(self) -> StudyData:

@@ -1,0 +1,306 @@
+r"""F2: with one local step and the geometric mean, FedNPG is centralised, and its rate is free of dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tabular_fedrl.algorithms.step_sizes import slater_slack
+from tabular_fedrl.algorithms.unit_form import unit_form
+from tabular_fedrl.claims import (
+    Case,
+    Kind,
+    StudyData,
+    Theorem,
+    chain,
+    control,
+    hypothesis,
+    identity,
+    study,
+    upper,
+)
+from tabular_fedrl.claims.slopes import slope
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.evaluation import average, evaluate, visitation
+from tabular_fedrl.instances import load
+from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.runner import Run, run
+from tabular_fedrl.solvers import solve
+
+ROUNDING = 1e-12
+"""Allowance for the rounding of two float trajectories that are equal in exact arithmetic."""
+
+COMPARED = 50
+"""Rounds over which they are compared: with the large steps of F2 the path is unstable, and a difference of one rounding
+grows past any allowance in some hundred rounds."""
+
+
+@dataclass(frozen=True)
+class Twins:
+    r"""FedNPG (E = 1, geometric) and centralised NPG-PD with matched steps, on the problem in unit form.
+
+    ``eta_1``, ``eta_dual``: :math:`\eta_1`, :math:`\eta_\lambda`; ``xi``: the Slater slack.
+    """
+
+    federated: Run
+    central: Run
+    eta_1: float
+    eta_dual: float
+    xi: float
+
+    @property
+    def T(self) -> float:
+        return float(self.federated.rounds)
+
+    @property
+    def effective(self) -> Measured:
+        """``1 - gamma``"""
+        return Measured(1.0) - self.federated.problem.cmdp.gamma
+
+    @property
+    def cap(self) -> Measured:
+        r""":math:`\Lambda = 2/((1-\gamma)\xi)`"""
+        return Measured(2.0) / (self.effective * self.xi)
+
+    def gap_bound(self, third: float = 2.0) -> Measured:
+        """The bound on the gap, with the constant of its third term."""
+        problem, near = self.federated.problem, self.effective
+        logs = Measured(float(problem.cmdp.A)).log()
+        duals = Measured(self.eta_dual) * float(problem.pairs)
+        return (
+            logs / (Measured(self.eta_1) * self.T)
+            + Measured(1.0) / (near**2 * self.T)
+            + duals * third / near**3
+            + duals / (near**2 * 2.0)
+        )
+
+    @property
+    def violation_bound(self) -> Measured:
+        m = float(self.federated.problem.cmdp.m)
+        return self.effective * self.xi * (self.gap_bound() + self.cap**2 * m / (Measured(self.eta_dual) * (2.0 * self.T)))
+
+    @cached_property
+    def at_optimal_visitation(self) -> Measured:
+        """V_r and V_c of the central iterates 0..T started from d*, ``(T+1, 1+m)``."""
+        assert self.central.iterates is not None and self.central.solution is not None
+        cmdp = self.central.problem.cmdp
+        d = visitation(cmdp, self.central.solution.log_policy)
+        return average(d, evaluate(cmdp, self.central.iterates.log_policies).V)
+
+
+class F2(Theorem):
+    r"""With E = 1 and the geometric mean FedNPG is centralised NPG-PD, at a dimension-free rate and with large steps.
+
+    **Problem.** As in F1, rescaled affinely so that r and c lie in [0, 1].
+
+    **Equivalence** (*identity*). With :math:`n_j` agents observing constraint j, the iterates of FedNPG with steps
+    :math:`\eta, \eta_\lambda` and cap :math:`\Lambda` equal those of centralised NPG-PD with :math:`\eta_1 = \eta/N` and, for constraint
+    j, dual step :math:`n_j \eta_\lambda` and cap :math:`n_j \Lambda`.
+
+    **Guarantee** (*upper*). Uniform start, :math:`\lambda_0 = 0`, averages over t = 0..T-1, :math:`M = \sum_i |\Gamma_i|`,
+    :math:`\Lambda = 2/((1-\gamma)\xi)`:
+
+    .. math:: V_r^\star - \overline{V_r} &\le \frac{\log|A|}{\eta_1 T} + \frac{1}{(1-\gamma)^2 T}
+              + \frac{2 M \eta_\lambda}{(1-\gamma)^3} + \frac{M \eta_\lambda}{2 (1-\gamma)^2}, \\
+              \sum_j [\overline{V_{c_j}} - d_j]_+ &\le (1-\gamma)\xi \Big( \text{gap bound}
+              + \frac{m \Lambda^2}{2 \eta_\lambda T} \Big) .
+
+    With :math:`\eta_1 = 2\log|A|`, :math:`\eta_\lambda = (1-\gamma)/\sqrt T` and M = 1 the gap is at most
+    :math:`4/((1-\gamma)^2 \sqrt T)` and the violation at most :math:`(2/\xi + 4\xi)/((1-\gamma)^2 \sqrt T)`.
+
+    **Proof.** The chain below: L1; L2 started from :math:`d^\star` turns :math:`E_{d^\star}\log Z` into a difference of Lagrangian
+    values that telescopes up to the movement of the multipliers; projected subgradient. The chain has 1 in place of 2.
+
+    **Source.** The argument of Ding, Zhang, Basar and Jovanovic for NPG-PD; statement and constants ours.
+    """
+
+    id = "fednpg.f2"
+    mark = "ours"
+    source = "theory notes, F2"
+    suite = (
+        Case("random-mdp:seed=1"),
+        Case("random-mdp:seed=1,agents=6"),
+        Case("random-mdp:seed=2,visible=0+1/1+2/2+3/3+0"),
+        Case("random-mdp:seed=5,agents=3,gamma=0.5", rounds=1000),
+        Case("garnet:S=20,A=4,b=5,m=3,seed=2"),
+        Case("windy-cliff:ncost=2", rounds=300),
+        Case("textbook:three-state"),
+        Case("textbook:machine-repair", rounds=1000),
+        Case("textbook:two-arm", rounds=2000),
+        Case("textbook:heterogeneous-bandit", rounds=2000),
+        Case("textbook:running-b", rounds=2000),
+        Case("gym:FrozenLake-v1,gamma=0.9,agents=2", rounds=300),
+    )
+    small = {"rounds": 20}
+
+    @hypothesis("at least one constraint, two actions")
+    def choices(self, problem: FederatedCMDP) -> bool:
+        return problem.cmdp.m > 0 and problem.cmdp.A > 1
+
+    @hypothesis("some policy is strictly feasible")
+    def slater(self, problem: FederatedCMDP) -> bool:
+        return (solve(problem.cmdp).slater_slack or 0.0) > 0
+
+    @hypothesis("in unit form every threshold lies in (0, 1/(1-gamma)]")
+    def thresholds(self, problem: FederatedCMDP) -> bool:
+        cmdp = unit_form(problem).problem.cmdp
+        return bool(((cmdp.d > 0) & (cmdp.d <= cmdp.horizon)).all())
+
+    @hypothesis("one constraint seen by one agent", only=["corollary_gap", "corollary_violation"])
+    def single(self, problem: FederatedCMDP) -> bool:
+        return problem.pairs == 1
+
+    def setup(
+        self, problem: FederatedCMDP, rounds: int = 400, eta_1: float | None = None, eta_dual: float | None = None
+    ) -> Twins:
+        return twins(unit_form(problem).problem, rounds, eta_1, eta_dual)
+
+    @identity(
+        r"\bar\pi_k^{\mathrm{Fed}} = \pi_k^{\mathrm{NPG\text{-}PD}}, \quad n_j \lambda_{ij}^k = \lambda_j^k",
+        tolerance=2 * ROUNDING,
+    )
+    def equivalence(self, x: Twins) -> tuple[Measured, Array]:
+        assert x.federated.iterates is not None and x.central.iterates is not None
+        n, k = x.federated.problem.observers, slice(COMPARED)
+        scale = float(x.cap.upper) * n
+        lam = np.nanmax(x.federated.multipliers[k, :, 0], axis=1) * n / scale
+        fed = np.concatenate([np.exp(x.federated.iterates.log_policies[k]).ravel(), lam.ravel()])
+        mu = x.central.multipliers[k, 0, 0] / scale
+        one = np.concatenate([np.exp(x.central.iterates.log_policies[k]).ravel(), mu.ravel()])
+        return Measured(fed, ROUNDING), one
+
+    @upper(
+        r"V_r^\star - \overline{V_r} \le \frac{\log|A|}{\eta_1 T} + \frac{1}{(1-\gamma)^2 T} + "
+        r"\frac{2 M \eta_\lambda}{(1-\gamma)^3} + \frac{M \eta_\lambda}{2(1-\gamma)^2}"
+    )
+    def gap(self, x: Twins) -> tuple[Measured, Measured, float]:
+        return x.federated.gap, x.gap_bound(), x.federated.problem.cmdp.horizon
+
+    @chain("gap")
+    def gap_chain(self, x: Twins) -> Iterator[tuple[str, Measured]]:
+        result, near = x.central, x.effective
+        assert result.kl is not None and result.solution is not None
+        cmdp = result.problem.cmdp
+        lam = Measured(result.multipliers[:, 0, 0])
+        comparator = evaluate(cmdp, result.solution.log_policy).at_rho
+        slack = (lam.mean(0) * (Measured(cmdp.d) - comparator[1:])).sum()
+        paid = (lam * (result.costs - cmdp.d)).mean(0).sum()
+        duals = Measured(x.eta_dual) * float(x.federated.problem.pairs)
+        dual = duals / (near**2 * 2.0)
+        drop = (result.kl[0] - result.kl[-1]) / (Measured(x.eta_1) * x.T)
+        change = x.at_optimal_visitation[1:] - x.at_optimal_visitation[:-1]
+        gain = (change[:, 0] - (lam * change[:, 1:]).sum(-1)).mean() / near
+        yield "gap", result.gap
+        yield "weak duality: the optimal policy is feasible", result.gap + slack
+        yield "projected subgradient: the multipliers' regret", result.gap + slack + paid + dual
+        yield "L1 and L2 from the optimal visitation", drop + gain + dual
+        bounded = Measured(1.0) / (near**2 * x.T) + duals / near**3
+        yield "the Lagrangian telescopes, multipliers move slowly", drop + bounded + dual
+        yield "the uniform start is within log|A|", x.gap_bound(third=1.0)
+        yield "the constant 2", x.gap_bound()
+
+    @upper(
+        r"\sum_j [\overline{V_{c_j}} - d_j]_+ \le (1-\gamma)\xi \big(\text{gap bound} + \frac{m\Lambda^2}{2\eta_\lambda T}\big)"
+    )
+    def violation(self, x: Twins) -> tuple[Measured, Measured, Measured]:
+        cmdp = x.federated.problem.cmdp
+        room = (Measured(1.0) / x.effective - cmdp.d).sum()
+        return x.federated.violations.sum(), x.violation_bound, room
+
+    @upper(r"V_r^\star - \overline{V_r} \le 4/((1-\gamma)^2 \sqrt T)")
+    def corollary_gap(self, x: Twins) -> tuple[Measured, Measured, float]:
+        bound = Measured(4.0) / (x.effective**2 * Measured(x.T).sqrt())
+        return x.federated.gap, bound, x.federated.problem.cmdp.horizon
+
+    @upper(r"[\overline{V_c} - d]_+ \le (2/\xi + 4\xi)/((1-\gamma)^2 \sqrt T)")
+    def corollary_violation(self, x: Twins) -> tuple[Measured, Measured, Measured]:
+        xi = Measured(x.xi)
+        bound = (Measured(2.0) / xi + xi * 4.0) / (x.effective**2 * Measured(x.T).sqrt())
+        return x.federated.violations.sum(), bound, Measured(1.0) / x.effective - x.federated.problem.cmdp.d.sum()
+
+    @study("convergence")
+    def convergence(self) -> StudyData:
+        """The large steps of F2, many T."""
+        sources = [f"random-mdp:seed={seed},gamma=0.5,agents=2" for seed in (5, 6, 7)]
+        T = np.unique(np.geomspace(100, 10000, 9).astype(int))
+        problems = [unit_form(load(source)).problem for source in sources]
+        table = [[twins(problem, int(t), record="metrics") for t in T] for problem in problems]
+        gap = np.array([[float(x.federated.gap) for x in row] for row in table])
+        violation = np.array([[float(x.federated.violations.sum()) for x in row] for row in table])
+        gap_bound = np.array([[float(x.gap_bound()) for x in row] for row in table])
+        violation_bound = np.array([[float(x.violation_bound) for x in row] for row in table])
+        slopes = [
+            {"curve": curve, "instance": source, **slope(T, row)}
+            for curve, rows in (("gap", gap), ("violation", violation), ("bound on the gap", gap_bound))
+            for source, row in zip(sources, rows, strict=True)
+        ]
+        return StudyData(
+            {
+                "T": T,
+                "gap": gap,
+                "violation": violation,
+                "gap_bound": np.median(gap_bound, axis=0),
+                "violation_bound": np.median(violation_bound, axis=0),
+                "trivial": np.array(problems[0].cmdp.horizon),
+                "name": np.array("random-mdp, gamma = 0.5, two agents"),
+            },
+            {"instance": "random-mdp, gamma = 0.5, two agents", "slopes": slopes},
+        )
+
+    @control(
+        "the primal step eta in place of eta/N", Case("random-mdp:seed=1", rounds=50), kind=Kind.IDENTITY
+    )
+    def primal_step_not_divided(self, x: Twins) -> tuple[Measured, Array]:
+        problem = x.federated.problem
+        other = run("npg-pd", problem, x.federated.rounds, eta=x.eta_1 * problem.N, record="iterates")
+        assert x.federated.iterates is not None and other.iterates is not None
+        return Measured(np.exp(x.federated.iterates.log_policies), ROUNDING), np.exp(other.iterates.log_policies)
+
+    @control(
+        "the arithmetic mean agrees only to second order in the step",
+        Case("random-mdp:seed=1", rounds=50),
+        kind=Kind.IDENTITY,
+    )
+    def arithmetic_mean(self, x: Twins) -> tuple[Measured, Array]:
+        p = x.federated.parameters
+        same = {name: p[name] for name in ("eta", "eta_dual", "dual_cap")}
+        other = run("fednpg", x.federated.problem, x.federated.rounds, record="iterates", **same)
+        assert x.central.iterates is not None and other.iterates is not None
+        return Measured(np.exp(other.iterates.log_policies), ROUNDING), np.exp(x.central.iterates.log_policies)
+
+    @control("the first term alone", Case("textbook:running-b", rounds=2000))
+    def first_term_alone(self, x: Twins) -> tuple[Measured, Measured]:
+        logs = Measured(float(x.federated.problem.cmdp.A)).log()
+        return x.federated.gap, logs / (Measured(x.eta_1) * x.T)
+
+
+def twins(
+    problem: FederatedCMDP,
+    rounds: int,
+    eta_1: float | None = None,
+    eta_dual: float | None = None,
+    record: str = "iterates",
+) -> Twins:
+    """Both runs on a problem in unit form; the steps of the corollary where none are given."""
+    cmdp, n = problem.cmdp, problem.observers
+    xi = slater_slack(cmdp)
+    one = 2.0 * float(np.log(cmdp.A)) if eta_1 is None else eta_1
+    two = (1.0 - cmdp.gamma) / rounds**0.5 if eta_dual is None else eta_dual
+    cap = 2.0 / ((1.0 - cmdp.gamma) * xi)
+    federated = run(
+        "fednpg",
+        problem,
+        rounds,
+        aggregation="geometric",
+        eta=one * problem.N,
+        eta_dual=two,
+        dual_cap=cap,
+        record=record,
+    )
+    if record == "metrics":
+        return Twins(federated, federated, one, two, xi)
+    central = run("npg-pd", problem, rounds, eta=one, eta_dual=two * n, dual_cap=cap * n, record=record)
+    return Twins(federated, central, one, two, xi)

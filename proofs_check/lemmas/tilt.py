@@ -1,0 +1,147 @@
+r"""Hoeffding's lemma and the exponential tilt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tabular_fedrl.arithmetic import logsumexp
+from tabular_fedrl.claims import Case, Theorem, control, hypothesis, identity, tight, upper
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.measured import Array, Measured, dot
+from tabular_fedrl.policies import enclosed, random_log_policy
+
+FAIR_COIN = CMDP(np.ones((1, 2, 1)), [[1.0, 0.0]], [], [], [1.0], 0.0)
+
+
+@dataclass(frozen=True)
+class Tilted:
+    r"""Laws p and :math:`p_t \propto p e^{tU}`, row by row: everything enclosed, ``(S, A)``; ``h (S,)`` is the span of U."""
+
+    t: float
+    U: Array
+    f: Array
+    log_p: Measured
+    log_q: Measured
+    h: Measured
+
+    @classmethod
+    def of(cls, log_p: Array, U: Array, f: Array, t: float) -> Tilted:
+        p = enclosed(log_p)[0]
+        tilted = p + Measured(U) * t
+        return cls(t, U, f, p, tilted - logsumexp(tilted), Measured(U.max(axis=-1)) - U.min(axis=-1))
+
+    def change(self, f: Array) -> Measured:
+        """``<p_t - p, f>``"""
+        return dot(self.log_q.exp() - self.log_p.exp(), f)
+
+    def covariance(self, f: Array) -> Measured:
+        """``Cov_p(U, f)``"""
+        p = self.log_p.exp()
+        centred = Measured(self.U) - dot(p, self.U).reshape(-1, 1)
+        return dot(p * centred, f)
+
+
+class Hoeffding(Theorem):
+    r"""Hoeffding's lemma.
+
+    **Statement.** For a law p and :math:`E_p U = 0`: :math:`0 \le \log E_p e^U \le \mathrm{span}(U)^2/8`.
+
+    One random law and function of the actions for every state of the problem.
+
+    **Source.** Hoeffding (1963), inequality (4.16).
+    """
+
+    id = "lemmas.hoeffding"
+    mark = "recalled"
+    source = "Hoeffding 1963"
+    suite = tuple(Case(FAIR_COIN.replace(P=np.ones((1, A, 1)), r=np.ones((1, A))), t=t) for A in (2, 5) for t in (0.1, 3.0))
+
+    @hypothesis("at least two actions")
+    def two_actions(self, problem: FederatedCMDP) -> bool:
+        return problem.cmdp.A > 1
+
+    def setup(self, problem: FederatedCMDP, t: float = 1.0, draws: int = 20, seed: int = 0) -> Tilted:
+        return _draw(problem, t, draws, seed)
+
+    @tight(r"0 \le \log E_p e^U")
+    def jensen(self, x: Tilted) -> tuple[float, Measured]:
+        return 0.0, _cumulant(x)
+
+    @upper(r"\log E_p e^U \le \mathrm{span}(U)^2/8")
+    def hoeffding(self, x: Tilted) -> tuple[Measured, Measured]:
+        return _cumulant(x), x.h * x.h * (x.t**2 / 8)
+
+    @control("1/8 cannot be 1/9: a fair coin with a small span", Case(FAIR_COIN))
+    def ninth(self, x: Tilted) -> tuple[Measured, Measured]:
+        coin = Tilted.of(np.log([[0.5, 0.5]]), np.array([[1.0, 0.0]]), np.zeros((1, 2)), 0.1)
+        return _cumulant(coin), coin.h * coin.h * (coin.t**2 / 9)
+
+
+class ExponentialTilt(Theorem):
+    r"""What an exponential tilt does.
+
+    **Statement.** For :math:`p_t \propto p e^{tU}`, :math:`t \ge 0`, h = span U > 0 and every f:
+
+    (b) :math:`\mathrm{Jeff}(p_t, p) = t \langle p_t - p, U\rangle`;
+    (c) :math:`KL(p_t\|p), KL(p\|p_t) \le t^2 h^2/8` and :math:`\mathrm{TV}(p_t, p) \le t h/4`;
+    (d) :math:`|\langle p_t - p, f\rangle - t\,\mathrm{Cov}_p(U, f)| \le t^2 h^2\, \mathrm{span}(f)/8`;
+    (e) :math:`\langle p_t - p, U\rangle \ge \mathrm{Var}_p(U) (1 - e^{-th})/h`.
+
+    Part (a) of the notes, the integral form, is what (b) to (e) are derived from and is not checked by itself.
+
+    **Source.** Theory notes, standing lemmas.
+    """
+
+    id = "lemmas.tilt"
+    mark = "ours"
+    source = "theory notes, standing lemmas"
+    suite = Hoeffding.suite
+
+    @hypothesis("at least two actions")
+    def two_actions(self, problem: FederatedCMDP) -> bool:
+        return problem.cmdp.A > 1
+
+    def setup(self, problem: FederatedCMDP, t: float = 1.0, draws: int = 20, seed: int = 0) -> Tilted:
+        return _draw(problem, t, draws, seed)
+
+    @identity(r"\mathrm{Jeff}(p_t, p) = t \langle p_t - p, U \rangle")
+    def jeffreys(self, x: Tilted) -> tuple[Measured, Measured]:
+        return dot(x.log_q.exp() - x.log_p.exp(), x.log_q - x.log_p), x.change(x.U) * x.t
+
+    @upper(r"KL(p_t\|p) \le t^2 h^2/8, \quad KL(p\|p_t) \le t^2 h^2/8")
+    def divergences(self, x: Tilted) -> tuple[Measured, Measured]:
+        log_ratio = x.log_q - x.log_p
+        both = [dot(x.log_q.exp(), log_ratio), dot(x.log_p.exp(), -log_ratio)]
+        return Measured.stack(both), x.h * x.h * (x.t**2 / 8)
+
+    @upper(r"\mathrm{TV}(p_t, p) \le t h/4")
+    def total_variation(self, x: Tilted) -> tuple[Measured, Measured, float]:
+        return (x.log_q.exp() - x.log_p.exp()).abs().sum(-1) * 0.5, x.h * (x.t / 4), 1.0
+
+    @upper(r"|\langle p_t - p, f\rangle - t\,\mathrm{Cov}_p(U, f)| \le t^2 h^2\,\mathrm{span}(f)/8")
+    def second_order(self, x: Tilted) -> tuple[Measured, Measured]:
+        span_f = Measured(x.f.max(axis=-1)) - x.f.min(axis=-1)
+        return (x.change(x.f) - x.covariance(x.f) * x.t).abs(), x.h * x.h * span_f * (x.t**2 / 8)
+
+    @upper(r"\mathrm{Var}_p(U) (1 - e^{-th})/h \le \langle p_t - p, U\rangle")
+    def gain(self, x: Tilted) -> tuple[Measured, Measured]:
+        return x.covariance(x.U) * -(-x.h * x.t).expm1() / x.h, x.change(x.U)
+
+    @control("t h/4 cannot be t h/5: a fair coin and a small tilt", Case(FAIR_COIN))
+    def fifth(self, x: Tilted) -> tuple[Measured, Measured]:
+        coin = Tilted.of(np.log([[0.5, 0.5]]), np.array([[1.0, 0.0]]), np.zeros((1, 2)), 0.1)
+        return (coin.log_q.exp() - coin.log_p.exp()).abs().sum(-1) * 0.5, coin.h * (coin.t / 5)
+
+
+def _draw(problem: FederatedCMDP, t: float, draws: int, seed: int) -> Tilted:
+    rng = np.random.default_rng(seed)
+    shape = (draws, problem.cmdp.A)
+    return Tilted.of(random_log_policy(rng, *shape, 2.0), rng.random(shape), rng.random(shape), t)
+
+
+def _cumulant(x: Tilted) -> Measured:
+    """``log E_p e^{t(U - E_p U)}``, per law."""
+    mean = dot(x.log_p.exp(), x.U).reshape(-1, 1)
+    return logsumexp(x.log_p + (Measured(x.U) - mean) * x.t).reshape(-1)

@@ -1,0 +1,98 @@
+r"""The published bounds of NPG-PD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tabular_fedrl.algorithms.step_sizes import slater_slack
+from tabular_fedrl.algorithms.unit_form import unit_form
+from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.measured import Measured
+from tabular_fedrl.runner import Run, run
+from tabular_fedrl.solvers import solve
+
+
+@dataclass(frozen=True)
+class Published:
+    """A run in unit form and the Slater slack there."""
+
+    run: Run
+    xi: float
+
+    def rate(self, constant: Measured | float) -> Measured:
+        r""":math:`\text{constant} / ((1-\gamma)^2 \sqrt T)`"""
+        near = Measured(1.0) - self.run.problem.cmdp.gamma
+        return Measured.of(constant) / (near**2 * Measured(float(self.run.rounds)).sqrt())
+
+
+class NPGPD(Theorem):
+    r"""The published rates of natural policy gradient primal-dual with one constraint.
+
+    **Problem.** :math:`\max V_r` subject to :math:`V_g \ge b`, r and g in [0, 1]; a cost c with threshold d enters as
+    :math:`g = 1 - c`, :math:`b = 1/(1-\gamma) - d` (same iterates). Slater slack :math:`\xi`. Other signals are rescaled first.
+
+    **Algorithm.** :math:`\theta \leftarrow \theta + \frac{\eta_1}{1-\gamma} A_{r + \lambda g}`,
+    :math:`\lambda \leftarrow P_{[0, 2/((1-\gamma)\xi)]}(\lambda - \eta_2 (V_g - b))`, uniform start, :math:`\lambda_0 = 0`,
+    :math:`\eta_1 = 2\log|A|`, :math:`\eta_2 = (1-\gamma)/\sqrt T`.
+
+    **Guarantee** (*upper*). Averages over t = 0..T-1:
+
+    .. math:: V_r^\star - \overline{V_r} \le \frac{7}{(1-\gamma)^2 \sqrt T}, \qquad
+              [b - \overline{V_g}]_+ \le \frac{2/\xi + 4\xi}{(1-\gamma)^2 \sqrt T} .
+
+    F2 proves the first with 4 in place of 7 (``fednpg.f2``).
+
+    **Source.** Ding, Zhang, Basar, Jovanovic (2020, 2025), quoted from memory: the constants are not certain.
+    """
+
+    id = "npg-pd.published"
+    mark = "recalled"
+    source = "Ding, Zhang, Basar, Jovanovic 2020/2025"
+    suite = (
+        Case("windy-cliff:ncost=1", rounds=500),
+        Case("random-mdp:seed=5,ncost=1,gamma=0.5", rounds=2000),
+        Case("random-mdp:seed=3,ncost=1", rounds=1000),
+        Case("garnet:S=20,A=5,b=2,m=1,seed=3", rounds=1000),
+        Case("textbook:two-arm", rounds=2000),
+        Case("textbook:running-b", rounds=2000),
+        Case("textbook:three-state", rounds=1000),
+        Case("textbook:machine-repair", rounds=1000),
+        Case("gym:FrozenLake-v1,gamma=0.9", rounds=500),
+    )
+    small = {"rounds": 20}
+
+    @hypothesis("exactly one constraint, at least two actions")
+    def one_constraint(self, problem: FederatedCMDP) -> bool:
+        return problem.cmdp.m == 1 and problem.cmdp.A > 1
+
+    @hypothesis("some policy is strictly feasible")
+    def slater(self, problem: FederatedCMDP) -> bool:
+        return (solve(problem.cmdp).slater_slack or 0.0) > 0
+
+    @hypothesis("in unit form the threshold lies in (0, 1/(1-gamma)]")
+    def threshold(self, problem: FederatedCMDP) -> bool:
+        cmdp = unit_form(problem).problem.cmdp
+        return bool(((cmdp.d > 0) & (cmdp.d <= cmdp.horizon)).all())
+
+    def setup(self, problem: FederatedCMDP, rounds: int = 1000) -> Published:
+        unit = unit_form(problem).problem
+        return Published(run("npg-pd", unit, rounds), slater_slack(unit.cmdp))
+
+    @upper(r"V_r^\star - \overline{V_r} \le 7/((1-\gamma)^2 \sqrt T)")
+    def gap(self, x: Published) -> tuple[Measured, Measured, float]:
+        return x.run.gap, x.rate(7.0), x.run.problem.cmdp.horizon
+
+    @upper(r"[b - \overline{V_g}]_+ \le (2/\xi + 4\xi)/((1-\gamma)^2 \sqrt T)")
+    def violation(self, x: Published) -> tuple[Measured, Measured, float]:
+        cmdp, xi = x.run.problem.cmdp, Measured(x.xi)
+        room = cmdp.horizon - float(cmdp.d[0])
+        return x.run.violations.sum(), x.rate(Measured(2.0) / xi + xi * 4.0), room
+
+    @control("a rate 1/T for the gap, constant 1/2 (the first term of F2 alone)", Case("textbook:running-b", rounds=2000))
+    def faster(self, x: Published) -> tuple[Measured, Measured]:
+        return x.run.gap, x.rate(0.5) / Measured(float(x.run.rounds)).sqrt()
+
+    @control("the violation does not decrease like 1/T", Case("windy-cliff:ncost=1", rounds=500))
+    def faster_violation(self, x: Published) -> tuple[Measured, Measured]:
+        return x.run.violations.sum(), x.rate(1.0) / float(x.run.rounds)
