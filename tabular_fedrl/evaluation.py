@@ -84,8 +84,8 @@ def entropy(log_pi: Array) -> Measured:
     log_p = np.where(np.isneginf(log_pi), 0.0, log_pi)
     p = np.where(np.isneginf(log_pi), 0.0, np.exp(log_pi))
     A = log_pi.shape[-1]
-    # A float log-policy stands for its exact normalisation: log p is off by the rounding of its log-sum-exp, p
-    # relatively by as much and four ulps.
+    # A float log-policy stands for its exact normalisation: log p is off by the rounding of its
+    # log-sum-exp, p relatively by as much and four ulps.
     off = policy_error(A) + (np.abs(log_p) + 8) * UNIT
     error = (p * (1 + np.abs(log_p)) * off).sum(axis=-1) + (A + 2) * UNIT * (p * np.abs(log_p)).sum(axis=-1)
     return Measured(-(p * log_p).sum(axis=-1), 2 * error)
@@ -103,8 +103,8 @@ def evaluate_soft(cmdp: CMDP, log_pi: Array, signals: Array, tau: float) -> Valu
     """
     H = entropy(log_pi)
     f = np.asarray(signals, dtype=np.float64)
-    # The entropy enters as a reward of the state, the same for every action: V is then the soft value, and Q the soft
-    # Q plus that reward. The float signal is off by the entropy's error and two roundings.
+    # The entropy enters as a reward of the state, the same for every action: V is then the soft value, and Q
+    # the soft Q plus that reward. The float signal is off by the entropy's error and two roundings.
     bonus = tau * H.value[:, None]
     blur = tau * float(H.error.max()) + 3 * UNIT * float(np.abs(f).max(initial=0.0) + np.abs(bonus).max())
     plain = evaluate(cmdp, log_pi, f + bonus)
@@ -162,10 +162,10 @@ def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measure
     kernel = policy_kernel(cmdp, pi)
     if cmdp.is_sparse:
         matrix = sp.csr_array(sp.eye_array(cmdp.S) - cmdp.gamma * kernel.T)
-        d = linear.solve(matrix, (1 - cmdp.gamma) * mu[:, None], cmdp.bandwidth)[:, 0]
+        solved = linear.solve(matrix, (1 - cmdp.gamma) * mu[:, None], cmdp.bandwidth)[:, 0]
     else:
-        d = np.linalg.solve(np.eye(cmdp.S) - cmdp.gamma * kernel.T, (1 - cmdp.gamma) * mu)
-    d = np.maximum(np.asarray(d, dtype=np.float64), 0.0)
+        solved = np.linalg.solve(np.eye(cmdp.S) - cmdp.gamma * kernel.T, (1 - cmdp.gamma) * mu)
+    d = np.maximum(np.asarray(solved, dtype=np.float64), 0.0)
     flow = cmdp.rows.T @ (d[:, None] * pi).ravel()
     residual = np.abs((1 - cmdp.gamma) * mu + cmdp.gamma * flow - d).sum()
     in_degree = int(np.bincount(cmdp.P.indices).max(initial=0)) if cmdp.is_sparse else cmdp.S * cmdp.A

@@ -11,6 +11,7 @@ from tabular_fedrl.solvers.constrained import Solution, solve_constrained, solve
 from tabular_fedrl.solvers.infeasible import FarkasCertificate
 from tabular_fedrl.solvers.lp import SOLVERS
 from tabular_fedrl.solvers.policy_iteration import Optimum, optimise, value_range
+from tabular_fedrl.solvers.saddle import Saddle, saddle
 
 
 @lru_cache(maxsize=256)
@@ -31,4 +32,4 @@ def solve(cmdp: CMDP, solver: str = "highs") -> Solution:
     return solve_constrained(cmdp, solver) if cmdp.m else solve_unconstrained(cmdp)
 
 
-__all__ = ["FarkasCertificate", "Optimum", "Solution", "optimise", "solve", "value_range"]
+__all__ = ["FarkasCertificate", "Optimum", "Saddle", "Solution", "optimise", "saddle", "solve", "value_range"]
