@@ -2,10 +2,8 @@ r"""Textbook examples: small problems whose answers are derived by hand, in the 
 
 All are exact in float64 data or nearly so, and each names its answer: the optimal value :math:`V_r^*`, the
 multipliers where unique, the Slater slack :math:`\xi`, and the optimal policy where unique. Bandits have one
-state and
-:math:`\gamma = 0`, so a policy is a probability vector p and :math:`V_f = \langle p, f\rangle`. The dual
-function is
-:math:`g(\lambda) = \max_\pi V_{r-\lambda\cdot c} + \lambda\cdot d \ge V_r^*`.
+state and :math:`\gamma = 0`, so a policy is a probability vector p and :math:`V_f = \langle p, f\rangle`. The
+dual function is :math:`g(\lambda) = \max_\pi V_{r-\lambda\cdot c} + \lambda\cdot d \ge V_r^*`.
 """
 
 from __future__ import annotations
@@ -96,8 +94,7 @@ def two_arm() -> FederatedCMDP:
 
     r = (1, 0), c = (1, 0), d = 1/2. :math:`V_r = V_c = p_1 \le 1/2`, so :math:`V^* = 1/2` at p = (1/2, 1/2).
     :math:`g(\lambda) = \max(1-\lambda, 0) + \lambda/2` is least at :math:`\lambda = 1` only. The arm 2 has
-    cost 0:
-    :math:`\xi = 1/2`.
+    cost 0: :math:`\xi = 1/2`.
     """
     return bandit([1.0, 0.0], [[1.0, 0.0]], [0.5])
 
@@ -129,11 +126,11 @@ def heterogeneous_bandit() -> FederatedCMDP:
     r"""Two agents, each forbidding the other's favourite arm; the third arm is the compromise.
 
     r = (1, 1, 0.9), c_1 = (0, 1, 0), c_2 = (1, 0, 0), d = (0.2, 0.2). The constraints say :math:`p_2 \le
-    0.2`,
-    :math:`p_1 \le 0.2`; the arms 1 and 2 pay more, so both are tight: p = (0.2, 0.2, 0.6),
-    :math:`V^* = 0.2 + 0.2 + 0.54 = 0.94`. :math:`g(\lambda) = \max(1-\lambda_2, 1-\lambda_1, 0.9) +
+    0.2`, :math:`p_1 \le 0.2`; the arms 1 and 2 pay more, so both are tight: p = (0.2, 0.2, 0.6), :math:`V^* =
+    0.2 + 0.2 + 0.54 = 0.94`. :math:`g(\lambda) = \max(1-\lambda_2, 1-\lambda_1, 0.9) +
     0.2(\lambda_1+\lambda_2)` is least at (0.1, 0.1): lowering either multiplier by t raises the maximum by t
-    and saves 0.2 t. Arm 3 is free: :math:`\xi = 0.2`. Source: ``theory/fednpg.md``, section 6.
+    and saves 0.2 t. Arm 3 is free: :math:`\xi = 0.2`. With adaptive multipliers its averaged policy violates
+    (mark: ours).
     """
     return bandit([1.0, 1.0, 0.9], [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], [0.2, 0.2])
 
@@ -143,11 +140,10 @@ def fixed_multipliers_bandit() -> FederatedCMDP:
     r"""Two agents whose local objectives at multipliers 1 disagree although they share an optimum.
 
     r = (2, 2, 1.8), c_1 = (0, 1, 0), c_2 = (1, 0, 0), N = 2: the local objectives :math:`r/N - \lambda_i c_i`
-    at
-    :math:`\lambda = (1, 1)` are f_1 = (1, 0, 0.9) and f_2 = (0, 1, 0.9), with sum (1, 1, 1.8): arm 3 is best
-    for both together and for neither alone. With d = (0.2, 0.2) it is the heterogeneous bandit with the
-    reward doubled:
-    :math:`V^* = 1.88`, :math:`\lambda^* = (0.2, 0.2)`, p = (0.2, 0.2, 0.6), :math:`\xi = 0.2`.
+    at :math:`\lambda = (1, 1)` are f_1 = (1, 0, 0.9) and f_2 = (0, 1, 0.9), with sum (1, 1, 1.8): arm 3 is
+    best for both together and for neither alone. With d = (0.2, 0.2) it is the heterogeneous bandit with the
+    reward doubled: :math:`V^* = 1.88`, :math:`\lambda^* = (0.2, 0.2)`, p = (0.2, 0.2, 0.6), :math:`\xi =
+    0.2`.
     """
     return bandit([2.0, 2.0, 1.8], [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], [0.2, 0.2])
 
@@ -163,16 +159,13 @@ def three_state() -> FederatedCMDP:
     *Price the cost at* :math:`\lambda`. Staying on the summit for ever is worth :math:`2(3-\lambda)`, staying
     on the ridge for ever 2, climbing from the ridge :math:`\tfrac12 \cdot 2(3-\lambda) = 3-\lambda`. At
     :math:`\lambda = 1` the two ways to leave the ridge agree, so the ridge is worth 2, the summit 4, the
-    valley
-    :math:`\tfrac12 \cdot 2 = 1`; staying in the valley (1/2) and climbing down (1/2) are worse. Hence
+    valley :math:`\tfrac12 \cdot 2 = 1`; staying in the valley (1/2) and climbing down (1/2) are worse. Hence
     :math:`g(1) = 1 + d`.
 
     *Attain it.* Climb from the ridge with probability q. The expected discounted number of visits to the
-    ridge is
-    :math:`y = \tfrac12 + \tfrac12 (1-q) y`, so :math:`y = 1/(1+q)`; to the summit
-    :math:`z = \tfrac12 q y + \tfrac12 z`, so :math:`z = q/(1+q)`, which is the cost. :math:`z = 1/4` gives
-    q = 1/3, y = 3/4, and the reward :math:`y(1-q) + 3z = \tfrac12 + \tfrac34 = \tfrac54 = 1 + d`: by weak
-    duality
+    ridge is :math:`y = \tfrac12 + \tfrac12 (1-q) y`, so :math:`y = 1/(1+q)`; to the summit :math:`z =
+    \tfrac12 q y + \tfrac12 z`, so :math:`z = q/(1+q)`, which is the cost. :math:`z = 1/4` gives q = 1/3, y =
+    3/4, and the reward :math:`y(1-q) + 3z = \tfrac12 + \tfrac34 = \tfrac54 = 1 + d`: by weak duality
     :math:`V^* = 5/4` and :math:`\lambda^* = 1`. For thresholds in (0, 1/2) the optimum is :math:`1 + d`, with
     slope 1, so the multiplier is unique. Never climbing to the summit costs nothing: :math:`\xi = 1/4`.
     """
@@ -198,8 +191,7 @@ def machine_repair() -> FederatedCMDP:
     *Price*: waiting while broken for ever is worth 0, repairing :math:`-\lambda + \tfrac12 W`, W the worth of
     working. If the two agree, broken is worth 0 and :math:`W = 1 + \tfrac12\cdot\tfrac12 W = 4/3`, hence
     :math:`\lambda = W/2 = 2/3` (repairing a working machine is then worth :math:`-\tfrac23 + \tfrac23 = 0 <
-    W`), and
-    :math:`g(2/3) = \tfrac43 + \tfrac23 d = 22/15`.
+    W`), and :math:`g(2/3) = \tfrac43 + \tfrac23 d = 22/15`.
 
     *Attain*: repair with probability q while broken. Costs-to-go :math:`C_w = \tfrac14 (C_w + C_b)`, so
     :math:`C_b = 3 C_w`, and :math:`C_b = q(1 + \tfrac12 C_w) + (1-q)\tfrac12 C_b`. :math:`C_w = 1/5` needs
@@ -229,10 +221,9 @@ def risky_shortcut() -> FederatedCMDP:
     The goal is worth 10, reached after k steps :math:`10 \gamma^k`: 7.29 by road, 9 over the ice from the
     start. Price the ice at :math:`\lambda = 9 - 7.29 = 1.71`. Ice from the first cell is then worth :math:`9
     - 1.71 = 7.29` against 8.1 by road, from the second cell :math:`7.29` against 9: the road is better there,
-    the start is indifferent, and
-    :math:`g(1.71) = 7.29 + 1.71 d = 7.632`, attained by taking the ice at the start with probability d = 0.2.
-    The optimum is :math:`7.29 + 1.71 d` for all d in [0, 1], so the multiplier is unique; the road is free:
-    :math:`\xi = 0.2`. At the goal both actions do the same.
+    the start is indifferent, and :math:`g(1.71) = 7.29 + 1.71 d = 7.632`, attained by taking the ice at the
+    start with probability d = 0.2. The optimum is :math:`7.29 + 1.71 d` for all d in [0, 1], so the
+    multiplier is unique; the road is free: :math:`\xi = 0.2`. At the goal both actions do the same.
     """
     return deterministic(
         [[1, 3], [2, 3], [3, 3], [3, 3]],
@@ -253,11 +244,10 @@ def two_budgets() -> FederatedCMDP:
     indulge. Resting pays 1. Indulging by day pays 2 and costs 1 on the first budget, by night 3 and 1 on the
     second. The discounted number of days is :math:`1/(1-\tfrac14) = 4/3`, of nights 2/3. With :math:`p, q`
     the probabilities of indulging, :math:`V_r = \tfrac43 (1 + p) + \tfrac23 (1 + 2q)`, :math:`V_{c_1} =
-    \tfrac43 p`,
-    :math:`V_{c_2} = \tfrac23 q`, so :math:`V_r = 2 + V_{c_1} + 2 V_{c_2}`: with d = (1/3, 1/3) both bind,
-    :math:`V^* = 2 + \tfrac13 + \tfrac23 = 3`, p = 1/4, q = 1/2, :math:`\lambda^* = (1, 2)` (unique, since p
-    and q are inside (0, 1)). Resting always is free: :math:`\xi = 1/3`. Agent 0 sees the first budget, agent
-    1 the second, agent 2 both.
+    \tfrac43 p`, :math:`V_{c_2} = \tfrac23 q`, so :math:`V_r = 2 + V_{c_1} + 2 V_{c_2}`: with d = (1/3, 1/3)
+    both bind, :math:`V^* = 2 + \tfrac13 + \tfrac23 = 3`, p = 1/4, q = 1/2, :math:`\lambda^* = (1, 2)`
+    (unique, since p and q are inside (0, 1)). Resting always is free: :math:`\xi = 1/3`. Agent 0 sees the
+    first budget, agent 1 the second, agent 2 both.
     """
     problem = deterministic(
         [[1, 1], [0, 0]],
