@@ -64,7 +64,7 @@ def _instances() -> list[dict[str, Any]]:
 
 
 def _table(kind: str, entries: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column(kind, style="bold", overflow="fold")
     if kind == "theorems":
         table.add_column("mark", style="cyan")

@@ -69,7 +69,7 @@ def _view(data: Mapping[str, Any], result: Run) -> list[RenderableType]:
         f"{key} = {_short(value)}" for key, value in data["parameters"].items() if value is not None
     )
     lines = [
-        f"{data['algorithm']}: {data['rounds']} rounds, {data['agents']} agent{'s' * (data['agents'] != 1)}, {steps}",
+        f"{data['algorithm']}: rounds = {data['rounds']}, agents = {data['agents']}, {steps}",
         f"average value {data['average_value']:.9g}"
         + (f"   gap {data['gap']:.6g}" if data["gap"] is not None else "")
         + f"   local average value {data['local_average_value']:.9g}",
@@ -81,7 +81,7 @@ def _view(data: Mapping[str, Any], result: Run) -> list[RenderableType]:
 def _constraints(data: Mapping[str, Any], result: Run) -> list[RenderableType]:
     if not result.problem.cmdp.m:
         return []
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for head in ("constraint", "average cost", "threshold", "violation"):
         table.add_column(head, justify="left" if head == "constraint" else "right")
     table.add_column("final multipliers (agent: value)")

@@ -87,7 +87,7 @@ def _view(data: dict[str, Any], problem: FederatedCMDP) -> list[RenderableType]:
 def _costs(data: dict[str, Any]) -> list[RenderableType]:
     if not data["constraints"]:
         return []
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("cost")
     for head in ("smallest", "largest", "least value", "threshold"):
         table.add_column(head, justify="right")

@@ -67,7 +67,7 @@ def _summary(data: dict[str, Any]) -> str:
 def _constraints(cmdp: CMDP, solution: Solution) -> list[RenderableType]:
     if not cmdp.m:
         return []
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for head in ("constraint", "cost", "threshold", "multiplier"):
         table.add_column(head, justify="left" if head == "constraint" else "right")
     table.add_column("")
@@ -85,7 +85,7 @@ def _constraints(cmdp: CMDP, solution: Solution) -> list[RenderableType]:
 def _policy(cmdp: CMDP, policy: Array) -> list[RenderableType]:
     if cmdp.S > SHOWN_STATES or cmdp.A > SHOWN_ACTIONS:
         return []
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("optimal policy")
     for a in range(cmdp.A):
         table.add_column(cmdp.action_names[a] if cmdp.action_names else f"action {a}", justify="right")

@@ -59,8 +59,10 @@ def verify_theorems(
         page = None
         if report is not None:
             with output.waiting("drawing the report"):
-                write_report(stage)
+                notes = write_report(stage)
             publish(stage, Path(report))
+            for note in notes:
+                output.warn(note)
             page = os.path.join(report, "index.html")
     idle = all(v.status is Status.NOT_APPLICABLE for v in results.verdicts)
     if idle:

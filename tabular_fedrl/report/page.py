@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 
 from tabular_fedrl.report.data import Data
@@ -20,8 +20,8 @@ MEASURED = (
 )
 
 
-def page(data: Data, figures: Sequence[str]) -> str:
-    """The whole page; ``figures``: the names of the studies whose figure was drawn."""
+def page(data: Data, absent: Mapping[str, str]) -> str:
+    """The whole page; ``absent``: why a study has no figure, by its name."""
     style = files("tabular_fedrl.report").joinpath("style.css").read_text(encoding="utf-8")
     title = "Verification report"
     body = join(
@@ -34,7 +34,7 @@ def page(data: Data, figures: Sequence[str]) -> str:
             _overview(data),
             _legend(data),
             ratios_html(data),
-            *(_theorem(data, name, figures) for name in data["theorems"]),
+            *(_theorem(data, name, absent) for name in data["theorems"]),
             tag("h2", text("What measured means"), id="measured"),
             paragraph(MEASURED),
             tag(
@@ -125,7 +125,7 @@ def _legend(data: Data) -> Html:
     return Html(tag("h3", text("Marks of provenance and kinds of claims")) + tag("dl", entries))
 
 
-def _theorem(data: Data, name: str, figures: Sequence[str]) -> Html:
+def _theorem(data: Data, name: str, absent: Mapping[str, str]) -> Html:
     theorem = data["theorems"][name]
     rows = _rows(data, name)
     parts = [
@@ -135,7 +135,7 @@ def _theorem(data: Data, name: str, figures: Sequence[str]) -> Html:
     if theorem["hypotheses"]:
         parts.append(tag("h3", text("Hypotheses")))
         parts.append(tag("ul", join(tag("li", text(h)) for h in theorem["hypotheses"])))
-    parts += [claims_html(data, rows), studies_html(data, name, figures)]
+    parts += [claims_html(data, rows), studies_html(data, name, absent)]
     parts.append(tag("h3", text("Reproduce")))
     parts.append(tag("pre", text(theorem["command"])))
     return tag("section", join(parts))

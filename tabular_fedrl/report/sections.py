@@ -72,7 +72,9 @@ def _verdict(row: Row) -> Html:
 
 
 def _where(row: Row) -> Html:
-    return text("" if set(row["counts"]) == {"not applicable"} else row["worst"])
+    """Where the ratio is largest; for what has no ratio, where it goes wrong."""
+    tells = row["ratio"] is not None or not row["expected"]
+    return text(row["worst"] if tells and set(row["counts"]) != {"not applicable"} else "")
 
 
 def _notes(data: Data, row: Row) -> list[Html]:
@@ -130,7 +132,7 @@ def ratios_html(data: Data) -> Html:
     return join([tag("h2", text("Largest ratios"), id="ratios"), lead, tag("details", Html(title + table))])
 
 
-def studies_html(data: Data, theorem: str, figures: Sequence[str]) -> Html:
+def studies_html(data: Data, theorem: str, absent: Mapping[str, str]) -> Html:
     """Figures of a theorem with captions, slopes and the other numbers of its studies."""
     parts: list[Html] = []
     for name, study in data["studies"].items():
@@ -139,14 +141,14 @@ def studies_html(data: Data, theorem: str, figures: Sequence[str]) -> Html:
         if not parts:
             parts.append(tag("h3", text("Figures and rates")))
         caption = Html(inline_html(study["caption"] or name))
-        if name in figures:
+        if name not in absent:
             image = tag("img", Html(""), src=figure_path(study), alt=study["caption"] or name).removesuffix(
                 "</img>"
             )
             parts.append(tag("figure", Html(image + tag("figcaption", caption))))
         else:
-            note = f"; no figure: no plot is called {study['plot']!r}" if study["plot"] else ""
-            parts.append(tag("p", Html(f"{caption} ({text(study['data'] + note)})"), class_="soft"))
+            note = f" (no figure: {absent[name]}; the data are in {study['data']})"
+            parts.append(tag("p", Html(caption + text(note)), class_="soft"))
         summary = dict(study["summary"])
         if slopes := summary.pop("slopes", None):
             parts.append(_slopes(slopes))

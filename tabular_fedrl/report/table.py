@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -10,51 +11,68 @@ from tabular_fedrl.report.data import Data
 from tabular_fedrl.report.words import Row, counts_in_words, largest_ratio, links_in_words, links_of, number
 
 STYLES = {"fails": "bold red", "undecided": "yellow", "not applicable": "dim", "holds": "green"}
+NAMES, VERDICTS = 30, 26
+"""Most columns for names and for verdicts; longer ones are folded."""
+
+Cells = tuple[Text, Text, Text, Text, Text]
 
 
-def verdict_table(data: Data) -> Table:
+def verdict_table(data: Data) -> Group:
     """A heading per theorem with its mark; a row per claim, its proof folded into one row; the controls."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-    table.add_column("theorem and claim", overflow="fold", min_width=16, max_width=44)
-    table.add_column("mark, kind", no_wrap=True)
-    table.add_column("verdicts", min_width=17, max_width=34)
-    table.add_column("lhs/rhs", justify="right", no_wrap=True)
-    table.add_column("worst on", overflow="ellipsis", no_wrap=True, min_width=12, style="dim")
-    first = True
+    parts: dict[str, list[Cells]] = {name: _rows(data, name) for name in data["theorems"]}
+    cells = [row for rows in parts.values() for row in rows]
+    names = min(NAMES, max((len(line) for row in cells for line in row[0].plain.split("\n")), default=17))
+    verdicts = min(VERDICTS, max((row[2].cell_len for row in cells), default=8))
+    head = _table(max(names, 17), verdicts)
+    head.add_row("theorem and claim", "kind", "verdicts", "lhs/rhs", "worst on", style="bold")
+    out: list[RenderableType] = [head, Rule(style="dim")]
     for name, theorem in data["theorems"].items():
-        rows = [row for row in data["summary"] if row["theorem"] == name]
-        if not first:
-            table.add_row()
-        first = False
-        table.add_row(Text(name, style="bold"), Text(theorem["mark"], style="cyan"))
-        for row in rows:
-            if row["role"] == "link":
-                continue
-            table.add_row(Text(_label(row)), Text(row["kind"]), _verdicts(row), *_worst(row))
-            if links := links_of(data, row) if row["role"] == "claim" else []:
-                _add_links(table, links)
+        heading = Text.assemble((name, "bold"), (f" ({theorem['mark']}) ", "cyan"), (theorem["title"], "dim"))
+        heading.no_wrap, heading.overflow = True, "ellipsis"
+        body = _table(max(names, 17), verdicts)
+        for row in parts[name]:
+            body.add_row(*row)
+        out += [heading, body]
+    return Group(*out, Rule(style="dim"))
+
+
+def _table(names: int, verdicts: int) -> Table:
+    """An empty table; all have columns of the same widths, so that they stand below each other as one."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
+    table.add_column(width=names, overflow="fold")
+    table.add_column(width=10)
+    table.add_column(width=max(verdicts, 8))
+    table.add_column(width=7, justify="right", no_wrap=True)
+    table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     return table
 
 
-def _add_links(table: Table, links: list[Row]) -> None:
+def _rows(data: Data, name: str) -> list[Cells]:
+    out: list[Cells] = []
+    for row in data["summary"]:
+        if row["theorem"] != name or row["role"] == "link":
+            continue
+        out.append((Text(_label(row)), Text(row["kind"]), _verdicts(row), *_worst(row)))
+        if row["role"] == "claim" and (links := links_of(data, row)):
+            out += _links(links)
+    return out
+
+
+def _links(links: list[Row]) -> list[Cells]:
     bad = [link for link in links if {"fails", "undecided"} & set(link["counts"])]
-    worst = largest_ratio(links)
-    table.add_row(
-        Text("    proof"),
-        Text(""),
-        Text(links_in_words(links), style="bold red" if bad else "green"),
-        *(_worst(worst) if worst else ()),
-    )
+    words = Text(links_in_words(links), style="bold red" if bad else "green")
+    rows = [(Text("    proof"), Text(""), words, *_worst(largest_ratio(links) or links[0]))]
     for link in bad:
-        table.add_row(
-            Text(f"    link {link['claim'].rpartition('/')[2]}"), Text(""), _verdicts(link), *_worst(link)
-        )
+        label = f"    link {link['claim'].rpartition('/')[2]}"
+        rows.append((Text(label), Text(""), _verdicts(link), *_worst(link)))
+    return rows
 
 
 def _label(row: Row) -> str:
     match row["role"]:
         case "control":
-            return f"  control: {row['claim']}"
+            label = f"  control: {row['claim']}"
+            return label if len(label) <= NAMES else f"  control:\n    {row['claim']}"
         case "attained":
             return f"    {row['claim']} is tight"
         case _:
@@ -72,4 +90,5 @@ def _verdicts(row: Row) -> Text:
 def _worst(row: Row) -> tuple[Text, Text]:
     if set(row["counts"]) == {"not applicable"}:
         return Text("–"), Text("")
-    return Text(number(row["ratio"])), Text(row["worst"])
+    tells = row["ratio"] is not None or not row["expected"]
+    return Text(number(row["ratio"])), Text(row["worst"] if tells else "", style="dim")

@@ -104,6 +104,8 @@ def headline(data: Data) -> str:
         text += f"{'is' if len(undecided) == 1 else 'are'} undecided: {', '.join(undecided)}."
     elif len(tried) < len(claims):
         text = f"{len(tried)} of the {of} hold on every instance they apply to; the others apply to none."
+    elif len(claims) == 1:
+        text = f"The claim of {claims[0]['theorem']} holds on every instance it applies to."
     else:
         text = f"All {of} hold on every instance they apply to."
     return " ".join([text, *_controls(data["counts"]["controls"])])

@@ -13,32 +13,38 @@ from tabular_fedrl.report.page import page
 from tabular_fedrl.report.sections import figure_path
 
 
-def write_report(directory: Path) -> Path:
+def write_report(directory: Path) -> list[str]:
     """Draw ``figures/*.svg`` and ``index.html`` from ``results.json`` and ``data/*.npz``; nothing is run.
 
-    A study whose plot nobody knows gets no figure; the page says so. Returns the path of the page.
+    A study whose plot nobody knows, or whose data do not suit it, gets no figure. Returns a line for each of
+    these; the page says so too.
 
     Raises
     ------
     InvalidProblem: data that are missing, damaged, or of another version.
     """
     data = read_results(directory)
-    figures = _draw(data, directory)
+    absent = _draw(data, directory)
     with atomic_path(directory / "index.html") as path:
-        path.write_text(page(data, figures), encoding="utf-8")
-    return directory / "index.html"
+        path.write_text(page(data, absent), encoding="utf-8")
+    return [f"no figure of {name}: {reason}" for name, reason in absent.items()]
 
 
-def _draw(data: Data, directory: Path) -> list[str]:
+def _draw(data: Data, directory: Path) -> dict[str, str]:
+    """Draw what can be drawn; why the others cannot, by study."""
     (directory / "figures").mkdir(exist_ok=True)
-    drawn = []
+    absent = {}
     for name, study in data["studies"].items():
+        arrays = read_arrays(directory, study)
         plot = PLOTS.get(study["plot"])
         if plot is None:
+            absent[name] = f"no plot is called {study['plot']!r}"
             continue
-        save(plot(read_arrays(directory, study)), directory / figure_path(study))
-        drawn.append(name)
-    return drawn
+        try:
+            save(plot(arrays), directory / figure_path(study))
+        except InvalidProblem as error:
+            absent[name] = str(error)
+    return absent
 
 
 def publish(stage: Path, directory: Path) -> None:
