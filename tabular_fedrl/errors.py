@@ -27,6 +27,10 @@ class InfeasibleCMDP(TabularFedRLError):
         super().__init__(message)
         self.certificate = certificate
 
+    def __reduce__(self) -> tuple[type[InfeasibleCMDP], tuple[str, FarkasCertificate]]:
+        # Unpickling calls the class with args alone: an error from a worker process would break its pool.
+        return type(self), (str(self), self.certificate)
+
 
 class SolverFailure(TabularFedRLError):
     """A numerical solver stopped without an answer that passes its check (exit code 4)."""

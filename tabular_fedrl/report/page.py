@@ -9,7 +9,7 @@ from tabular_fedrl.report.data import Data
 from tabular_fedrl.report.docstring import docstring_html
 from tabular_fedrl.report.markup import Html, grid, join, paragraph, tag, text
 from tabular_fedrl.report.sections import claims_html, ratios_html, studies_html, verdict_class
-from tabular_fedrl.report.words import KINDS, MARKS, Row, failures, headline, largest_ratio, number
+from tabular_fedrl.report.words import KINDS, MARKS, Row, counted, failures, headline, largest_ratio, number
 
 MEASURED = (
     "Measured means: policies are iterated in float64; every value, visitation and optimum that enters "
@@ -60,16 +60,8 @@ def _failures(data: Data) -> Html:
 
 def _facts(data: Data) -> Html:
     counts = data["counts"]
-    statuses = "; ".join(
-        f"{counts[s]} {words}"
-        for s, words in (
-            ("holds", "hold"),
-            ("fails", "fail"),
-            ("undecided", "undecided"),
-            ("not applicable", "not applicable"),
-        )
-        if s in counts
-    )
+    order = ("holds", "fails", "undecided", "not applicable")
+    statuses = "; ".join(counted(counts[status], status) for status in order if status in counts)
     return paragraph(
         f"Verdicts on claims, links of proofs and tightness: {statuses or 'none'}. "
         f"{data['seconds']:.1f} seconds of wall time.",
@@ -108,7 +100,7 @@ def _verdicts(rows: list[Row]) -> Html:
             for status, n in row["counts"].items():
                 counts[status] = counts.get(status, 0) + n
     parts = [
-        tag("span", text(f"{n} {status}"), class_=verdict_class([status])) for status, n in counts.items()
+        tag("span", text(counted(n, status)), class_=verdict_class([status])) for status, n in counts.items()
     ]
     if controls:
         good = sum(row["expected"] for row in controls)

@@ -108,28 +108,26 @@ def _notes(data: Data, row: Row) -> list[Html]:
 
 
 def ratios_html(data: Data) -> Html:
-    """The largest ratio of every claim, link and control in one table."""
+    """The largest ratio of every claim and of every link, largest first."""
     rated = [row for row in data["summary"] if row["ratio"] is not None and row["role"] in ("claim", "link")]
     if not rated:
         return Html("")
-    rated.sort(key=lambda row: (row["role"] != "claim", -row["ratio"]))
-    rows = [
-        [
-            text(f"{row['theorem']}::{row['claim']}"),
-            text(row["role"]),
-            text(number(row["ratio"])),
-            text(row["worst"]),
-        ]
-        for row in rated
-    ]
-    table = grid(["claim", "role", "largest lhs/rhs", "on"], rows, SIDES)
-    claims = sum(row["role"] == "claim" for row in rated)
-    title = tag("summary", text(f"{claims} claims and {len(rated) - claims} links of proofs, largest first"))
+    rated.sort(key=lambda row: -row["ratio"])
+    claims, links = (_ratios([row for row in rated if row["role"] == role]) for role in ("claim", "link"))
     lead = paragraph(
         "A ratio of 1 is equality. A claim whose ratio stays far below 1 is loose on these instances. "
         "Identities have no ratio."
     )
-    return join([tag("h2", text("Largest ratios"), id="ratios"), lead, tag("details", Html(title + table))])
+    folded = tag("details", Html(tag("summary", text("Links of the proofs")) + links))
+    return join([tag("h2", text("Largest ratios"), id="ratios"), lead, claims, folded])
+
+
+def _ratios(rows: list[Row]) -> Html:
+    cells = [
+        [text(f"{row['theorem']}::{row['claim']}"), text(number(row["ratio"])), text(row["worst"])]
+        for row in rows
+    ]
+    return grid(["claim", "largest lhs/rhs", "on"], cells, ["", "number", "where"])
 
 
 def studies_html(data: Data, theorem: str, absent: Mapping[str, str]) -> Html:

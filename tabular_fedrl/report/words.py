@@ -34,7 +34,7 @@ def counts_in_words(row: Row) -> str:
         return _control_in_words(counts)
     if row["role"] == "attained" and set(counts) == {"holds"}:
         return "equality attained"
-    parts = [_counted(n, status) for status, n in counts.items()]
+    parts = [counted(n, status) for status, n in counts.items()]
     return ", ".join(parts)
 
 
@@ -43,10 +43,11 @@ def _control_in_words(counts: Mapping[str, int]) -> str:
     if not wrong:
         n = counts["fails"]
         return "fails, as it must" if n == 1 else f"{n} fail, as they must"
-    return "must fail, but: " + ", ".join(_counted(n, status) for status, n in wrong.items())
+    return "must fail, but: " + ", ".join(counted(n, status) for status, n in wrong.items())
 
 
-def _counted(n: int, status: str) -> str:
+def counted(n: int, status: str) -> str:
+    """``"1 holds"``, ``"2 hold"``, ``"3 undecided"``."""
     verb = status[:-1] if n != 1 and status in ("holds", "fails") else status
     return f"{n} {verb}"
 
@@ -123,12 +124,7 @@ def failures(data: Data) -> Iterator[str]:
                 f" (error {v['error']:.1e})" if v["error"] is not None else " (error unbounded)"
             )
         status = "does not fail" if v["role"] == "control" else v["status"]
-        yield f"{v['theorem']}::{v['claim']} on {v['instance']}{settings(v['parameters'])}: {status}{sides}"
-
-
-def settings(parameters: Mapping[str, Any]) -> str:
-    """Parameters as they follow an instance in tables."""
-    return "".join(f",{key}={value}" for key, value in parameters.items())
+        yield f"{v['theorem']}::{v['claim']} on {v['case']}: {status}{sides}"
 
 
 def _controls(counts: Mapping[str, int]) -> list[str]:
