@@ -20,6 +20,7 @@ Policies come as log-policies ``(..., S, A)``: leading axes are a batch evaluate
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -162,7 +163,7 @@ def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measure
     kernel = policy_kernel(cmdp, pi)
     if cmdp.is_sparse:
         matrix = sp.csr_array(sp.eye_array(cmdp.S) - cmdp.gamma * kernel.T)
-        solved = linear.solve(matrix, (1 - cmdp.gamma) * mu[:, None], cmdp.bandwidth)[:, 0]
+        solved: Any = linear.solve(matrix, (1 - cmdp.gamma) * mu[:, None], cmdp.bandwidth)[:, 0]
     else:
         solved = np.linalg.solve(np.eye(cmdp.S) - cmdp.gamma * kernel.T, (1 - cmdp.gamma) * mu)
     d = np.maximum(np.asarray(solved, dtype=np.float64), 0.0)

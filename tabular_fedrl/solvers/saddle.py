@@ -165,8 +165,8 @@ def _line_search(cmdp: CMDP, weights: Array, tau: float, cap: float, point: _Inn
     while length > 1e-12 and slope < 0:
         trial = _inner(cmdp, weights, tau, np.clip(point.lam + length * step, 0.0, cap), point.log_pi)
         decrease, derivative = point.dual - trial.dual, float(trial.gradient @ step)
-        # A convex function that still decreases at the trial point is lower there: the derivative decides where
-        # rounding hides the decrease.
+        # A convex function that still decreases at the trial point is lower there: the derivative decides
+        # where rounding hides the decrease.
         hidden = abs(decrease) <= 1e-11 * (1 + abs(point.dual)) and derivative <= -0.1 * slope
         if derivative <= 0 or decrease >= -1e-4 * length * slope or hidden:
             return trial
