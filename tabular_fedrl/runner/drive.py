@@ -69,10 +69,10 @@ def run(
     seed = _whole("seed", seed, 0)
     acting = chosen.acts_on(federated(problem))
     given = _given(chosen, parameters)
-    if solution is None and compare:
-        solution = solve(acting.cmdp)
     steps = chosen.steps(acting, K, given)
     federation = _federation(chosen, acting, steps, given, seed)
+    if solution is None and compare:
+        solution = solve(acting.cmdp)
     resolved = _resolved(given, steps)
     federation.ledger.setup.update(agents=acting.N, rounds=K, **resolved)
     observer = Observer.of(chosen, acting, steps.eta, solution if compare else None)
@@ -255,7 +255,6 @@ def _lookup(what: str, name: str, table: Mapping[str, Algorithm]) -> Algorithm:
 
 
 def _hint(name: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(str(name).replace("_", "-"), known, 1) or difflib.get_close_matches(
-        str(name).replace("-", "_"), known, 1
-    )
+    spellings = (name.replace("_", "-"), name.replace("-", "_"))
+    close = [k for x in spellings for k in difflib.get_close_matches(x, known, 1, cutoff=0.7)]
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -48,6 +48,8 @@ class RunFile:
             raise InvalidProblem(
                 f"cannot write {self.path}: the folder {folder} does not exist or is read-only"
             )
+        if self.path.exists() and not self.path.is_file():
+            raise InvalidProblem(f"cannot write {self.path}: it is not a regular file")
         self.header: dict[str, Any] = {
             "format": FORMAT,
             "algorithm": algorithm,

@@ -68,7 +68,9 @@ class Observer:
     ) -> Observer:
         """The observer of ``algorithm`` with primal step ``eta``."""
         factor = Measured(1.0) / (float(problem.N) if algorithm.reward_factor is None else 1.0)
-        step = Measured(eta) / (Measured(1.0) - problem.cmdp.gamma)
+        # An absurd eta overflows here; the round it spoils is named when it comes.
+        with np.errstate(over="ignore"):
+            step = Measured(eta) / (Measured(1.0) - problem.cmdp.gamma)
         comparator = Comparator(problem.cmdp, solution.log_policy) if solution is not None else None
         return cls(algorithm, problem, factor, step, comparator)
 
@@ -131,7 +133,7 @@ class Observer:
         log_z = np.empty((2, owner.size))
         starts = local[:, :, :-1].reshape(-1, S, A)
         ends = local[:, :, 1:].reshape(-1, S, A)
-        lam = np.nan_to_num(multipliers.reshape(-1, cmdp.m), nan=0.0)
+        lam = np.nan_to_num(multipliers.reshape(owner.size, cmdp.m), nan=0.0)
         wanted = self.comparator is not None and self.algorithm.natural
         entries = k * S * A + (0 if cmdp.is_sparse else S * S)
         size = max(1, min(CHUNK, 4_000_000 // entries))
