@@ -64,7 +64,9 @@ def evaluate(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> Values:
     Q = f + cmdp.gamma * _expect(cmdp, V)
     residual = np.abs((flat[:, None] * Q).sum(axis=-1) - V).max(axis=-1)
     noise = rounding(cmdp, f, V)
-    slack = noise + 2 * policy_error(cmdp.A) * _magnitude(f, V)
+    # A policy of zeros and ones is read exactly.
+    drawn = (np.isneginf(log_pi).sum(axis=-1) < cmdp.A - 1).any(axis=-1).reshape(-1, 1)
+    slack = noise + 2 * policy_error(cmdp.A) * drawn * _magnitude(f, V)
     error = (residual + slack) / (1 - cmdp.gamma) * (1 + 16 * UNIT)
     value = Measured(V, np.broadcast_to(error[..., None], V.shape))
     q_error = cmdp.gamma * error + noise
