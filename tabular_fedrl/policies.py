@@ -115,8 +115,8 @@ def random_log_policy(rng: np.random.Generator, S: int, A: int, sharpness: float
 def enclosed(log_pi: Array) -> tuple[Measured, Measured]:
     """Enclosures of the logarithm and the probabilities of the policy a float log-policy stands for.
 
-    Where the float is ``-inf`` the probability is 0 and the logarithm's enclosure is that of -800: use it only where it is
-    multiplied by that 0.
+    Where the float is ``-inf`` the probability is 0 and the logarithm's enclosure is that of -800: use it
+    only where it is multiplied by that 0.
     """
     finite = Measured(np.where(np.isneginf(log_pi), -800.0, log_pi))
     normalised = finite - logsumexp(finite)

@@ -15,7 +15,7 @@ from tabular_fedrl.policies import random_log_policy
 
 @dataclass(frozen=True)
 class Draws:
-    """Policies with their values ``(draws, 1+m)`` and private multipliers ``(draws, N, m)``, 0 where unseen."""
+    """Values of policies ``(draws, 1+m)`` and private multipliers ``(draws, N, m)``, 0 where unseen."""
 
     problem: FederatedCMDP
     values: Measured
@@ -25,15 +25,19 @@ class Draws:
 class Decomposition(Theorem):
     r"""The sum of the agents' Lagrangians is the global Lagrangian.
 
-    **Setting.** N agents; agent i sees the constraints in :math:`\Gamma_i` and keeps multipliers :math:`\lambda_{ij} \ge 0`.
+    **Setting.** N agents; agent i sees the constraints in :math:`\Gamma_i` and keeps multipliers
+    :math:`\lambda_{ij} \ge 0`.
 
     .. math:: L_0(\pi, \lambda) &= V_r(\rho) - \textstyle\sum_j \lambda_j (V_{c_j}(\rho) - d_j), \\
-              L_i(\pi, \lambda_i) &= \tfrac1N V_r(\rho) - \textstyle\sum_{j \in \Gamma_i} \lambda_{ij} (V_{c_j}(\rho) - d_j).
+              L_i(\pi, \lambda_i) &= \tfrac1N V_r(\rho) - \textstyle\sum_{j \in \Gamma_i} \lambda_{ij}
+              (V_{c_j}(\rho) - d_j).
 
-    **Statement.** :math:`\sum_i L_i(\pi, \lambda_i) = L_0(\pi, \lambda)` with :math:`\lambda_j = \sum_{i: j \in \Gamma_i} \lambda_{ij}`,
-    for every overlap of the :math:`\Gamma_i`. The factor 1/N stands on the reward only.
+    **Statement.** :math:`\sum_i L_i(\pi, \lambda_i) = L_0(\pi, \lambda)` with :math:`\lambda_j = \sum_{i: j
+    \in \Gamma_i} \lambda_{ij}`, for every overlap of the :math:`\Gamma_i`. The factor 1/N stands on the
+    reward only.
 
-    **Source.** The Lagrangians are those of the authors' public code (arXiv 2405.03236); the statement is ours.
+    **Source.** The Lagrangians are those of the authors' public code (arXiv 2405.03236); the statement is
+    ours.
     """
 
     id = "fednpg.decomposition"
@@ -56,7 +60,8 @@ class Decomposition(Theorem):
         return Draws(problem, evaluate(cmdp, policies).at_rho, multipliers)
 
     @identity(
-        r"\sum_i L_i(\pi, \lambda_i) = L_0(\pi, \lambda), \quad \lambda_j = \sum_{i: j \in \Gamma_i} \lambda_{ij}"
+        r"\sum_i L_i(\pi, \lambda_i) = L_0(\pi, \lambda), \quad "
+        r"\lambda_j = \sum_{i: j \in \Gamma_i} \lambda_{ij}"
     )
     def split(self, x: Draws) -> tuple[Measured, Measured]:
         return _locals(x, 1.0 / x.problem.N), _global(x, x.multipliers.sum(axis=1))

@@ -1,4 +1,4 @@
-r"""F2: with one local step and the geometric mean, FedNPG is centralised, and its rate is free of dimensions."""
+r"""F2: with one local step and the geometric mean, FedNPG is centralised; a dimension-free rate."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ ROUNDING = 1e-12
 """Allowance for the rounding of two float trajectories that are equal in exact arithmetic."""
 
 COMPARED = 50
-"""Rounds over which they are compared: with the large steps of F2 the path is unstable, and a difference of one rounding
-grows past any allowance in some hundred rounds."""
+"""Rounds over which they are compared: with the large steps of F2 the path is unstable, and a difference of
+one rounding grows past any allowance in some hundred rounds."""
 
 
 @dataclass(frozen=True)
@@ -80,28 +80,34 @@ class Twins:
     @property
     def violation_bound(self) -> Measured:
         m = float(self.federated.problem.cmdp.m)
-        return self.effective * self.xi * (self.gap_bound() + self.cap**2 * m / (Measured(self.eta_dual) * (2.0 * self.T)))
+        return (
+            self.effective
+            * self.xi
+            * (self.gap_bound() + self.cap**2 * m / (Measured(self.eta_dual) * (2.0 * self.T)))
+        )
 
     @cached_property
     def at_optimal_visitation(self) -> Measured:
         """V_r and V_c of the central iterates 0..T started from d*, ``(T+1, 1+m)``."""
-        assert self.central.iterates is not None and self.central.solution is not None
+        assert self.central.iterates is not None
+        assert self.central.solution is not None
         cmdp = self.central.problem.cmdp
         d = visitation(cmdp, self.central.solution.log_policy)
         return average(d, evaluate(cmdp, self.central.iterates.log_policies).V)
 
 
 class F2(Theorem):
-    r"""With E = 1 and the geometric mean FedNPG is centralised NPG-PD, at a dimension-free rate and with large steps.
+    r"""With E = 1 and the geometric mean FedNPG is centralised NPG-PD, with large steps and no dimensions.
 
     **Problem.** As in F1, rescaled affinely so that r and c lie in [0, 1].
 
-    **Equivalence** (*identity*). With :math:`n_j` agents observing constraint j, the iterates of FedNPG with steps
-    :math:`\eta, \eta_\lambda` and cap :math:`\Lambda` equal those of centralised NPG-PD with :math:`\eta_1 = \eta/N` and, for constraint
-    j, dual step :math:`n_j \eta_\lambda` and cap :math:`n_j \Lambda`.
+    **Equivalence** (*identity*). With :math:`n_j` agents observing constraint j, the iterates of FedNPG with
+    steps :math:`\eta, \eta_\lambda` and cap :math:`\Lambda` equal those of centralised NPG-PD with
+    :math:`\eta_1 = \eta/N` and, for constraint j, dual step :math:`n_j \eta_\lambda` and cap :math:`n_j
+    \Lambda`.
 
-    **Guarantee** (*upper*). Uniform start, :math:`\lambda_0 = 0`, averages over t = 0..T-1, :math:`M = \sum_i |\Gamma_i|`,
-    :math:`\Lambda = 2/((1-\gamma)\xi)`:
+    **Guarantee** (*upper*). Uniform start, :math:`\lambda_0 = 0`, averages over t = 0..T-1, :math:`M =
+    \sum_i |\Gamma_i|`, :math:`\Lambda = 2/((1-\gamma)\xi)`:
 
     .. math:: V_r^\star - \overline{V_r} &\le \frac{\log|A|}{\eta_1 T} + \frac{1}{(1-\gamma)^2 T}
               + \frac{2 M \eta_\lambda}{(1-\gamma)^3} + \frac{M \eta_\lambda}{2 (1-\gamma)^2}, \\
@@ -111,8 +117,9 @@ class F2(Theorem):
     With :math:`\eta_1 = 2\log|A|`, :math:`\eta_\lambda = (1-\gamma)/\sqrt T` and M = 1 the gap is at most
     :math:`4/((1-\gamma)^2 \sqrt T)` and the violation at most :math:`(2/\xi + 4\xi)/((1-\gamma)^2 \sqrt T)`.
 
-    **Proof.** The chain below: L1; L2 started from :math:`d^\star` turns :math:`E_{d^\star}\log Z` into a difference of Lagrangian
-    values that telescopes up to the movement of the multipliers; projected subgradient. The chain has 1 in place of 2.
+    **Proof.** The chain below: L1; L2 started from :math:`d^\star` turns :math:`E_{d^\star}\log Z` into a
+    difference of Lagrangian values that telescopes up to the movement of the multipliers; projected
+    subgradient. The chain has 1 in place of 2.
 
     **Source.** The argument of Ding, Zhang, Basar and Jovanovic for NPG-PD; statement and constants ours.
     """
@@ -154,7 +161,11 @@ class F2(Theorem):
         return problem.pairs == 1
 
     def setup(
-        self, problem: FederatedCMDP, rounds: int = 400, eta_1: float | None = None, eta_dual: float | None = None
+        self,
+        problem: FederatedCMDP,
+        rounds: int = 400,
+        eta_1: float | None = None,
+        eta_dual: float | None = None,
     ) -> Twins:
         return twins(unit_form(problem).problem, rounds, eta_1, eta_dual)
 
@@ -163,7 +174,8 @@ class F2(Theorem):
         tolerance=2 * ROUNDING,
     )
     def equivalence(self, x: Twins) -> tuple[Measured, Array]:
-        assert x.federated.iterates is not None and x.central.iterates is not None
+        assert x.federated.iterates is not None
+        assert x.central.iterates is not None
         n, k = x.federated.problem.observers, slice(COMPARED)
         scale = float(x.cap.upper) * n
         lam = np.nanmax(x.federated.multipliers[k, :, 0], axis=1) * n / scale
@@ -182,7 +194,8 @@ class F2(Theorem):
     @chain("gap")
     def gap_chain(self, x: Twins) -> Iterator[tuple[str, Measured]]:
         result, near = x.central, x.effective
-        assert result.kl is not None and result.solution is not None
+        assert result.kl is not None
+        assert result.solution is not None
         cmdp = result.problem.cmdp
         lam = Measured(result.multipliers[:, 0, 0])
         comparator = evaluate(cmdp, result.solution.log_policy).at_rho
@@ -203,7 +216,8 @@ class F2(Theorem):
         yield "the constant 2", x.gap_bound()
 
     @upper(
-        r"\sum_j [\overline{V_{c_j}} - d_j]_+ \le (1-\gamma)\xi \big(\text{gap bound} + \frac{m\Lambda^2}{2\eta_\lambda T}\big)"
+        r"\sum_j [\overline{V_{c_j}} - d_j]_+ \le (1-\gamma)\xi "
+        r"\big(\text{gap bound} + \frac{m\Lambda^2}{2\eta_\lambda T}\big)"
     )
     def violation(self, x: Twins) -> tuple[Measured, Measured, Measured]:
         cmdp = x.federated.problem.cmdp
@@ -219,7 +233,11 @@ class F2(Theorem):
     def corollary_violation(self, x: Twins) -> tuple[Measured, Measured, Measured]:
         xi = Measured(x.xi)
         bound = (Measured(2.0) / xi + xi * 4.0) / (x.effective**2 * Measured(x.T).sqrt())
-        return x.federated.violations.sum(), bound, Measured(1.0) / x.effective - x.federated.problem.cmdp.d.sum()
+        return (
+            x.federated.violations.sum(),
+            bound,
+            Measured(1.0) / x.effective - x.federated.problem.cmdp.d.sum(),
+        )
 
     @study("convergence")
     def convergence(self) -> StudyData:
@@ -256,8 +274,11 @@ class F2(Theorem):
     def primal_step_not_divided(self, x: Twins) -> tuple[Measured, Array]:
         problem = x.federated.problem
         other = run("npg-pd", problem, x.federated.rounds, eta=x.eta_1 * problem.N, record="iterates")
-        assert x.federated.iterates is not None and other.iterates is not None
-        return Measured(np.exp(x.federated.iterates.log_policies), ROUNDING), np.exp(other.iterates.log_policies)
+        assert x.federated.iterates is not None
+        assert other.iterates is not None
+        return Measured(np.exp(x.federated.iterates.log_policies), ROUNDING), np.exp(
+            other.iterates.log_policies
+        )
 
     @control(
         "the arithmetic mean agrees only to second order in the step",
@@ -268,8 +289,11 @@ class F2(Theorem):
         p = x.federated.parameters
         same = {name: p[name] for name in ("eta", "eta_dual", "dual_cap")}
         other = run("fednpg", x.federated.problem, x.federated.rounds, record="iterates", **same)
-        assert x.central.iterates is not None and other.iterates is not None
-        return Measured(np.exp(other.iterates.log_policies), ROUNDING), np.exp(x.central.iterates.log_policies)
+        assert x.central.iterates is not None
+        assert other.iterates is not None
+        return Measured(np.exp(other.iterates.log_policies), ROUNDING), np.exp(
+            x.central.iterates.log_policies
+        )
 
     @control("the first term alone", Case("textbook:running-b", rounds=2000))
     def first_term_alone(self, x: Twins) -> tuple[Measured, Measured]:

@@ -18,8 +18,9 @@ from tabular_fedrl.policies import enclosed, enclosed_kl, natural_gradient_step,
 class Step:
     """A natural-gradient step on the signal f from a policy to the next.
 
-    ``before``, ``after``, ``comparator``: log-policies ``(S, A)`` (``after`` in floats, as the algorithm computes it, each
-    entry within ``rounding`` of the exact step); ``span``: B, the span of f; ``log_z``: enclosure of log Z, ``(S,)``.
+    ``before``, ``after``, ``comparator``: log-policies ``(S, A)`` (``after`` in floats, as the algorithm
+    computes it, each entry within ``rounding`` of the exact step); ``span``: B, the span of f; ``log_z``:
+    enclosure of log Z, ``(S,)``.
     """
 
     cmdp: CMDP
@@ -69,14 +70,16 @@ class OneStep(Theorem):
 
     **Statement.**
 
-    .. math:: E_{d^\star}[KL(\pi^\star\|\pi') - KL(\pi^\star\|\pi)] = -\eta\,(V_f^{\pi^\star}(\rho) - V_f^\pi(\rho)) + E_{d^\star} \log Z .
+    .. math:: E_{d^\star}[KL(\pi^\star\|\pi') - KL(\pi^\star\|\pi)] = -\eta\,(V_f^{\pi^\star}(\rho) -
+              V_f^\pi(\rho)) + E_{d^\star} \log Z .
 
-    **Proof.** :math:`\log\pi - \log\pi' = -\eta A_f^\pi/(1-\gamma) + \log Z`; average over :math:`\pi^\star` and :math:`d^\star` and use the
-    performance difference lemma.
+    **Proof.** :math:`\log\pi - \log\pi' = -\eta A_f^\pi/(1-\gamma) + \log Z`; average over :math:`\pi^\star`
+    and :math:`d^\star` and use the performance difference lemma.
 
     The left side is computed from the two policies as the algorithm's floats have them.
 
-    **Source.** Theory notes, fednpg section 3; the argument is that of Agarwal, Kakade, Lee and Mahajan (2021).
+    **Source.** Theory notes, fednpg section 3; the argument is that of Agarwal, Kakade, Lee and Mahajan
+    (2021).
     """
 
     id = "fednpg.l1"
@@ -95,7 +98,8 @@ class OneStep(Theorem):
         return steps(problem, eta, draws, seed)
 
     @identity(
-        r"E_{d^\star}[KL(\pi^\star\|\pi') - KL(\pi^\star\|\pi)] = -\eta (V_f^{\pi^\star} - V_f^\pi) + E_{d^\star} \log Z"
+        r"E_{d^\star}[KL(\pi^\star\|\pi') - KL(\pi^\star\|\pi)] = "
+        r"-\eta (V_f^{\pi^\star} - V_f^\pi) + E_{d^\star} \log Z"
     )
     def divergence(self, x: list[Step]) -> tuple[Measured, Measured]:
         sides = [_sides(step, of_comparator=True) for step in x]

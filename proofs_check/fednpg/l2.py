@@ -6,7 +6,7 @@ import numpy as np
 
 from proofs_check.fednpg.l1 import Step, steps, take_step
 from tabular_fedrl.claims import Case, Theorem, control, tight, upper
-from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import uniform
@@ -20,12 +20,13 @@ class Normaliser(Theorem):
     **Statement.**
 
     .. math:: 0 \le \log Z(s) \le \frac{\eta^2 B^2}{8 (1-\gamma)^4}, \qquad
-              V_f^{\pi'}(\mu) - V_f^\pi(\mu) \ge \frac{1-\gamma}{\eta}\, E_\mu \log Z \ge 0 \quad\text{for every } \mu .
+              V_f^{\pi'}(\mu) - V_f^\pi(\mu) \ge \frac{1-\gamma}{\eta}\, E_\mu \log Z \ge 0 \quad\text{for
+              every } \mu .
 
-    **Proof.** :math:`E_\pi A = 0`, so Jensen gives the left inequality and Hoeffding's lemma the right one: the span of
-    :math:`\eta A/(1-\gamma)` over actions is at most :math:`\eta B/(1-\gamma)^2`. For the second, performance difference with
-    :math:`\langle \pi', A\rangle = \frac{1-\gamma}{\eta}(KL(\pi'\|\pi) + \log Z) \ge \frac{1-\gamma}{\eta} \log Z` and
-    :math:`d_\mu^{\pi'} \ge (1-\gamma)\mu`.
+    **Proof.** :math:`E_\pi A = 0`, so Jensen gives the left inequality and Hoeffding's lemma the right one:
+    the span of :math:`\eta A/(1-\gamma)` over actions is at most :math:`\eta B/(1-\gamma)^2`. For the
+    second, performance difference with :math:`\langle \pi', A\rangle = \frac{1-\gamma}{\eta}(KL(\pi'\|\pi) +
+    \log Z) \ge \frac{1-\gamma}{\eta} \log Z` and :math:`d_\mu^{\pi'} \ge (1-\gamma)\mu`.
 
     The claim is made for every state s, and for :math:`\mu` = every point mass.
 
@@ -48,7 +49,7 @@ class Normaliser(Theorem):
     def setup(self, problem: FederatedCMDP, eta: float = 0.1, draws: int = 4, seed: int = 0) -> list[Step]:
         return steps(problem, eta, draws, seed)
 
-    @tight(r"0 \le \log Z(s)", attained=Case(CMDP(np.ones((1, 2, 1)), np.ones((1, 2)), [], [], [1.0], 0.5)))
+    @tight(r"0 \le \log Z(s)", attained=Case("textbook:constant-reward"))
     def jensen(self, x: list[Step]) -> tuple[float, Measured]:
         return 0.0, Measured.stack([step.log_z for step in x])
 
@@ -61,9 +62,7 @@ class Normaliser(Theorem):
         left = [step.log_z * ((1 - step.cmdp.gamma) / step.eta) for step in x]
         return Measured.stack(left), Measured.stack([_gain(step) for step in x])
 
-    @control(
-        "Hoeffding's 1/8 cannot be 1/9", Case(CMDP(np.ones((1, 2, 1)), [[1.0, 0.0]], [], [], [1.0], 0.0))
-    )
+    @control("Hoeffding's 1/8 cannot be 1/9: two arms, uniform policy, small step", Case("textbook:two-arm"))
     def ninth(self, x: list[Step]) -> tuple[Measured, Measured]:
         arms, fair = x[0].cmdp, uniform(1, 2)
         return _hoeffding([take_step(arms, arms.r, x[0].eta, fair, fair)], 9.0)
@@ -90,6 +89,6 @@ def _gain(step: Step) -> Measured:
     cmdp = step.cmdp
     values = evaluate(cmdp, np.stack([step.after, step.before]), step.f[None])
     gain = values.V[0, 0] - values.V[1, 0]
-    # after is within `rounding` of the exact step in log-probability: performance difference bounds what that does.
+    # after is within `rounding` of the exact step in log-probability; by performance difference:
     moved = step.rounding * np.ptp(values.Q.value[0]) / (1 - cmdp.gamma)
     return Measured(gain.value, gain.error + moved)

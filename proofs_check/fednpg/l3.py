@@ -37,8 +37,8 @@ class DriftBound(Theorem):
 
     .. math:: |V_h(\pi_i^{k,e}) - V_h(\bar\pi_k)| \le \frac{e\, \eta B_i}{4 (1-\gamma)^4} .
 
-    **Proof.** The exponential tilt of conventions.md, (c): a tilt by U of span h has total variation at most h/4; here
-    :math:`h \le \eta B_i/(1-\gamma)^2`. Add e steps, then value perturbation.
+    **Proof.** The exponential tilt of conventions.md, (c): a tilt by U of span h has total variation at most
+    h/4; here :math:`h \le \eta B_i/(1-\gamma)^2`. Add e steps, then value perturbation.
 
     **Source.** Theory notes, fednpg section 3.
     """
@@ -89,7 +89,8 @@ class DriftBound(Theorem):
         cmdp = result.problem.cmdp
         scale = spans(cmdp.signals)
         scale[scale == 0] = 1.0
-        start = result.value.reshape(-1, 1, 1), result.costs.reshape(-1, 1, 1, cmdp.m)
+        K = result.rounds
+        start = result.value.reshape(K, 1, 1), result.costs.reshape(K, 1, 1, cmdp.m)
         reward = (result.local_value - start[0]).abs() / scale[0]
         costs = (result.local_costs - start[1]).abs() / scale[1:]
         both = Measured(

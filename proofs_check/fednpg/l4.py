@@ -14,7 +14,7 @@ from tabular_fedrl.policies import arithmetic_mean, enclosed, enclosed_kl, geome
 
 @dataclass(frozen=True)
 class Aggregation:
-    """Agents' log-policies ``(N, S, A)``, their two means ``(S, A)`` in floats, a comparator, and the enclosures of
+    """Agents' log-policies ``(N, S, A)``, their two means ``(S, A)`` in floats, a comparator, enclosures of
     ``KL(p||q_i)``, averaged over i, ``(S,)``."""
 
     local: Array
@@ -43,8 +43,8 @@ class AggregationLemma(Theorem):
 
     Both server aggregations of FedNPG therefore fit one proof.
 
-    **Proof.** Jensen for :math:`-\log`; for g expand the logarithm; :math:`Z_g \le 1` by the weighted arithmetic-geometric mean
-    inequality.
+    **Proof.** Jensen for :math:`-\log`; for g expand the logarithm; :math:`Z_g \le 1` by the weighted
+    arithmetic-geometric mean inequality.
 
     **Source.** Theory notes, fednpg section 3.
     """

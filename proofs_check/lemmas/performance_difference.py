@@ -27,7 +27,8 @@ class PerformanceDifference(Theorem):
 
     **Statement.** For every signal f and all policies :math:`p', p`,
 
-    .. math:: V_f^{p'}(\rho) - V_f^{p}(\rho) = \frac{1}{1-\gamma}\, E_{s \sim d_\rho^{p'}} \langle p'(\cdot|s), A_f^p(s, \cdot)\rangle .
+    .. math:: V_f^{p'}(\rho) - V_f^{p}(\rho) = \frac{1}{1-\gamma}\, E_{s \sim d_\rho^{p'}} \langle
+              p'(\cdot|s), A_f^p(s, \cdot)\rangle .
 
     Checked for the reward and every cost, on ``pairs`` random pairs of policies.
 

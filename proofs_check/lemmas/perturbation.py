@@ -6,7 +6,7 @@ import numpy as np
 
 from proofs_check.lemmas.performance_difference import Pairs
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, tight, upper
-from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import enclosed, random_log_policy
@@ -17,10 +17,12 @@ class OccupancyPerturbation(Theorem):
 
     **Statement.** For all policies :math:`p', p`,
 
-    .. math:: \|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma}\, E_{s \sim d^p}\, \mathrm{TV}(p'(\cdot|s), p(\cdot|s)) .
+    .. math:: \|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma}\, E_{s \sim d^p}\, \mathrm{TV}(p'(\cdot|s),
+              p(\cdot|s)) .
 
-    **Proof.** Both satisfy :math:`d = (1-\gamma)\rho + \gamma P_p^T d`; subtract; the resolvent of :math:`P_{p'}` has 1-norm at
-    most :math:`1/(1-\gamma)`, and a row of :math:`P_{p'} - P_p` has 1-norm at most 2 TV.
+    **Proof.** Both satisfy :math:`d = (1-\gamma)\rho + \gamma P_p^T d`; subtract; the resolvent of
+    :math:`P_{p'}` has 1-norm at most :math:`1/(1-\gamma)`, and a row of :math:`P_{p'} - P_p` has 1-norm at
+    most 2 TV.
 
     **Source.** Standard (Achiam et al. 2017, lemma 3); proved in the theory notes with this constant.
     """
@@ -55,18 +57,8 @@ class OccupancyPerturbation(Theorem):
         return *_occupancies(x, 2 * x.problem.cmdp.gamma), 2.0
 
     @control(
-        "nine tenths of the constant are too small",
-        Case(
-            CMDP(
-                # one action stays in the first state, the other leaves it for good: leaving rarely attains the bound
-                [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]],
-                np.zeros((2, 2)),
-                [],
-                [],
-                [1.0, 0.0],
-                0.5,
-            )
-        ),
+        "nine tenths of the constant are too small: leaving rarely attains the bound",
+        Case("textbook:stay-or-leave"),
     )
     def nine_tenths(self, x: Pairs) -> tuple[Measured, Measured]:
         stay, leave_rarely = (np.log([[1 - q, q]] * 2) for q in (1e-6, 1e-2))
@@ -80,10 +72,11 @@ class ValuePerturbation(Theorem):
 
     .. math:: |V_f^{p'} - V_f^p| \le \frac{\max_s \|p'(\cdot|s) - p(\cdot|s)\|_1}{2 (1-\gamma)^2} .
 
-    Signals outside [0, 1] enter through :math:`(f - \min f)/\mathrm{span} f`, which the bound allows: constants cancel.
+    Signals outside [0, 1] enter through :math:`(f - \min f)/\mathrm{span} f`, which the bound allows:
+    constants cancel.
 
-    **Proof.** Performance difference with :math:`\langle p', A_f^p\rangle = \langle p' - p, Q_f^p\rangle` and a span of Q of at
-    most :math:`1/(1-\gamma)`.
+    **Proof.** Performance difference with :math:`\langle p', A_f^p\rangle = \langle p' - p, Q_f^p\rangle`
+    and a span of Q of at most :math:`1/(1-\gamma)`.
 
     **Source.** Theory notes, standing lemmas.
     """
@@ -101,7 +94,7 @@ class ValuePerturbation(Theorem):
 
     @tight(
         r"|V_f^{p'} - V_f^p| \le \frac{\max_s \|p' - p\|_1}{2 (1-\gamma)^2}",
-        attained=Case(CMDP(np.ones((1, 2, 1)), [[1.0, 0.0]], [], [], [1.0], 0.0)),
+        attained=Case("textbook:two-arm"),
     )
     def bound(self, x: Pairs) -> tuple[Measured, Measured, Measured]:
         cmdp = x.problem.cmdp

@@ -8,16 +8,14 @@ import numpy as np
 
 from tabular_fedrl.arithmetic import logsumexp
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, identity, tight, upper
-from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import Array, Measured, dot
 from tabular_fedrl.policies import enclosed, random_log_policy
-
-FAIR_COIN = CMDP(np.ones((1, 2, 1)), [[1.0, 0.0]], [], [], [1.0], 0.0)
 
 
 @dataclass(frozen=True)
 class Tilted:
-    r"""Laws p and :math:`p_t \propto p e^{tU}`, row by row: everything enclosed, ``(S, A)``; ``h (S,)`` is the span of U."""
+    r"""Laws p and :math:`p_t \propto p e^{tU}`, row by row, enclosed ``(S, A)``; ``h (S,)``: span of U."""
 
     t: float
     U: Array
@@ -56,7 +54,9 @@ class Hoeffding(Theorem):
     id = "lemmas.hoeffding"
     mark = "recalled"
     source = "Hoeffding 1963"
-    suite = tuple(Case(FAIR_COIN.replace(P=np.ones((1, A, 1)), r=np.ones((1, A))), t=t) for A in (2, 5) for t in (0.1, 3.0))
+    suite = tuple(
+        Case(source, t=t) for source in ("textbook:two-arm", "random-mdp:seed=1") for t in (0.1, 3.0)
+    )
 
     @hypothesis("at least two actions")
     def two_actions(self, problem: FederatedCMDP) -> bool:
@@ -73,7 +73,7 @@ class Hoeffding(Theorem):
     def hoeffding(self, x: Tilted) -> tuple[Measured, Measured]:
         return _cumulant(x), x.h * x.h * (x.t**2 / 8)
 
-    @control("1/8 cannot be 1/9: a fair coin with a small span", Case(FAIR_COIN))
+    @control("1/8 cannot be 1/9: a fair coin with a small span", Case("textbook:two-arm"))
     def ninth(self, x: Tilted) -> tuple[Measured, Measured]:
         coin = Tilted.of(np.log([[0.5, 0.5]]), np.array([[1.0, 0.0]]), np.zeros((1, 2)), 0.1)
         return _cumulant(coin), coin.h * coin.h * (coin.t**2 / 9)
@@ -89,7 +89,8 @@ class ExponentialTilt(Theorem):
     (d) :math:`|\langle p_t - p, f\rangle - t\,\mathrm{Cov}_p(U, f)| \le t^2 h^2\, \mathrm{span}(f)/8`;
     (e) :math:`\langle p_t - p, U\rangle \ge \mathrm{Var}_p(U) (1 - e^{-th})/h`.
 
-    Part (a) of the notes, the integral form, is what (b) to (e) are derived from and is not checked by itself.
+    Part (a) of the notes, the integral form, is what (b) to (e) are derived from and is not checked by
+    itself.
 
     **Source.** Theory notes, standing lemmas.
     """
@@ -129,7 +130,7 @@ class ExponentialTilt(Theorem):
     def gain(self, x: Tilted) -> tuple[Measured, Measured]:
         return x.covariance(x.U) * -(-x.h * x.t).expm1() / x.h, x.change(x.U)
 
-    @control("t h/4 cannot be t h/5: a fair coin and a small tilt", Case(FAIR_COIN))
+    @control("t h/4 cannot be t h/5: a fair coin and a small tilt", Case("textbook:two-arm"))
     def fifth(self, x: Tilted) -> tuple[Measured, Measured]:
         coin = Tilted.of(np.log([[0.5, 0.5]]), np.array([[1.0, 0.0]]), np.zeros((1, 2)), 0.1)
         return (coin.log_q.exp() - coin.log_p.exp()).abs().sum(-1) * 0.5, coin.h * (coin.t / 5)

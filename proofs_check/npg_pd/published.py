@@ -29,12 +29,13 @@ class Published:
 class NPGPD(Theorem):
     r"""The published rates of natural policy gradient primal-dual with one constraint.
 
-    **Problem.** :math:`\max V_r` subject to :math:`V_g \ge b`, r and g in [0, 1]; a cost c with threshold d enters as
-    :math:`g = 1 - c`, :math:`b = 1/(1-\gamma) - d` (same iterates). Slater slack :math:`\xi`. Other signals are rescaled first.
+    **Problem.** :math:`\max V_r` subject to :math:`V_g \ge b`, r and g in [0, 1]; a cost c with threshold d
+    enters as :math:`g = 1 - c`, :math:`b = 1/(1-\gamma) - d` (same iterates). Slater slack :math:`\xi`.
+    Other signals are rescaled first.
 
     **Algorithm.** :math:`\theta \leftarrow \theta + \frac{\eta_1}{1-\gamma} A_{r + \lambda g}`,
-    :math:`\lambda \leftarrow P_{[0, 2/((1-\gamma)\xi)]}(\lambda - \eta_2 (V_g - b))`, uniform start, :math:`\lambda_0 = 0`,
-    :math:`\eta_1 = 2\log|A|`, :math:`\eta_2 = (1-\gamma)/\sqrt T`.
+    :math:`\lambda \leftarrow P_{[0, 2/((1-\gamma)\xi)]}(\lambda - \eta_2 (V_g - b))`, uniform start,
+    :math:`\lambda_0 = 0`, :math:`\eta_1 = 2\log|A|`, :math:`\eta_2 = (1-\gamma)/\sqrt T`.
 
     **Guarantee** (*upper*). Averages over t = 0..T-1:
 
@@ -89,7 +90,10 @@ class NPGPD(Theorem):
         room = cmdp.horizon - float(cmdp.d[0])
         return x.run.violations.sum(), x.rate(Measured(2.0) / xi + xi * 4.0), room
 
-    @control("a rate 1/T for the gap, constant 1/2 (the first term of F2 alone)", Case("textbook:running-b", rounds=2000))
+    @control(
+        "a rate 1/T for the gap, constant 1/2 (the first term of F2 alone)",
+        Case("textbook:running-b", rounds=2000),
+    )
     def faster(self, x: Published) -> tuple[Measured, Measured]:
         return x.run.gap, x.rate(0.5) / Measured(float(x.run.rounds)).sqrt()
 

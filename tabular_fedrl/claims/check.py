@@ -20,8 +20,8 @@ AnyProblem = str | CMDP | FederatedCMDP
 def verify(theorem: type[Theorem] | str, problem: AnyProblem, **parameters: Any) -> list[Verdict]:
     """Every claim of a theorem, and every link of its proof, on one problem.
 
-    ``theorem``: a class or an id such as ``"fednpg.f1"``; ``problem``: a SOURCE or a problem; ``parameters``: the
-    theorem's free parameters (those of its ``setup``).
+    ``theorem``: a class or an id such as ``"fednpg.f1"``; ``problem``: a SOURCE or a problem;
+    ``parameters``: the theorem's free parameters (those of its ``setup``).
 
     Raises :class:`InvalidProblem` for an unknown theorem or parameter and for bad problems.
     """
@@ -168,7 +168,9 @@ class _Bench:
         names = self._names(name, kind, statement)
         lhs, rhs, *trivial = sides
         if (Measured.of(lhs) - Measured.of(rhs)).size == 0:
-            return Verdict(**names, role=role, status=Status.NOT_APPLICABLE, reason="nothing to check: no entry")
+            return Verdict(
+                **names, role=role, status=Status.NOT_APPLICABLE, reason="nothing to check: no entry"
+            )
         decision = decide(kind, lhs, rhs, tolerance, *trivial)
         return Verdict(
             **names,
@@ -192,5 +194,6 @@ class _Bench:
             "mark": Mark(self.theorem.mark),
             "statement": statement,
             "instance": self.case.instance,
+            "case": self.case.label,
             "parameters": self.parameters,
         }

@@ -1,5 +1,5 @@
-"""Finding theorems: installed packages announce them through the entry point group ``tabular_fedrl.theorems``; a file
-given on the command line is read as a module."""
+"""Finding theorems: installed packages announce them through entry points (group ``tabular_fedrl.theorems``);
+a file given on the command line is read as a module."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def find(name: str) -> type[Theorem]:
 
 
 def select(name: str) -> list[type[Theorem]]:
-    """What a command-line argument names: an id, a prefix such as ``fednpg``, or a Python file of the user's own."""
+    """What an argument names: an id, a prefix such as ``fednpg``, or a Python file of the user's own."""
     if name.endswith(".py"):
         return load_file(Path(name))
     known = theorems()

@@ -1,9 +1,10 @@
 """Pytest plugin: theorem modules become test items.
 
-``pytest proofs_check`` (or any file that defines theorems) collects, for each theorem, one item per claim and case
-(``fednpg.f1::gap[random-mdp:seed=1,local_steps=5]``), one per control and per tightness instance, and one that draws small
-random problems. A claim item fails unless its verdict is ``holds`` or ``not applicable``; links of proof chains are
-reported with their claim; a control item fails unless the statement fails.
+``pytest proofs_check`` (or any file that defines theorems) collects, for each theorem, one item per claim
+and case (``fednpg.f1::gap[random-mdp:seed=1,local_steps=5]``), one per control and per tightness instance,
+and one that draws small random problems. A claim item fails unless its verdict is ``holds`` or ``not
+applicable``; links of proof chains are reported with their claim; a control item fails unless the statement
+fails.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ EXAMPLES = 8
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect Python files that define theorems."""
     if file_path.suffix != ".py" or file_path.name.startswith(("test_", "conftest")):
         return None
     if _DEFINES_THEOREM.search(file_path.read_text(encoding="utf-8", errors="replace")) is None:
@@ -33,6 +35,8 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 class TheoremFile(pytest.File):
+    """A module with theorems."""
+
     def collect(self) -> Iterator[pytest.Collector]:
         for theorem in _theorems_of(self.path):
             yield TheoremItems.from_parent(self, name=theorem.id, theorem=theorem)
@@ -50,6 +54,8 @@ def _theorems_of(path: Path) -> list[type[Theorem]]:
 
 
 class TheoremItems(pytest.Collector):
+    """The items of one theorem."""
+
     theorem: type[Theorem]
 
     def __init__(self, *, theorem: type[Theorem], **kwargs: Any) -> None:
@@ -104,6 +110,8 @@ class Unexpected(Exception):
 
 
 class ClaimItem(_Item):
+    """A claim and the links of its proof on one case."""
+
     def __init__(self, *, claim: Claim, case: Case, number: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.claim, self.case, self.number = claim, case, number
@@ -118,6 +126,8 @@ class ClaimItem(_Item):
 
 
 class AttainedItem(_Item):
+    """A tight claim where it is an equality."""
+
     def __init__(self, *, claim: Claim, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.claim = claim
@@ -130,6 +140,8 @@ class AttainedItem(_Item):
 
 
 class ControlItem(_Item):
+    """A statement that must fail."""
+
     def __init__(self, *, control: Control, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.control = control
@@ -142,6 +154,8 @@ class ControlItem(_Item):
 
 
 class RandomItem(_Item):
+    """All claims on small random problems."""
+
     def runtest(self) -> None:
         import hypothesis
 

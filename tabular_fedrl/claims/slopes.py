@@ -13,11 +13,12 @@ from tabular_fedrl.measured import Array
 def slope(T: Array, y: Array, confidence: float = 0.95) -> dict[str, Any]:
     """Least-squares slope of log y against log T over the last decade of T.
 
-    ``y`` may carry leading axes (seeds): all their points enter one fit. Returns ``{"slope", "low", "high", "points"}``, or
-    ``{"slope": None, "reason"}`` when some value there is zero or negative (a rate of the positive part has no slope) or
-    fewer than three points remain.
+    ``y`` may carry leading axes (seeds): all their points enter one fit. Returns ``{"slope", "low", "high",
+    "points"}``, or
+    ``{"slope": None, "reason"}`` when some value there is zero or negative (a rate of the positive part has
+    no slope) or fewer than three points remain.
     """
-    last = T >= T.max() / 10 * (1 - 1e-12)
+    last = T.max() / 10 * (1 - 1e-12) <= T
     x = np.broadcast_to(np.log(T[last]), np.atleast_2d(y)[..., last].shape).ravel()
     values = np.atleast_2d(y)[..., last].ravel()
     if (values <= 0).any():

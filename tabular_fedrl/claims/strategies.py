@@ -13,9 +13,13 @@ from tabular_fedrl.policies import log_softmax
 
 @st.composite
 def cmdps(
-    draw: st.DrawFn, max_states: int = 4, max_actions: int = 3, max_constraints: int = 2, min_constraints: int = 0
+    draw: st.DrawFn,
+    max_states: int = 4,
+    max_actions: int = 3,
+    max_constraints: int = 2,
+    min_constraints: int = 0,
 ) -> CMDP:
-    """Small CMDPs with r, c in [0, 1] on a grid, sparse rows included, and a policy that is strictly feasible.
+    """Small CMDPs with r, c in [0, 1] on a grid, rows with zeros, and a policy that is strictly feasible.
 
     Thresholds lie above the costs of a drawn anchor policy, so that every draw has a Slater point.
     """
@@ -35,7 +39,7 @@ def cmdps(
 
 
 @st.composite
-def federations(draw: st.DrawFn, max_agents: int = 3, **sizes: int) -> FederatedCMDP:
+def federations(draw: st.DrawFn, /, max_agents: int = 3, **sizes: int) -> FederatedCMDP:
     """Small federated CMDPs with any overlap of the Gamma_i."""
     cmdp = draw(cmdps(**sizes))
     N = draw(st.integers(1, max_agents))

@@ -66,7 +66,7 @@ class Results:
 
 
 def tasks(theorems: Sequence[type[Theorem]], problems: Sequence[Case] = ()) -> list[Task]:
-    """The tasks of a verification: the theorems' own suites, controls and studies, or the given problems only."""
+    """Tasks of a verification: the theorems' own suites, controls and studies, or the given problems only."""
     out: list[Task] = []
     for theorem in theorems:
         where = _where(theorem)
@@ -106,8 +106,8 @@ def verify_all(
 ) -> Results:
     """Verify theorems on their own suites, or on given ``(problem, parameters)`` pairs.
 
-    ``jobs``: worker processes (or give any ``concurrent.futures`` executor). The order of the results does not depend
-    on it.
+    ``jobs``: worker processes (or give any ``concurrent.futures`` executor). The order of the results does
+    not depend on it.
     """
     begin = time.perf_counter()
     todo = tasks(theorems, [Case(p, **parameters) for p, parameters in problems])
@@ -155,7 +155,8 @@ def verify_all(
 class Summary:
     """One line of the table: a claim over all its instances.
 
-    ``counts``: verdicts by status; ``ratio`` and ``worst``: the largest lhs/rhs and the instance where it was seen;
+    ``counts``: verdicts by status; ``ratio`` and ``worst``: the largest lhs/rhs and the case where it was
+    seen;
     ``informative``: how many instances have a bound below the trivial range (None if the claim states none).
     """
 
@@ -184,7 +185,6 @@ def summarise(verdicts: Iterable[Verdict]) -> list[Summary]:
         worst = max(rated, key=lambda v: v.ratio or 0.0, default=None)
         stated = [v for v in group if v.vacuous is not None]
         place = worst or next((v for v in group if v.status is not Status.NOT_APPLICABLE), group[0])
-        settings = ",".join([place.instance, *(f"{k}={x}" for k, x in place.parameters.items())])
         out.append(
             Summary(
                 theorem=theorem,
@@ -196,7 +196,7 @@ def summarise(verdicts: Iterable[Verdict]) -> list[Summary]:
                 counts={str(s): n for s in Status if (n := sum(v.status is s for v in group))},
                 expected=all(v.as_expected for v in group),
                 ratio=worst.ratio if worst else None,
-                worst=settings,
+                worst=place.case,
                 informative=sum(not v.vacuous for v in stated) if stated else None,
                 seconds=sum(v.seconds for v in group),
             )

@@ -1,4 +1,4 @@
-r"""A theorem is a page: a class with its statement, hypotheses, both sides of each claim, and the chain of its proof.
+r"""A theorem is a page: its statement, hypotheses, both sides of each claim, and the chain of its proof.
 
 .. code-block:: python
 
@@ -17,9 +17,10 @@ r"""A theorem is a page: a class with its statement, hypotheses, both sides of e
         def gap(self, x):
             return x.gap, 7 / ((1 - x.problem.cmdp.gamma) ** 2 * x.rounds**0.5)
 
-``setup`` runs whatever the claims talk about; its keyword parameters are the theorem's free parameters. Each claim
-receives what ``setup`` returned and gives back ``(lhs, rhs)`` or ``(lhs, rhs, trivial range of lhs)``: floats, arrays
-or :class:`~tabular_fedrl.measured.Measured` enclosures (arrays: the claim is made for every entry).
+``setup`` runs whatever the claims talk about; its keyword parameters are the theorem's free parameters. Each
+claim receives what ``setup`` returned and gives back ``(lhs, rhs)`` or ``(lhs, rhs, trivial range of lhs)``:
+floats, arrays or :class:`~tabular_fedrl.measured.Measured` enclosures (arrays: the claim is made for every
+entry).
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ TOLERANCE = 1e-9
 class Case:
     """An instance with values for the theorem's free parameters.
 
-    ``source``: a SOURCE (see ``tabular_fedrl.instances``) or a problem; ``slow``: left out of the default pytest run.
+    ``source``: a SOURCE (see ``tabular_fedrl.instances``) or a problem; ``slow``: left out of the default
+    pytest run.
     """
 
     def __init__(self, source: str | CMDP | FederatedCMDP, *, slow: bool = False, **parameters: Any) -> None:
@@ -64,7 +66,8 @@ class Case:
     @property
     def label(self) -> str:
         """The instance and the parameters, for ids and tables."""
-        return ",".join([self.instance, *(f"{k}={v}" for k, v in self.parameters.items())])
+        settings = ",".join(f"{k}={v}" for k, v in self.parameters.items())
+        return f"{self.instance};{settings}" if settings else self.instance
 
     def __repr__(self) -> str:
         return f"Case({self.label})"
@@ -97,7 +100,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A condition of the theorem, ``function(theorem, problem, **parameters) -> bool``; ``only`` names the claims that
+    """A condition, ``function(theorem, problem, **parameters) -> bool``; ``only`` names the claims that
     need it (empty: all)."""
 
     name: str
@@ -108,7 +111,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Chain:
-    """The chain of a proof: ``function(theorem, x)`` yields ``(reason, value)`` with non-decreasing values."""
+    """The chain of a proof: ``function(theorem, x)`` yields ``(reason, value)``, values not decreasing."""
 
     name: str
     of: str
@@ -173,12 +176,12 @@ def chain(of: str) -> Callable[[Method], Chain]:
 
 
 def study(plot: str) -> Callable[[Method], Study]:
-    """Decorator: a method computing the data of a figure; ``plot`` names the function in ``tabular_fedrl.plots``."""
+    """Decorator: a method computing the data of a figure; ``plot`` is a name in ``tabular_fedrl.plots``."""
     return lambda function: Study(function.__name__, plot, function)
 
 
 class Theorem:
-    """Base class of theorems. Subclasses set ``id`` and ``mark`` and, if they like, ``source`` and ``suite``."""
+    """Base class. Subclasses set ``id`` and ``mark`` and, if they like, ``source`` and ``suite``."""
 
     id: ClassVar[str]
     mark: ClassVar[Mark | str]
@@ -191,7 +194,7 @@ class Theorem:
     )
     """The cases of the default verification."""
     small: ClassVar[dict[str, Any] | None] = {}
-    """Parameters for many tiny random problems (property-based items); None: the theorem is about fixed instances."""
+    """Parameters for many tiny random problems (property-based items); None: fixed instances only."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -38,6 +38,8 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
+    """What is decided."""
+
     HOLDS = "holds"
     FAILS = "fails"
     UNDECIDED = "undecided"
@@ -60,10 +62,14 @@ class Role(StrEnum):
 class Verdict:
     """The decision about one claim on one instance.
 
-    ``lhs``, ``rhs``: the two sides at the entry that decides (worst margin); ``error``: the radius of the enclosure of
-    ``lhs - rhs`` there; ``ratio``: the largest ``lhs/rhs`` over all entries (None for identities and where rhs <= 0);
-    ``vacuous``: whether rhs exceeds the trivial range of lhs (None if the claim states no range); ``confidence``: for
-    statements about expectations, the probability with which the error bound holds (None: with certainty).
+    ``case``: the instance and the parameters that were set, as a label; ``parameters``: all of them.
+    ``lhs``, ``rhs``: the two sides at the entry that decides (worst margin); ``error``: the radius of the
+    enclosure of
+    ``lhs - rhs`` there; ``ratio``: the largest ``lhs/rhs`` over all entries (None for identities and where
+    rhs <= 0);
+    ``vacuous``: whether rhs exceeds the trivial range of lhs (None if the claim states no range);
+    ``confidence``: for statements about expectations, the probability with which the error bound holds
+    (None: with certainty).
     """
 
     theorem: str
@@ -71,6 +77,7 @@ class Verdict:
     kind: Kind
     mark: Mark
     instance: str
+    case: str
     parameters: dict[str, Any]
     status: Status
     role: Role = Role.CLAIM
@@ -110,11 +117,13 @@ class Verdict:
             sides += f" (error {self.error:.1e}" if self.error is not None else " ("
             sides += f", ratio {self.ratio:.3g})" if self.ratio is not None else ")"
         why = f" [{self.reason}]" if self.reason else ""
-        return f"{self.theorem}::{self.claim} on {self.instance}: {self.status}{sides}{why}"
+        return f"{self.theorem}::{self.claim} on {self.case}: {self.status}{sides}{why}"
 
 
 @dataclass(frozen=True)
 class Decision:
+    """Outcome of :func:`decide`: the two sides at the entry that decides, and a digest of all."""
+
     status: Status
     lhs: float
     rhs: float
@@ -133,10 +142,11 @@ def decide(
 ) -> Decision:
     r"""Decide ``lhs = rhs`` (identity) or ``lhs <= rhs`` entry by entry from enclosures.
 
-    An inequality holds when its enclosures are ordered, fails when they are ordered the other way, and is undecided
-    when they overlap. An identity fails when 0 is outside the enclosure of ``lhs - rhs``, holds when 0 is inside and the
-    radius is at most ``tolerance * max(1, |lhs|, |rhs|)``, and is undecided when the radius is larger. A *tight*
-    inequality also holds where it is an equality in that sense. One failing entry fails the claim.
+    An inequality holds when its enclosures are ordered, fails when they are ordered the other way, and is
+    undecided when they overlap. An identity fails when 0 is outside the enclosure of ``lhs - rhs``, holds
+    when 0 is inside and the radius is at most ``tolerance * max(1, |lhs|, |rhs|)``, and is undecided when
+    the radius is larger. A *tight* inequality also holds where it is an equality in that sense. One failing
+    entry fails the claim.
     """
     left, right = Measured.of(lhs), Measured.of(rhs)
     difference = left - right

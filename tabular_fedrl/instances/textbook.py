@@ -99,6 +99,33 @@ def two_arm() -> FederatedCMDP:
     return bandit([1.0, 0.0], [[1.0, 0.0]], [0.5])
 
 
+@_example("constant-reward", Answer(1.0, (0.0,), 0.5, (None,)))
+def constant_reward() -> FederatedCMDP:
+    r"""Two arms that do not differ: every policy is optimal, every advantage is 0.
+
+    r = (1, 1), c = (1/2, 1/2), d = 1: :math:`V_r = 1`, :math:`V_c = 1/2` whatever the policy, so
+    :math:`V^* = 1`, :math:`\xi = 1/2`, and the inactive constraint has :math:`\lambda^* = 0`. Inequalities
+    that compare actions are equalities here.
+    """
+    return bandit([1.0, 1.0], [[0.5, 0.5]], [1.0])
+
+
+@_example("stay-or-leave", Answer(2.0, (0.0,), 0.5, ((1.0, 0.0), None)))
+def stay_or_leave() -> FederatedCMDP:
+    r"""Two states; the first pays as long as one stays, the second keeps for ever.
+
+    r = 1 for staying in the first state, c = 1/2 everywhere, :math:`\gamma = 1/2`, d = 3/2. Staying for ever
+    is worth :math:`V^* = 1/(1-\gamma) = 2`; the cost is 1 whatever one does: :math:`\xi = 1/2`, :math:`\lambda^* =
+    0`. Leaving rarely attains the occupancy perturbation bound: with probability q per step the visitation
+    of the first state is :math:`(1-\gamma)/(1-\gamma(1-q))`, so both entries move by :math:`\gamma
+    q/(1-\gamma) + O(q^2)`.
+    """
+    half = [[0.5, 0.5], [0.5, 0.5]]
+    return deterministic(
+        [[0, 1], [1, 1]], [[1.0, 0.0], [0.0, 0.0]], [half], [1.5], 0.5, ["here", "away"], ["stay", "leave"]
+    )
+
+
 @_example("scaled-arms", Answer(10.0, (20.0,), 0.5, ((0.5, 0.5),)))
 def scaled_arms() -> FederatedCMDP:
     r"""The two arms with a reward of 20: multipliers leave [0, 2/xi], caps must scale with the reward.
