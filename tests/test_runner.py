@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from test_algorithms import FREE
 from test_federation import random_problem
 
@@ -215,11 +216,17 @@ def test_resume_without_a_file_starts(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["fednpg", "fedpg", "regularised-fednpg"])
-def test_absurd_steps_are_named(name):
-    kwargs = {"eta": 1e308} | ({} if name == "regularised-fednpg" else {"eta_dual": 1.0})
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("name", ["fednpg", "fedpg", "sampled-fednpg", "regularised-fednpg"])
+def test_absurd_steps_are_named(name, sparse):
+    problem = random_problem()
+    if sparse:
+        rows = sp.csr_array(problem.cmdp.P.reshape(12, 4))
+        problem = FederatedCMDP(problem.cmdp.replace(P=rows), problem.visible)
+    free = {} if name == "regularised-fednpg" else {"eta_dual": 1.0, "local_steps": 3}
+    kwargs = {"eta": 1e308, "dual_cap": 1e300, "initial_multipliers": 1e250, "compare": False}
     with pytest.raises(InvalidProblem, match="round 0: a policy is not finite; the steps are too large"):
-        run(name, random_problem(), 30, dual_cap=1e300, initial_multipliers=1e250, **kwargs, compare=False)
+        run(name, problem, 30, **free, **kwargs)
 
 
 @pytest.mark.parametrize(

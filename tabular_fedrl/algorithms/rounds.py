@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,9 +14,6 @@ from tabular_fedrl.measured import Array
 LocalStep: TypeAlias = Callable[[Agent, Array], Array]
 """One local step: from the agent and its log-policy to the next log-policy; the agent's multipliers move with
 it."""
-
-Rounds: TypeAlias = Callable[[Federation], Iterator["Round"]]
-"""An algorithm: from a federation to its rounds."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,10 @@ def local_steps(agent: Agent, log_pi: Array, E: int, step: LocalStep) -> LocalPh
     for e in range(E):
         multipliers[e] = agent.multipliers
         policies[e + 1] = step(agent, policies[e])
+        if agent.view.is_sparse and not np.isfinite(policies[e + 1]).all():
+            # Sparse solvers stop with an error of their own on such a policy; the runner names the round instead.
+            policies[e + 1 :], multipliers[e + 1 :] = np.nan, np.nan
+            break
     return LocalPhase(policies, multipliers, agent.transitions - before)
 
 
