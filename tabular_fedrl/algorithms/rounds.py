@@ -57,7 +57,7 @@ def local_steps(agent: Agent, log_pi: Array, E: int, step: LocalStep) -> LocalPh
         multipliers[e] = agent.multipliers
         policies[e + 1] = step(agent, policies[e])
         if agent.view.is_sparse and not np.isfinite(policies[e + 1]).all():
-            # Sparse solvers stop with an error of their own on such a policy; the runner names the round instead.
+            # A sparse solver would stop with an error of its own; the runner names the round instead.
             policies[e + 1 :], multipliers[e + 1 :] = np.nan, np.nan
             break
     return LocalPhase(policies, multipliers, agent.transitions - before)
