@@ -69,8 +69,6 @@ class TheoremItems(pytest.Collector):
                 item = ClaimItem.from_parent(
                     self, name=f"{claim.name}[{case.label}]", claim=claim, case=case, number=number
                 )
-                if case.slow:
-                    item.add_marker(pytest.mark.slow)
                 yield item
         for claim in self.theorem.claims():
             if claim.attained is not None:

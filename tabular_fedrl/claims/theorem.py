@@ -46,13 +46,11 @@ TOLERANCE = 1e-9
 class Case:
     """An instance with values for the theorem's free parameters.
 
-    ``source``: a SOURCE (see ``tabular_fedrl.instances``) or a problem; ``slow``: left out of the default
-    pytest run.
+    ``source``: a SOURCE (see ``tabular_fedrl.instances``) or a problem.
     """
 
-    def __init__(self, source: str | CMDP | FederatedCMDP, *, slow: bool = False, **parameters: Any) -> None:
+    def __init__(self, source: str | CMDP | FederatedCMDP, **parameters: Any) -> None:
         self.source = source
-        self.slow = slow
         self.parameters = parameters
 
     @property
