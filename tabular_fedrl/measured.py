@@ -23,8 +23,9 @@ Array: TypeAlias = NDArray[np.float64]
 UNIT = 2.0**-53
 """Unit roundoff of float64."""
 
+_quiet = np.errstate(all="ignore")  # an overflow or a NaN becomes an infinite radius, which says it all
 _TINY = 5e-324
-_INFLATE = 1.0 + 16 * UNIT
+_INFLATE = 1.0 + 64 * UNIT
 _ULPS = 4 * 2 * UNIT  # NumPy's exp and log are within four ulps
 
 
@@ -115,6 +116,7 @@ class Measured:
     def __neg__(self) -> Measured:
         return Measured(-self.value, self.error)
 
+    @_quiet
     def __add__(self, other: Measured | ArrayLike) -> Measured:
         o = Measured.of(other)
         value = self.value + o.value
@@ -128,28 +130,27 @@ class Measured:
     def __rsub__(self, other: Measured | ArrayLike) -> Measured:
         return Measured.of(other) + (-self)
 
+    @_quiet
     def __mul__(self, other: Measured | ArrayLike) -> Measured:
         o = Measured.of(other)
         value = self.value * o.value
         a, b = np.abs(self.value), np.abs(o.value)
         # 0 * x is exactly 0 when the zero is exact, even where the other side has lost its midpoint.
-        with np.errstate(invalid="ignore"):
-            cross = np.where((self.error == 0) & (a == 0), 0.0, (a + self.error) * o.error)
-            cross = cross + np.where((o.error == 0) & (b == 0), 0.0, b * self.error)
-        rounding = np.where(
-            value == 0, np.where((a == 0) | (b == 0), 0.0, _TINY), UNIT * np.abs(value) + _TINY
-        )
-        return Measured(value, _up(cross + rounding))
+        cross = np.where((self.error == 0) & (a == 0), 0.0, (a + self.error) * o.error)
+        cross = cross + np.where((o.error == 0) & (b == 0), 0.0, b * self.error)
+        exact = ((self.error == 0) & (a == 0)) | ((o.error == 0) & (b == 0))
+        # Each of the three products may underflow.
+        return Measured(value, _up(cross + np.where(exact, 0.0, UNIT * np.abs(value) + 4 * _TINY)))
 
     __rmul__ = __mul__
 
+    @_quiet
     def reciprocal(self) -> Measured:
         """``1/x``; the radius is infinite where the enclosure contains 0."""
         a = np.abs(self.value)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = 1.0 / self.value
-            error = np.where(a > self.error, self.error / (a * np.maximum(a - self.error, _TINY)), np.inf)
-            return Measured(value, _up(_up(error) + UNIT * np.abs(value)))
+        value = 1.0 / self.value
+        error = np.where(a > self.error, self.error / (a * np.maximum(a - self.error, _TINY)), np.inf)
+        return Measured(value, _up(_up(error) + UNIT * np.abs(value) + _TINY))
 
     def __truediv__(self, other: Measured | ArrayLike) -> Measured:
         return self * Measured.of(other).reciprocal()
@@ -166,6 +167,7 @@ class Measured:
         return out
 
     # ---- reductions -------------------------------------------------------------------------------------
+    @_quiet
     def sum(self, axis: int | tuple[int, ...] | None = None) -> Measured:
         value = self.value.sum(axis=axis)
         terms = self.size // max(value.size, 1)
@@ -185,29 +187,32 @@ class Measured:
         return -((-self).max(axis))
 
     # ---- functions --------------------------------------------------------------------------------------
+    @_quiet
     def exp(self) -> Measured:
         value = np.exp(self.value)
         return Measured(value, _up(value * np.expm1(self.error) + _ULPS * value + _TINY))
 
+    @_quiet
     def expm1(self) -> Measured:
         value = np.expm1(self.value)
         return Measured(value, _up(np.exp(self.value) * np.expm1(self.error) + _ULPS * np.abs(value)))
 
+    @_quiet
     def log(self) -> Measured:
         """``log x``; the radius is infinite where the enclosure reaches 0."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = np.log(self.value)
-            relative = self.error / self.value
-            error = np.where(relative < 1, -np.log1p(-np.minimum(relative, 1 - UNIT)), np.inf)
-            return Measured(value, _up(error + _ULPS * np.abs(value)))
+        value = np.log(self.value)
+        relative = self.error / self.value * (1 + 4 * UNIT)
+        error = np.where(relative < 1, -np.log1p(-np.minimum(relative, 1 - UNIT)), np.inf)
+        return Measured(value, _up(error + _ULPS * np.abs(value)))
 
+    @_quiet
     def log1p(self) -> Measured:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = np.log1p(self.value)
-            relative = self.error / (1 + self.value) * (1 + 4 * UNIT)
-            error = np.where(relative < 1, -np.log1p(-np.minimum(relative, 1 - UNIT)), np.inf)
-            return Measured(value, _up(error + _ULPS * np.abs(value)))
+        value = np.log1p(self.value)
+        relative = self.error / (1 + self.value) * (1 + 4 * UNIT)
+        error = np.where(relative < 1, -np.log1p(-np.minimum(relative, 1 - UNIT)), np.inf)
+        return Measured(value, _up(error + _ULPS * np.abs(value)))
 
+    @_quiet
     def sqrt(self) -> Measured:
         """Square root of an enclosure that is known to be non-negative (negative parts are cut off)."""
         low = np.sqrt(np.maximum(self.value - self.error, 0.0))
@@ -222,12 +227,17 @@ class Measured:
         """``[x]_+``."""
         return self.maximum(0.0)
 
+    @_quiet
     def maximum(self, other: Measured | ArrayLike) -> Measured:
         o = Measured.of(other)
+        value = np.maximum(self.value, o.value)
         low = np.maximum(self.value - self.error, o.value - o.error)
         high = np.maximum(self.value + self.error, o.value + o.error)
-        value = np.maximum(self.value, o.value)
-        return Measured(value, _up(np.maximum(high - value, value - low)))
+        # The ends are rounded numbers; where one enclosure lies above the other, its radius is the answer.
+        around = np.maximum(high - value, value - low) + 2 * UNIT * (np.abs(low) + np.abs(high))
+        error = np.minimum(_up(around), np.maximum(self.error, o.error))
+        error = np.where(self.lower >= o.upper, self.error, np.where(o.lower >= self.upper, o.error, error))
+        return Measured(value, error)
 
     def minimum(self, other: Measured | ArrayLike) -> Measured:
         return -((-self).maximum(-Measured.of(other)))
