@@ -187,6 +187,10 @@ class F1(Theorem):
             Case(source, local_steps=E, aggregation=how, rounds=max(10, 200 // E))
             for source, E, how in product(SOURCES, LOCAL_STEPS, ("arithmetic", "geometric"))
         ),
+        Case("gym:FrozenLake8x8-v1", local_steps=5, rounds=40),
+        Case("gym:CliffWalking-v1,d=0.5", local_steps=5, rounds=40),
+        Case("gym:CliffWalking-v1,d=0.5,is_slippery=true", local_steps=5, rounds=40),
+        Case("gym:Taxi-v4,d=0.5,agents=2", local_steps=2, rounds=10),
         # where the bounds say something
         Case("textbook:two-arm", rounds=20000),
         Case("textbook:heterogeneous-bandit", rounds=20000, dual_cap=0.2),

@@ -3,11 +3,13 @@ r"""The published bounds of NPG-PD."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tabular_fedrl.algorithms.step_sizes import slater_slack
 from tabular_fedrl.algorithms.unit_form import unit_form
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.runner import Run, run
 from tabular_fedrl.solvers import solve
@@ -60,6 +62,7 @@ class NPGPD(Theorem):
         Case("textbook:three-state", rounds=1000),
         Case("textbook:machine-repair", rounds=1000),
         Case("gym:FrozenLake-v1,gamma=0.9", rounds=500),
+        Case("gym:CliffWalking-v1,d=0.5,gamma=0.9", rounds=500),
     )
     small = {"rounds": 20}
 
@@ -96,6 +99,15 @@ class NPGPD(Theorem):
     )
     def faster(self, x: Published) -> tuple[Measured, Measured]:
         return x.run.gap, x.rate(0.5) / Measured(float(x.run.rounds)).sqrt()
+
+    @control(
+        "a reward of 20 without the rescaling: the cap lies below the optimal multiplier",
+        Case("textbook:scaled-arms", rounds=2000),
+    )
+    def not_rescaled(self, x: Published) -> tuple[Measured, Measured]:
+        steps: dict[str, Any] = {name: x.run.parameters[name] for name in ("eta", "eta_dual", "dual_cap")}
+        unscaled = run("npg-pd", load("textbook:scaled-arms"), x.run.rounds, **steps)
+        return unscaled.violations.sum(), x.rate(Measured(2.0) / x.xi + 4.0 * x.xi)
 
     @control("the violation does not decrease like 1/T", Case("windy-cliff:ncost=1", rounds=500))
     def faster_violation(self, x: Published) -> tuple[Measured, Measured]:
