@@ -50,17 +50,17 @@ def top(
     quiet: Quiet = False,
 ) -> int:
     """Verify theorems of tabular constrained federated reinforcement learning."""
-    context.obj = Output(json, quiet)
+    output = Output(json or context.obj.json, quiet)
+    context.obj = output
     if version:
         answer = Answer(
             {"status": "ok", "package": "tabular_fedrl", "version": __version__}, [f"{NAME} {__version__}"]
         )
-        raise typer.Exit(deliver(context.obj, lambda _: answer))
+        raise typer.Exit(deliver(output, lambda _: answer))
     if context.invoked_subcommand is None:
-        help_text = context.get_help()
-        if json:
-            raise typer.Exit(fail(context.obj, "no command: verify, solve, run, list or show", BAD_INPUT))
-        typer.echo(help_text)
+        if output.json:
+            raise typer.Exit(fail(output, "no command: verify, solve, run, list or show", BAD_INPUT))
+        typer.echo(context.get_help())
         raise typer.Exit(0)
     return 0
 
@@ -205,9 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: ``sys.argv``) and give the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = words[: words.index("--")] if "--" in words else words
+    # Seen here, not only where it is parsed: a line that cannot be parsed is answered in JSON too.
     output = Output(json="--json" in options)
     try:
-        code = typer.main.get_command(app).main(words, prog_name=NAME, standalone_mode=False)
+        code = typer.main.get_command(app).main(words, prog_name=NAME, standalone_mode=False, obj=output)
     except typer.TyperException as error:
         return fail(output, f"{error.format_message()} (see {NAME} --help)", BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):

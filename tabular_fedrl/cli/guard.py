@@ -20,9 +20,8 @@ DEBUG = "TABULAR_FEDRL_DEBUG"
 def deliver(output: Output, command: Callable[[Output], Answer]) -> int:
     """Run a command, show its answer, give the exit code."""
     try:
-        # What a user's theorem prints must not end up beside the JSON object.
-        aside = contextlib.redirect_stdout(sys.stderr) if output.json else contextlib.nullcontext()
-        with aside:
+        # What a user's theorem prints must not end up in the answer.
+        with contextlib.redirect_stdout(sys.stderr):
             answer = command(output)
         output.show(answer)
         return answer.code

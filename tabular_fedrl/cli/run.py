@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 
+from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
@@ -31,19 +32,10 @@ def run_algorithm(
     """Run ``algorithm`` on the problem that ``source`` names; ``given``: None for the theory's value."""
     if resume and out is None:
         raise InvalidProblem("--resume continues the run in a file: name it with --out FILE")
-    parameters = {name: value for name, value in given.items() if value is not None}
-    for name, value in parse_settings(settings).items():
-        if name in parameters or name in (
-            "rounds",
-            "seed",
-            "out",
-            "resume",
-            "record",
-            "progress",
-            "solution",
-        ):
-            raise InvalidProblem(f"--set {name}: use the option --{name.replace('_', '-')}, once")
-        parameters[name] = value
+    parameters = {
+        **{name: value for name, value in given.items() if value is not None},
+        **_further(algorithm, given, settings),
+    }
     with output.waiting(f"reading {source}"):
         problem = load(source)
     try:
@@ -62,6 +54,20 @@ def run_algorithm(
         raise KeyboardInterrupt(f"continue with --out {out} --resume" if out else "") from None
     data = {"status": "ok", "source": source, **result.to_dict()}
     return Answer(data, _view(data, result), brief=[f"{data['average_value']:.12g}"])
+
+
+def _further(algorithm: str, given: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The parameters of ``--set``: those of the algorithm that have no option of their own."""
+    known = ALGORITHMS[algorithm].parameters if algorithm in ALGORITHMS else {}
+    values = parse_settings(settings)
+    for name, value in values.items():
+        if name in given or name in ("rounds", "seed", "out", "resume"):
+            raise InvalidProblem(f"--set {name}: it has an option, --{name.replace('_', '-')}")
+        if known and name not in known:
+            raise InvalidProblem(f"{algorithm} has no parameter {name!r}; it has {', '.join(known)}")
+        if isinstance(value, str) and not isinstance(known.get(name), str):
+            raise InvalidProblem(f"--set {name}={value}: expected a number, or numbers joined by +")
+    return values
 
 
 def _view(data: Mapping[str, Any], result: Run) -> list[RenderableType]:

@@ -1,0 +1,254 @@
+"""Bad input: one clear line, exit code 2 (3 for an infeasible problem), and a JSON object under --json."""
+
+import numpy as np
+import pytest
+from commandline import call, start
+
+import tabular_fedrl.cli.solve
+from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.instances import load
+from tabular_fedrl.solvers import FarkasCertificate
+
+GOOD = {
+    "P": np.full((2, 2, 2), 0.5),
+    "r": np.ones((2, 2)),
+    "c": np.ones((1, 2, 2)),
+    "d": np.array([5.0]),
+    "rho": np.array([1.0, 0.0]),
+    "gamma": np.array(0.9),
+}
+
+
+def changed(key, place, value):
+    array = np.array(GOOD[key], dtype=float)
+    array[place] = value
+    return {**GOOD, key: array}
+
+
+BAD_FILES = {
+    "nan in P": (changed("P", (1, 0, 1), np.nan), "P"),
+    "nan in r": (changed("r", (0, 1), np.nan), "r[0, 1]"),
+    "infinite cost": (changed("c", (0, 1, 0), np.inf), "c[0, 1, 0]"),
+    "nan threshold": (changed("d", 0, np.nan), "d[0]"),
+    "nan gamma": ({**GOOD, "gamma": np.array(np.nan)}, "gamma"),
+    "negative probability": (changed("P", (0, 1), [-0.5, 1.5]), "negative"),
+    "row not normalised": (changed("P", (1, 1), [0.5, 0.6]), "1.1"),
+    "rho not normalised": ({**GOOD, "rho": np.array([0.5, 0.4])}, "rho"),
+    "wrong shape of P": ({**GOOD, "P": np.full((2, 2, 3), 1 / 3)}, "P"),
+    "wrong shape of c": ({**GOOD, "c": np.ones((1, 2, 3))}, "c"),
+    "wrong number of thresholds": ({**GOOD, "d": np.array([1.0, 2.0])}, "thresholds"),
+    "gamma of one": ({**GOOD, "gamma": np.array(1.0)}, "gamma"),
+    "negative gamma": ({**GOOD, "gamma": np.array(-0.1)}, "gamma"),
+    "an agent that sees nothing": ({**GOOD, "visible": np.array([[True], [False]])}, "agent 1"),
+    "a constraint nobody sees": (
+        {**GOOD, "c": np.ones((2, 2, 2)), "d": np.array([5.0, 5.0]), "visible": np.array([[True, False]])},
+        "constraint 1",
+    ),
+    "a missing key": ({k: v for k, v in GOOD.items() if k != "r"}, "r"),
+    "another version": ({**GOOD, "format_version": np.array(99)}, "99"),
+}
+
+
+def refused(capsys, *words, hint="", code=2):
+    """The command fails with one line, and says the same as JSON."""
+    said = call(capsys, *words)
+    assert (said.code, said.out) == (code, "")
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err
+    assert hint in said.err
+    as_json = call(capsys, *words, "--json")
+    assert as_json.code == code
+    assert as_json.data["message"]
+    assert hint in as_json.data["message"]
+    return as_json.data
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files(capsys, tmp_path, name):
+    arrays, hint = BAD_FILES[name]
+    path = tmp_path / "bad.npz"
+    np.savez(path, **arrays)
+    for words in (["solve", path], ["show", path], ["run", "fednpg", path]):
+        data = refused(capsys, *words, hint=hint)
+        assert set(data) == {"status", "message"}
+        assert data["status"] == "error"
+
+
+def test_good_file(capsys, tmp_path):
+    """The file that the bad ones differ from is fine."""
+    np.savez(tmp_path / "good.npz", **GOOD)
+    assert call(capsys, "solve", tmp_path / "good.npz").code == 3  # every policy costs 10
+    np.savez(tmp_path / "good.npz", **{**GOOD, "d": np.array([11.0])})
+    assert call(capsys, "solve", tmp_path / "good.npz").code == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04", b"not an archive", b"\x80\x04\x95pickle"],
+    ids=["empty", "zip magic", "text", "pickle"],
+)
+def test_foreign_files(capsys, tmp_path, content):
+    (tmp_path / "x.npz").write_bytes(content)
+    (tmp_path / "x.drn").write_bytes(content)
+    refused(capsys, "solve", tmp_path / "x.npz")
+    refused(capsys, "solve", f"{tmp_path / 'x.drn'},gamma=0.9")
+
+
+def test_truncated_file(capsys, tmp_path):
+    path = tmp_path / "cut.npz"
+    np.savez(path, **GOOD)
+    whole = path.read_bytes()
+    for length in (len(whole) // 3, len(whole) - 10):
+        path.write_bytes(whole[:length])
+        refused(capsys, "solve", path)
+
+
+def test_absurd_sizes(capsys):
+    refused(capsys, "solve", "garnet:S=1000000000,A=4")
+    refused(capsys, "solve", "random-mdp:nS=99999999999")
+    refused(capsys, "show", "textbook:two-arm,agents=1000000000")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "no-such-file.npz",
+        "gym:NoSuchThing-v0",
+        "textbook:nothing",
+        "garnet:S=abc",
+        "garnet:colour=red",
+        "garnet,gamma=1.5",
+        "garnet,gamma=nan",
+        "textbook:two-arm,d=nan",
+        "",
+        ".",
+    ],
+)
+def test_bad_sources(capsys, source):
+    refused(capsys, "solve", source)
+    refused(capsys, "verify", "lemmas.performance-difference", "--on", source)
+
+
+def test_infeasible(capsys):
+    for words in (["solve"], ["run", "fednpg"]):
+        data = refused(capsys, *words, "textbook:infeasible", code=3)
+        assert data["status"] == "infeasible"
+        proof = data["certificate"]
+        cmdp = load("textbook:infeasible").cmdp
+        assert FarkasCertificate(**{**proof, "multipliers": np.array(proof["multipliers"])}).check(cmdp)
+        # For every policy the weighted cost is 1/2; the thresholds allow 1/4.
+        assert proof["multipliers"] == pytest.approx([0.5, 0.5], abs=1e-6)
+        assert proof["margin"] == pytest.approx(0.25, abs=1e-6)
+
+
+def test_not_slater(capsys):
+    refused(capsys, "run", "fednpg", "textbook:not-slater")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--local-steps", "0"],
+        ["--local-steps", "-3"],
+        ["--rounds", "0"],
+        ["--rounds", "-1"],
+        ["--eta", "-0.1"],
+        ["--eta", "nan"],
+        ["--eta", "inf"],
+        ["--eta-dual", "-1"],
+        ["--dual-cap", "-1"],
+        ["--dual-cap", "nan"],
+        ["--seed", "-1"],
+        ["--aggregation", "harmonic"],
+        ["--set", "colour=red"],
+        ["--set", "eta"],
+        ["--set", "rounds=3"],
+        ["--set", "weights=1+x"],
+        ["--set", "weights=0.5+0.5"],
+        ["--set", "initial_multipliers=-1"],
+        ["--eta", "0.1", "--set", "eta=0.2"],
+        ["--resume"],
+        ["--out", "no/such/folder/run.npz"],
+    ],
+    ids=" ".join,
+)
+def test_bad_parameters(capsys, words):
+    refused(capsys, "run", "fednpg", "textbook:two-arm", *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--bogus"],
+        ["frobnicate"],
+        ["solve"],
+        ["solve", "textbook:two-arm", "extra"],
+        ["solve", "textbook:two-arm", "--solver"],
+        ["solve", "textbook:two-arm", "--solver", "abacus"],
+        ["run", "fednpg"],
+        ["run", "sgd", "textbook:two-arm"],
+        ["run", "fednpg", "textbook:two-arm", "--rounds", "many"],
+        ["list", "colours"],
+        ["show"],
+        ["verify", "no.such.theorem"],
+        ["verify", "no-such-file.py"],
+        ["verify", "lemmas", "--jobs", "0"],
+        ["verify", "lemmas", "--set", "pairs=3"],
+        ["verify", "lemmas", "--on", "textbook:two-arm", "--set", "colour=1"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors(capsys, words):
+    data = refused(capsys, *words)
+    assert data["status"] == "error"
+
+
+def test_no_command_under_json(capsys):
+    said = call(capsys, "--json")
+    assert said.code == 2
+    assert said.data["status"] == "error"
+
+
+def test_run_file_of_another_run(capsys, tmp_path):
+    out = tmp_path / "run.npz"
+    words = ("run", "fednpg", "textbook:two-arm", "--out", out)
+    assert call(capsys, *words, "--rounds", 3).code == 0
+    before = out.read_bytes()
+    refused(capsys, *words, "--rounds", 4, "--resume")
+    refused(capsys, "run", "fednpg", "textbook:three-state", "--rounds", 3, "--out", out, "--resume")
+    out.write_bytes(before[:100])
+    refused(capsys, *words, "--rounds", 3, "--resume")
+
+
+def test_report_in_a_file(capsys, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    refused(capsys, "verify", "lemmas", "--report", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_broken_theorem_file(capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    for content in ("def (", "import no_such_module_at_all", "x = 1"):
+        path.write_text(content)
+        refused(capsys, "verify", path, hint="mine.py")
+
+
+@pytest.mark.parametrize("error", [SolverFailure("stuck"), ZeroDivisionError("x"), MemoryError()])
+def test_internal_errors(capsys, monkeypatch, error):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(tabular_fedrl.cli.solve, "solve", broken)
+    data = refused(capsys, "solve", "textbook:two-arm", code=4)
+    assert set(data) == {"status", "message"}
+    monkeypatch.setenv("TABULAR_FEDRL_DEBUG", "1")
+    assert "Traceback" in call(capsys, "solve", "textbook:two-arm").err
+
+
+def test_full_disk():
+    with open("/dev/full", "w") as full:
+        process = start("list", "instances", stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "No space left" in err
+    assert "Traceback" not in err

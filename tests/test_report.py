@@ -1,0 +1,211 @@
+"""The report: made from its files alone, escaped, and moved into place whole."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from commandline import THEOREM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tabular_fedrl.claims import Kind, Mark, Results, Role, Status, StudyData, Verdict
+from tabular_fedrl.claims.discovery import select
+from tabular_fedrl.claims.suite import verify_all
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.measured import Measured
+from tabular_fedrl.report import headline, plain, publish, results_data, save_results, to_json, write_report
+from tabular_fedrl.report.docstring import docstring_html
+
+
+class Page(HTMLParser):
+    """Text, tags and links of a page; every tag must be closed in order."""
+
+    VOID = {"meta", "img", "br"}
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.tags, self.sources, self.text = [], [], [], ""
+        self.feed(source)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.sources += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text += data + "\n"
+
+
+@pytest.fixture
+def verified(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(THEOREM)
+    theorems = select(str(path))
+    results = verify_all(theorems)
+    slopes = [
+        {"curve": "gap", "instance": "garnet", "slope": -0.5, "low": -0.6, "high": -0.4},
+        {"curve": "violation", "instance": "garnet", "slope": None, "reason": "n/a: zero or negative"},
+    ]
+    summary = {"slopes": slopes, "seeds": 5, "caption": "What <happens>"}
+    results.studies["tiny.range.curve"] = StudyData({"T": np.arange(3.0)}, summary)
+    results.plots["tiny.range.curve"] = "no such plot"
+    return results, theorems
+
+
+def test_page(verified, tmp_path):
+    results, theorems = verified
+    save_results(results, theorems, tmp_path / "report", ["--on=a b"])
+    assert write_report(tmp_path / "report") == [
+        "no figure of tiny.range.curve: no plot is called 'no such plot'"
+    ]
+    page = Page((tmp_path / "report" / "index.html").read_text())
+    for words in (
+        "All 2 claims of 1 theorem hold on every instance they apply to. 1 control fails, as it must.",
+        "with <angle> brackets & an ampersand",
+        "every reward is at most the largest <one>",
+        r"V_r^\star \le \max r/(1-\gamma)",
+        "fails, as it must",
+        "What <happens>",
+        "-0.500",
+        "[-0.600, -0.400]",
+        "n/a: zero or negative",
+        "tabular-fedrl verify mine.py '--on=a b'",
+        "bound: the bound exceeds the trivial range on 2 of 2 instances; no non-vacuous instance was found.",
+        "the rounding of the trajectory itself",
+        "proved here, with explicit constants",
+    ):
+        assert words in page.text
+    # Nothing is fetched and nothing runs.
+    assert all(source.startswith(("#", "figures/")) for source in page.sources)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+
+
+def test_page_is_drawn_from_files_alone(verified, tmp_path):
+    results, theorems = verified
+    save_results(results, theorems, tmp_path / "report")
+    write_report(tmp_path / "report")
+    first = (tmp_path / "report" / "index.html").read_bytes()
+    write_report(tmp_path / "report")
+    assert (tmp_path / "report" / "index.html").read_bytes() == first
+    with np.load(tmp_path / "report" / "data" / "tiny.range.curve.npz") as file:
+        assert (file["T"] == [0, 1, 2]).all()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"package": "other"}', '{"package": "tabular_fedrl"}'])
+def test_foreign_results_are_refused(tmp_path, content):
+    with pytest.raises(InvalidProblem):
+        write_report(tmp_path)
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(InvalidProblem, match=r"results\.json"):
+        write_report(tmp_path)
+
+
+def test_damaged_data_are_refused(verified, tmp_path):
+    save_results(*verified, tmp_path)
+    (tmp_path / "data" / "tiny.range.curve.npz").write_bytes(b"PK")
+    with pytest.raises(InvalidProblem, match=r"curve\.npz"):
+        write_report(tmp_path)
+
+
+def test_publish_replaces_our_files_only(verified, tmp_path):
+    results, theorems = verified
+    for name in ("old", "new"):
+        save_results(results, theorems, tmp_path / name)
+        write_report(tmp_path / name)
+        results.studies.clear()
+    target = tmp_path / "report"
+    publish(tmp_path / "old", target)
+    (target / "data" / "notes.txt").write_text("mine")
+    assert (target / "data" / "tiny.range.curve.npz").exists()
+    publish(tmp_path / "new", target)
+    assert [p.name for p in (target / "data").iterdir()] == ["notes.txt"]
+    assert json.loads((target / "results.json").read_text())["studies"] == {}
+
+
+def test_an_earlier_report_names_no_file_outside(verified, tmp_path):
+    results, theorems = verified
+    save_results(results, theorems, tmp_path / "report")
+    write_report(tmp_path / "report")
+    path = tmp_path / "report" / "results.json"
+    path.write_text(path.read_text().replace("data/tiny.range.curve.npz", "../../precious.npz"))
+    (tmp_path / "precious.npz").write_text("mine")
+    results.studies.clear()
+    save_results(results, theorems, tmp_path / "new")
+    write_report(tmp_path / "new")
+    publish(tmp_path / "new", tmp_path / "report")
+    assert (tmp_path / "precious.npz").read_text() == "mine"
+
+
+def verdict(claim, status, role=Role.CLAIM):
+    return Verdict(
+        theorem="t.x", claim=claim, kind=Kind.UPPER, mark=Mark.OURS, instance="i", case="i", parameters={},
+        status=status, role=role,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "verdicts, words",
+    [
+        ([], "Nothing was verified."),
+        ([("a", Status.HOLDS)], "The claim of t.x holds on every instance it applies to."),
+        ([("a", Status.HOLDS), ("b", Status.FAILS)], "1 claim of 2 fails: t.x::b."),
+        ([("a", Status.HOLDS), ("b", Status.UNDECIDED)], "1 claim of 2 is undecided: t.x::b."),
+        ([("a", Status.NOT_APPLICABLE)], "None of the 1 claim of 1 theorem applies"),
+        ([("a", Status.HOLDS), ("b", Status.NOT_APPLICABLE)], "1 of the 2 claims of 1 theorem hold"),
+        ([("a", Status.HOLDS), ("a/1", Status.FAILS, Role.LINK)], "1 claim of 1 fails: t.x::a."),
+        (
+            [("a", Status.HOLDS), ("c", Status.HOLDS, Role.CONTROL)],
+            "1 control of 1 should fail and does not.",
+        ),
+    ],
+)
+def test_headline(verdicts, words):
+    data = results_data(Results([verdict(*v) for v in verdicts]), [])
+    assert words in headline(data)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+nested = st.recursive(
+    scalars, lambda x: st.lists(x) | st.dictionaries(st.text(), x) | st.tuples(x, x), max_leaves=20
+)
+
+
+@given(nested)
+def test_json_is_valid(x):
+    def refuse(word):
+        raise AssertionError(word)
+
+    assert json.loads(to_json(x), parse_constant=refuse) == json.loads(json.dumps(plain(x)))
+
+
+def test_json_of_arrays():
+    assert plain(np.array([[1.0, np.nan], [np.inf, 2.0]])) == [[1.0, None], [None, 2.0]]
+    assert plain(Measured([1.0, 2.0], [0.0, np.inf])) == [1.0, None]
+    assert plain({Status.HOLDS: np.float64(0.5), "n": np.int64(3)}) == {"holds": 0.5, "n": 3}
+
+
+@given(st.text())
+def test_docstrings_of_any_kind(text):
+    """Whatever a docstring holds, its HTML is closed and its text is there."""
+    page = Page(docstring_html(text))
+    letters = re.sub(r"[^a-z]", "", text)
+    if not re.search(r"[:`*.\-\d]", text):
+        assert re.sub(r"[^a-z]", "", page.text) == letters
+
+
+def test_docstring():
+    text = "**Bold** and :math:`a < b`, ``x``:\n\n.. math:: \\frac{1}{2}\n\n    + y\n\nEnd.\n\n* one\n* two"
+    html = docstring_html("First.\n\n" + text)
+    assert "<p>First.</p>" in html
+    assert "<strong>Bold</strong>" in html
+    assert '<code class="math">a &lt; b</code>' in html
+    assert '<pre class="math">\\frac{1}{2}\n+ y</pre>' in html
+    assert "<li>one</li><li>two</li>" in html
