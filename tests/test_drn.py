@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular_fedrl.claims.strategies import federations
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import drn_parser, load, notes, save
 from tabular_fedrl.instances.drn_writer import overrides
+from tests.strategies import federations
 
 MODEL = """\
 // Exported by storm

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from tabular_fedrl.atomic import atomic_path
-from tabular_fedrl.claims.strategies import federations
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import files, load, notes, save, windy_cliff
+from tests.strategies import federations
 
 SOUND = {
     "P": np.array([[[0.5, 0.5], [1.0, 0.0]], [[0.0, 1.0], [0.25, 0.75]]]),
