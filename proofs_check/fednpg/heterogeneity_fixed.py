@@ -3,6 +3,7 @@ r"""What goes wrong with fixed multipliers: the arithmetic mean forgets the comm
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -95,7 +96,7 @@ class FixedMultipliers(Theorem):
     def setup(
         self, problem: FederatedCMDP, step: float = 0.1, local_steps: int = 10, rounds: int = 60
     ) -> Twins:
-        fixed = {"eta": step, "eta_dual": 0.0, "dual_cap": 1.0, "initial_multipliers": 1.0}
+        fixed: dict[str, Any] = {"eta": step, "eta_dual": 0.0, "dual_cap": 1.0, "initial_multipliers": 1.0}
         both = []
         for how in ("arithmetic", "geometric"):
             result = run(

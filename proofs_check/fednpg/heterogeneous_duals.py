@@ -179,7 +179,7 @@ def _allowance(x: Sweep) -> Array:
     return x.cap / (x.step * x.window)
 
 
-def _plane(source: str, E: int, rounds: int, rounds_of_one: int, **steps: float) -> StudyData:
+def _plane(source: str, E: int, rounds: int, rounds_of_one: int, **steps: Any) -> StudyData:
     """FedNPG's path in the plane of the first cost and the reward for E = 1 (``rounds_of_one`` rounds) and a
     large E; in the summary, for both means at the large one too, what the second half of the rounds averages
     to and where the last round stands."""
