@@ -129,4 +129,6 @@ def enclosed_kl(log_p: Array, log_q: Array) -> Measured:
     """Enclosure of ``KL(p||q)`` along the last axis."""
     lp, p = enclosed(log_p)
     lq, _ = enclosed(log_q)
+    # Where q = 0 the logarithm is unknown: harmless if p = 0 exactly, an infinite radius if not.
+    lq = Measured(lq.value, np.where(np.isneginf(log_q), np.inf, lq.error))
     return (p * (lp - lq)).sum(-1)

@@ -12,6 +12,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.policies import (
     arithmetic_mean,
     chi_squared,
+    enclosed_kl,
     geometric_mean,
     jeffreys,
     kl,
@@ -62,6 +63,22 @@ def test_divergences_with_zeros():
     assert chi_squared(corner, corner) == 0
     assert chi_squared(half, corner) == np.inf
     assert total_variation(half, corner) == pytest.approx(0.5)
+
+
+@given(tables)
+def test_enclosed_kl_contains_the_float_one(x):
+    p, q = log_softmax(x[0]), log_softmax(x[1])
+    ball = enclosed_kl(p, q)
+    assert (np.abs(ball.value - kl(p, q)) <= ball.error + 1e-12).all()
+    assert ball.error.max() <= 1e-11
+
+
+def test_enclosed_kl_with_zeros():
+    with np.errstate(divide="ignore"):
+        corner, half = np.log(np.array([1.0, 0.0])), np.log(HALF)
+    assert enclosed_kl(corner, half).value == pytest.approx(np.log(2), abs=1e-14)
+    assert enclosed_kl(corner, corner).error <= 1e-14
+    assert enclosed_kl(half, corner).error == np.inf
 
 
 @given(tables)

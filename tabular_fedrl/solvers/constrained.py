@@ -31,7 +31,7 @@ from tabular_fedrl.solvers.infeasible import certificate
 from tabular_fedrl.solvers.lp import LPAnswer, optimum_lp, slack_lp
 from tabular_fedrl.solvers.policy_iteration import optimise
 
-LP_LIMIT = 6000
+LP_LIMIT = 3000
 """State-action pairs up to which the LP is solved; larger problems go to column generation alone."""
 
 SLACK_TOLERANCE = 1e-9
