@@ -89,4 +89,8 @@ def start(*words: object, prepare: str = "", **options: Any) -> subprocess.Popen
     program = f"{prepare}\nimport sys\nfrom tabular_fedrl.cli import main\nsys.exit(main())"
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", program, *map(str, words)], env=environment, **settings)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *(w if isinstance(w, bytes) else str(w) for w in words)],
+        env=environment,
+        **settings,
+    )

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from commandline import call, start
 
 from tabular_fedrl import __version__
 from tabular_fedrl.algorithms import ALGORITHMS
@@ -10,6 +9,7 @@ from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import TEXTBOOK, families, load, save
 from tabular_fedrl.runner import run
+from tests.commandline import call, start
 
 SOLVE_KEYS = {"status", "value", "multipliers", "costs", "slater_slack", "duality_gap"}
 RUN_KEYS = {

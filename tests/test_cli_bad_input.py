@@ -1,13 +1,15 @@
 """Bad input: one clear line, exit code 2 (3 for an infeasible problem), and a JSON object under --json."""
 
+import json
+
 import numpy as np
 import pytest
-from commandline import call, start
 
 import tabular_fedrl.cli.solve
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.instances import load
 from tabular_fedrl.solvers import FarkasCertificate
+from tests.commandline import call, start
 
 GOOD = {
     "P": np.full((2, 2, 2), 0.5),
@@ -252,3 +254,13 @@ def test_full_disk():
     assert process.returncode == 4
     assert "No space left" in err
     assert "Traceback" not in err
+
+
+def test_names_that_cannot_be_encoded():
+    process = start("solve", b"\xff\xfe.npz", "--json", text=False)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (2, b"")
+    assert json.loads(out)["status"] == "error"
+    process = start("solve", b"\xff.npz")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err.count("\n")) == (2, "", 1)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commandline import THEOREM, call, start
 
 import tabular_fedrl.cli.run
 import tabular_fedrl.cli.verify
 from tabular_fedrl.claims import verify_all
 from tabular_fedrl.claims.discovery import select
+from tests.commandline import THEOREM, call, start
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from commandline import THEOREM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.report import headline, plain, publish, results_data, save_results, to_json, write_report
 from tabular_fedrl.report.docstring import docstring_html
+from tests.commandline import THEOREM
 
 
 class Page(HTMLParser):

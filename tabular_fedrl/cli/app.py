@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -71,7 +72,7 @@ def verify(
     theorem: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[THEOREM]...", help="An id, a prefix such as fednpg, or a Python file; default: all."
+            metavar="THEOREM", help="An id, a prefix such as fednpg, or a Python file; default: all."
         ),
     ] = None,
     on: Annotated[
@@ -129,10 +130,10 @@ def run(
     source: Source,
     rounds: Annotated[int, typer.Option("--rounds", help="Communication rounds K.")] = 1000,
     local_steps: Annotated[
-        int | None, typer.Option("--local-steps", help="Local steps E between them.  [default: 1]")
+        int | None, typer.Option("--local-steps", help="Local steps E between them; default: 1.")
     ] = None,
     aggregation: Annotated[
-        str | None, typer.Option("--aggregation", help="arithmetic or geometric.  [default: arithmetic]")
+        str | None, typer.Option("--aggregation", help="arithmetic (the default) or geometric.")
     ] = None,
     eta: Annotated[float | None, typer.Option("--eta", help="Primal step; default: the theory's.")] = None,
     eta_dual: Annotated[
@@ -204,6 +205,10 @@ def _deliver(context: typer.Context, json: bool, quiet: bool, command: Callable[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: ``sys.argv``) and give the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     options = words[: words.index("--")] if "--" in words else words
     # Seen here, not only where it is parsed: a line that cannot be parsed is answered in JSON too.
     output = Output(json="--json" in options)

@@ -70,7 +70,7 @@ def _table(kind: str, entries: list[dict[str, Any]]) -> Table:
         table.add_column("mark", style="cyan")
     table.add_column("")
     for entry in entries:
-        title = entry["title"]
+        title = entry["title"].rstrip(".")
         if parameters := entry.get("parameters"):
             shown = ", ".join(k if v is None else f"{k}={v}" for k, v in parameters.items())
             title = f"{title} [{shown}]"

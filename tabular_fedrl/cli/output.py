@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -67,17 +68,17 @@ class Output:
     def show(self, answer: Answer) -> None:
         """The answer, in the form that was asked for."""
         if self.json:
-            self.emit(answer.data)
+            from tabular_fedrl.report.plain import plain
+
+            self.emit(plain(answer.data))
             return
         for part in (answer.brief or answer.view) if self.quiet else answer.view:
             self.console.print(part)
         sys.stdout.flush()
 
     def emit(self, data: dict[str, Any]) -> None:
-        """One JSON object."""
-        from tabular_fedrl.report.plain import to_json
-
-        sys.stdout.write(to_json(data) + "\n")
+        """One JSON object, of plain data."""
+        sys.stdout.write(json.dumps(data, allow_nan=False) + "\n")
         sys.stdout.flush()
 
     def say(self, message: str, style: str = "") -> None:

@@ -14,8 +14,10 @@ from rich.text import Text
 from tabular_fedrl.claims import Theorem, theorems
 from tabular_fedrl.claims.discovery import select
 from tabular_fedrl.cli.output import Answer, Output
-from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.instances import load, notes
+from tabular_fedrl.measured import Array
+from tabular_fedrl.report.words import plural
 from tabular_fedrl.solvers import optimise
 
 SHOWN_AGENTS = 12
@@ -54,10 +56,15 @@ def problem_data(source: str, problem: FederatedCMDP) -> dict[str, Any]:
         "visible": problem.visible,
         "signals": {n: {"min": x.min(), "max": x.max()} for n, x in zip(names, cmdp.signals, strict=True)},
         "thresholds": cmdp.d,
-        # optimise() maximises: the least cost is minus the largest value of -c.
-        "least_costs": [-float(optimise(cmdp, -c).value) for c in cmdp.c],
+        "least_costs": [_least(cmdp, c) for c in cmdp.c],
         "notes": notes(source),
     }
+
+
+def _least(cmdp: CMDP, c: Array) -> float:
+    """The least value of a cost; 0 where it cannot be told from 0."""
+    largest = optimise(cmdp, -c).value
+    return 0.0 if abs(float(largest)) <= float(largest.error) else -float(largest)
 
 
 def _view(data: dict[str, Any], problem: FederatedCMDP) -> list[RenderableType]:
@@ -66,7 +73,8 @@ def _view(data: dict[str, Any], problem: FederatedCMDP) -> list[RenderableType]:
     starts = start[0] if len(start) == 1 else f"{data['start_states']} states"
     facts = Table.grid(padding=(0, 2))
     facts.add_row("problem", Text(data["source"], style="bold"))
-    facts.add_row("sizes", f"{cmdp.S} states, {cmdp.A} actions, {cmdp.m} constraints, {problem.N} agents")
+    sizes = {"state": cmdp.S, "action": cmdp.A, "constraint": cmdp.m, "agent": problem.N}
+    facts.add_row("sizes", ", ".join(plural(n, what) for what, n in sizes.items()))
     facts.add_row("gamma", f"{cmdp.gamma:g}")
     facts.add_row("start", Text(starts))
     facts.add_row(

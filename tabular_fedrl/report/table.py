@@ -42,7 +42,7 @@ def _table(names: int, verdicts: int) -> Table:
     table.add_column(width=names, overflow="fold")
     table.add_column(width=10)
     table.add_column(width=max(verdicts, 8))
-    table.add_column(width=7, justify="right", no_wrap=True)
+    table.add_column(width=8, justify="right", no_wrap=True)
     table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     return table
 

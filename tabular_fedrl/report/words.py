@@ -80,7 +80,7 @@ def number(x: Any) -> str:
     if x is None:
         return "–"
     if isinstance(x, float):
-        return f"{x:.3g}"
+        return f"{x:.0f}" if 1000 <= abs(x) < 1e7 else f"{x:.3g}"
     return str(x)
 
 
@@ -92,16 +92,16 @@ def headline(data: Data) -> str:
     failing = _names(rows, "fails")
     undecided = _names(rows, "undecided")
     tried = [row for row in claims if set(row["counts"]) != {"not applicable"}]
-    of = f"{_plural(len(claims), 'claim')} of {_plural(theorems, 'theorem')}"
+    of = f"{plural(len(claims), 'claim')} of {plural(theorems, 'theorem')}"
     if not claims:
         text = "Nothing was verified."
     elif failing:
         verb = "fails" if len(failing) == 1 else "fail"
-        text = f"{_plural(len(failing), 'claim')} of {len(claims)} {verb}: {', '.join(failing)}."
+        text = f"{plural(len(failing), 'claim')} of {len(claims)} {verb}: {', '.join(failing)}."
     elif not tried:
         text = f"None of the {of} applies: no hypothesis is met, so nothing was verified."
     elif undecided:
-        text = f"Nothing fails, but {_plural(len(undecided), 'claim')} of {len(claims)} "
+        text = f"Nothing fails, but {plural(len(undecided), 'claim')} of {len(claims)} "
         text += f"{'is' if len(undecided) == 1 else 'are'} undecided: {', '.join(undecided)}."
     elif len(tried) < len(claims):
         text = f"{len(tried)} of the {of} hold on every instance they apply to; the others apply to none."
@@ -131,10 +131,10 @@ def _controls(counts: Mapping[str, int]) -> list[str]:
     fail, wrong = counts["fail"], counts["do not fail"]
     if wrong:
         verb = "does" if wrong == 1 else "do"
-        return [f"{_plural(wrong, 'control')} of {fail + wrong} should fail and {verb} not."]
+        return [f"{plural(wrong, 'control')} of {fail + wrong} should fail and {verb} not."]
     if fail:
         return [
-            f"{_plural(fail, 'control')} fail{'s' * (fail == 1)}, as {'it' if fail == 1 else 'they'} must."
+            f"{plural(fail, 'control')} fail{'s' * (fail == 1)}, as {'it' if fail == 1 else 'they'} must."
         ]
     return []
 
@@ -149,5 +149,6 @@ def _names(rows: list[Row], status: str) -> list[str]:
     return list(names)
 
 
-def _plural(n: int, noun: str) -> str:
+def plural(n: int, noun: str) -> str:
+    """``"1 claim"``, ``"2 claims"``."""
     return f"{n} {noun}{'s' * (n != 1)}"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.plots import PLOTS, save
 from tabular_fedrl.report.data import Data, read_arrays, read_results
 from tabular_fedrl.report.page import page
 from tabular_fedrl.report.sections import figure_path
@@ -32,6 +31,9 @@ def write_report(directory: Path) -> list[str]:
 
 def _draw(data: Data, directory: Path) -> dict[str, str]:
     """Draw what can be drawn; why the others cannot, by study."""
+    # Matplotlib takes a second to import, and only this needs it.
+    from tabular_fedrl.plots import PLOTS, save
+
     (directory / "figures").mkdir(exist_ok=True)
     absent = {}
     for name, study in data["studies"].items():
