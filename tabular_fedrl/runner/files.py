@@ -85,7 +85,7 @@ class RunFile:
         if not self.path.exists():
             return
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with open(self.path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             header, progress = json.loads(str(arrays["header"])), json.loads(str(arrays["state"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
