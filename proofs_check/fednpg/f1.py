@@ -3,13 +3,12 @@ r"""F1: convergence of FedNPG for any number of local steps, any overlap, both a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.algorithms.step_sizes import cost_gaps, federated_steps
+from proofs_check.fednpg.f1_bound import Bound, Checked, checked
 from tabular_fedrl.claims import (
     Case,
     StudyData,
@@ -21,12 +20,12 @@ from tabular_fedrl.claims import (
     study,
     upper,
 )
-from tabular_fedrl.claims.slopes import slope
+from tabular_fedrl.claims.slopes import convergence_study
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.instances import load
-from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.runner import Run, run
+from tabular_fedrl.measured import Measured
+from tabular_fedrl.runner import run
 from tabular_fedrl.solvers import solve
 
 SOURCES = (
@@ -52,102 +51,6 @@ SOURCES = (
     "gym:FrozenLake-v1,agents=2",
 )
 LOCAL_STEPS = (1, 2, 5, 20, 50)
-
-
-@dataclass(frozen=True)
-class Bound:
-    r"""The constants of the bound, enclosed, for T = ``rounds * local_steps``.
-
-    ``span_r``; ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up; ``dual_cap``: :math:`\Lambda`.
-    """
-
-    problem: FederatedCMDP
-    rounds: int
-    local_steps: int
-    eta: float
-    eta_dual: float
-    dual_cap: float
-    span_r: Measured
-    B: Measured
-    G: Array
-
-    @classmethod
-    def of(
-        cls, problem: FederatedCMDP, rounds: int, local_steps: int, eta: Any, eta_dual: Any, dual_cap: Any
-    ) -> Bound:
-        """With the given steps; None stands for the tuned ones."""
-        given = {"local_steps": local_steps, "eta": eta, "eta_dual": eta_dual, "dual_cap": dual_cap}
-        steps = federated_steps(problem, rounds, given)
-        cmdp, cap = problem.cmdp, float(steps.dual_cap.max(initial=0.0))
-        span_r = Measured(cmdp.r.max()) - cmdp.r.min()
-        span_c = Measured(cmdp.c.max(axis=(1, 2))) - cmdp.c.min(axis=(1, 2))
-        B = (span_c * problem.mask.astype(np.float64)).sum(-1) * cap + span_r / float(problem.N)
-        eta_dual = float(steps.eta_dual.max(initial=0.0))
-        return cls(problem, rounds, local_steps, steps.eta, eta_dual, cap, span_r, B, cost_gaps(cmdp))
-
-    @property
-    def T(self) -> float:
-        return float(self.rounds * self.local_steps)
-
-    @property
-    def b2(self) -> Measured:
-        return (self.B * self.B).sum()
-
-    @property
-    def effective(self) -> Measured:
-        """``1 - gamma``"""
-        return Measured(1.0) - self.problem.cmdp.gamma
-
-    @property
-    def primal(self) -> Measured:
-        r""":math:`N \log|A| / (\eta T)`"""
-        logs = Measured(float(self.problem.cmdp.A)).log()
-        return logs * float(self.problem.N) / (Measured(self.eta) * self.T)
-
-    @property
-    def step(self) -> Measured:
-        r""":math:`\eta b_2 / (8 (1-\gamma)^4)`"""
-        return self.b2 * self.eta / (self.effective**4 * 8.0)
-
-    @property
-    def dual(self) -> Measured:
-        r""":math:`(\eta_\lambda/2) \sum_{ij} G_j^2`"""
-        return (Measured(self.G) * self.G * self.problem.observers.astype(np.float64)).sum() * (
-            self.eta_dual / 2
-        )
-
-    def rate(self, squared_norm: Measured | float = 0.0) -> Measured:
-        r""":math:`R(\lambda)` for a comparator with :math:`\sum \lambda_{ij}^2` = ``squared_norm``."""
-        rate = self.primal + self.step * float(self.local_steps) + self.dual
-        if self.problem.cmdp.m == 0:
-            return rate
-        return rate + Measured.of(squared_norm) / (Measured(self.eta_dual) * (2.0 * self.T))
-
-    @property
-    def trivial_gap(self) -> Measured:
-        return self.span_r / self.effective
-
-    @property
-    def violation(self) -> Measured:
-        r""":math:`\tfrac{2}{\Lambda} R(\Lambda 1)`"""
-        return Measured(2.0) / self.dual_cap * self.rate(self.problem.cmdp.m * self.dual_cap**2)
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A run and the bound with its steps."""
-
-    run: Run
-    bound: Bound
-
-
-def checked(
-    problem: FederatedCMDP, rounds: int, local_steps: int, aggregation: str = "arithmetic", **steps: Any
-) -> Checked:
-    """Run FedNPG and gather the bound for the steps it used."""
-    result = run("fednpg", problem, rounds=rounds, local_steps=local_steps, aggregation=aggregation, **steps)
-    eta, eta_dual, cap = (result.parameters[name] for name in ("eta", "eta_dual", "dual_cap"))
-    return Checked(result, Bound.of(problem, rounds, local_steps, eta, eta_dual, cap))
 
 
 class F1(Theorem):
@@ -413,35 +316,18 @@ class F1(Theorem):
 
 
 def _convergence(sources: list[str], name: str) -> StudyData:
-    """Gap and violation for T from 100 to 10000, tuned steps; bounds and trivial range are medians."""
+    """Gap and violation for T from 100 to 10000 with the tuned steps."""
     T = np.unique(np.geomspace(100, 10000, 9).astype(int))
     table = [[checked(load(source), int(t), 1) for t in T] for source in sources]
-    gap = np.array([[float(x.run.gap) for x in row] for row in table])
-    violation = np.array([[float(x.run.violations.sum()) for x in row] for row in table])
-    gap_bound = np.array([[float(x.bound.rate()) for x in row] for row in table])
-    violation_bound = np.array([[float(x.bound.violation) for x in row] for row in table])
-    curves = {
-        "gap": gap,
-        "violation": violation,
-        "bound on the gap": gap_bound,
-        "bound on the violation": violation_bound,
-    }
-    slopes = [
-        {"curve": curve, "instance": source, **slope(T, row)}
-        for curve, rows in curves.items()
-        for source, row in zip(sources, rows, strict=True)
-    ]
-    return StudyData(
-        {
-            "T": T,
-            "gap": gap,
-            "violation": violation,
-            "gap_bound": np.median(gap_bound, axis=0),
-            "violation_bound": np.median(violation_bound, axis=0),
-            "trivial": np.median([float(row[0].bound.trivial_gap) for row in table]),
-            "name": np.array(name),
-        },
-        {"instance": name, "slopes": slopes},
+    return convergence_study(
+        name,
+        sources,
+        T,
+        gap=[[x.run.gap for x in row] for row in table],
+        violation=[[x.run.violations.sum() for x in row] for row in table],
+        gap_bound=[[x.bound.rate() for x in row] for row in table],
+        violation_bound=[[x.bound.violation for x in row] for row in table],
+        trivial=[row[0].bound.trivial_gap for row in table],
     )
 
 

@@ -22,7 +22,7 @@ from tabular_fedrl.claims import (
     study,
     upper,
 )
-from tabular_fedrl.claims.slopes import slope
+from tabular_fedrl.claims.slopes import convergence_study
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.instances import load
@@ -246,26 +246,15 @@ class F2(Theorem):
         T = np.unique(np.geomspace(100, 10000, 9).astype(int))
         problems = [unit_form(load(source)).problem for source in sources]
         table = [[twins(problem, int(t), record="metrics") for t in T] for problem in problems]
-        gap = np.array([[float(x.federated.gap) for x in row] for row in table])
-        violation = np.array([[float(x.federated.violations.sum()) for x in row] for row in table])
-        gap_bound = np.array([[float(x.gap_bound()) for x in row] for row in table])
-        violation_bound = np.array([[float(x.violation_bound) for x in row] for row in table])
-        slopes = [
-            {"curve": curve, "instance": source, **slope(T, row)}
-            for curve, rows in (("gap", gap), ("violation", violation), ("bound on the gap", gap_bound))
-            for source, row in zip(sources, rows, strict=True)
-        ]
-        return StudyData(
-            {
-                "T": T,
-                "gap": gap,
-                "violation": violation,
-                "gap_bound": np.median(gap_bound, axis=0),
-                "violation_bound": np.median(violation_bound, axis=0),
-                "trivial": np.array(problems[0].cmdp.horizon),
-                "name": np.array("random-mdp, gamma = 0.5, two agents"),
-            },
-            {"instance": "random-mdp, gamma = 0.5, two agents", "slopes": slopes},
+        return convergence_study(
+            "random-mdp, gamma = 0.5, two agents",
+            sources,
+            T,
+            gap=[[x.federated.gap for x in row] for row in table],
+            violation=[[x.federated.violations.sum() for x in row] for row in table],
+            gap_bound=[[x.gap_bound() for x in row] for row in table],
+            violation_bound=[[x.violation_bound for x in row] for row in table],
+            trivial=[Measured(problem.cmdp.horizon) for problem in problems],
         )
 
     @control(

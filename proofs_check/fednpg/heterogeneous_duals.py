@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.fednpg.f1 import Bound
+from proofs_check.fednpg.f1_bound import Bound
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances import load
