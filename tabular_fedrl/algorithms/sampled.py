@@ -6,10 +6,10 @@ under the agent's policy; the means of the **undiscounted** sums are :math:`\hat
 :math:`\hat Q(s, a)`. As :math:`P(l > t) = \gamma^t`, both are unbiased; an agent simulates
 :math:`n |S| (|A|+1)/(1-\gamma)` transitions per local step on average.
 
-Undiscounted sums are not invariant to shifts of a signal, so that the constants are maxima instead of spans
-(theorem F3, mark: *ours*):
+Undiscounted sums are not invariant to shifts of a signal, so that the constants hold reaches instead of spans
+(theorem F3, mark: *ours*), :math:`\mathrm{reach} f = \max(f, 0) - \min(f, 0)`:
 
-.. math:: B_i = \frac{\max|r|}N + \sum_{j \in \Gamma_i} \Lambda_j \max|c_j|, \qquad
+.. math:: B_i = \frac{\mathrm{reach}(r)}N + \sum_{j \in \Gamma_i} \Lambda_j\,\mathrm{reach}(c_j), \qquad
           \hat r_i^2 \le B_i^2 |A| \frac{1+\gamma}{(1-\gamma)^2}.
 """
 
@@ -26,7 +26,7 @@ from tabular_fedrl.algorithms.fednpg import fednpg
 from tabular_fedrl.algorithms.local import Estimate, primal_dual_step
 from tabular_fedrl.algorithms.rounds import Round
 from tabular_fedrl.algorithms.step_sizes import dual_cap, log_actions, per_constraint
-from tabular_fedrl.arithmetic import exp, matmul, sum
+from tabular_fedrl.arithmetic import exp, matmul, maximum, minimum, sum
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.federation import Agent, Federation, PublicSteps
 from tabular_fedrl.kernels.rollouts import rollouts
@@ -86,6 +86,6 @@ def sampled_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) ->
 
 def magnitudes(problem: FederatedCMDP, cap: Array) -> Array:
     r""":math:`B_i` of F3, ``(N,)``, for dual caps ``(m,)``."""
-    costs = cap * abs(problem.cmdp.c).max(axis=(1, 2))
-    reward = float(abs(problem.cmdp.r).max()) / problem.N
-    return np.array([reward + float(sum(costs[list(seen)])) for seen in problem.visible])
+    reach = [float(maximum(f.max(), 0.0) - minimum(f.min(), 0.0)) for f in problem.cmdp.signals]
+    costs = cap * np.array(reach[1:])
+    return np.array([reach[0] / problem.N + float(sum(costs[list(seen)])) for seen in problem.visible])
