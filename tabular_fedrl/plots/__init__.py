@@ -1,0 +1,25 @@
+"""Figures from arrays: a function of :data:`PLOTS` draws a study's data, :func:`save` writes the ``Figure``.
+
+Nothing here runs an algorithm or touches pyplot: a figure is a value, and the same data give the same bytes
+on the same versions.
+"""
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from tabular_fedrl.plots import convergence, drift, local_steps, plane, ratios, slack
+from tabular_fedrl.plots.data import Data
+from tabular_fedrl.plots.style import paper, save
+
+PLOTS: dict[str, Callable[[Data], Figure]] = {
+    "convergence": convergence.draw,
+    "local_steps": local_steps.draw,
+    "plane": plane.draw,
+    "drift": drift.draw,
+    "slack": slack.draw,
+    "ratios": ratios.draw,
+}
+"""By name, as :func:`tabular_fedrl.claims.study` gives it."""
+
+__all__ = ["PLOTS", "paper", "save"]

@@ -1,0 +1,57 @@
+"""Logarithmic axes for data that may be zero, negative or missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from tabular_fedrl.measured import Array
+
+DECADES = 12
+"""An axis spans at most this much below its largest number: what lies lower is rounding."""
+
+EDGE: dict[str, Any] = {
+    "marker": "v",
+    "linestyle": "none",
+    "markerfacecolor": "white",
+    "clip_on": False,
+    "zorder": 5,
+}
+"""How a point is drawn that a logarithmic axis cannot show: hollow, at the bottom edge."""
+
+
+def limits(*arrays: Array, spare: float = 1.6) -> tuple[float, float]:
+    """Limits that hold every positive number of ``arrays``, a factor ``spare`` at both ends.
+
+    Without any, (0.1, 1). At least about a decade, so that a power of ten always carries a label.
+    """
+    x = np.concatenate([np.ravel(a) for a in arrays])
+    x = x[x > 0]
+    if not x.size:
+        return 0.1, 1.0
+    high = float(x.max()) * spare
+    low = float(x[x > x.max() * 10.0**-DECADES].min()) / spare
+    widen = max(1.0, np.sqrt(12.0 * low / high))
+    return low / widen, high * widen
+
+
+def visible(y: Array, low: float) -> Array:
+    """``y`` with NaN for what lies at or below ``low``: a line then breaks there."""
+    return np.where(y > low, y, np.nan)
+
+
+def curve(ax: Axes, x: Array, y: Array, low: float, **look: Any) -> bool:
+    """A line through the entries of ``y`` above ``low``, the others at the bottom edge; True if there are any."""
+    ax.plot(x, visible(y, low), **look)
+    hidden = y <= low
+    if hidden.any():
+        edge = {**EDGE, "color": look.get("color", "black"), "transform": ax.get_xaxis_transform()}
+        ax.plot(x[hidden], np.zeros(int(hidden.sum())), **edge)
+    return bool(hidden.any())
+
+
+def markers(n: int, shape: str = "o") -> str:
+    """A marker for each of ``n`` points, or none where they would run into each other."""
+    return shape if n <= 40 else ""
