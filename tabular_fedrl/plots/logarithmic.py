@@ -43,7 +43,7 @@ def visible(y: Array, low: float) -> Array:
 
 
 def curve(ax: Axes, x: Array, y: Array, low: float, **look: Any) -> bool:
-    """A line through the entries of ``y`` above ``low``, the others at the bottom edge; True if there are any."""
+    """A line through the part of ``y`` above ``low``, others at the bottom edge; True if there are any."""
     ax.plot(x, visible(y, low), **look)
     hidden = y <= low
     if hidden.any():

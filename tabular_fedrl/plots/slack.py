@@ -26,8 +26,8 @@ def draw(data: Data) -> Figure:
     """A bar for each case from its left side to the final bound (1): a segment for what each link adds.
 
     ``labels (L,)``: the left side, then a name for each link; ``values (cases, L)``: the chain,
-    non-decreasing; ``names (cases,)``; ``name``: the title. A case whose final bound is missing or not positive
-    has no bar and says so.
+    non-decreasing; ``names (cases,)``; ``name``: the title. A case whose final bound is missing or not
+    positive has no bar and says so.
     """
     labels, names = texts(data, "labels"), texts(data, "names")
     values = numbers(data, "values", len(names), len(labels))
