@@ -95,7 +95,8 @@ class _Item(pytest.Item):
     parent: TheoremItems
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        return self.path, 0, f"{self.parent.name}::{self.name}"
+        # Not the tail of the node id, in which pytest would take the dots of a theorem's id for its own.
+        return self.path, 0, f"{self.parent.name}: {self.name}"
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, Unexpected):

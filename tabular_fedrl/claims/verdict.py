@@ -167,7 +167,8 @@ def decide(
     status = (Status.HOLDS, Status.UNDECIDED, Status.FAILS)[int(rank[worst])]
     ratio = None
     if kind is not Kind.IDENTITY and (b > 0).any():
-        ratio = float((a[b > 0] / b[b > 0]).max())
+        with np.errstate(over="ignore"):  # infinite against a right side that is next to nothing
+            ratio = float((a[b > 0] / b[b > 0]).max())
     vacuous = None
     if trivial is not None:
         limit = np.broadcast_to(Measured.of(trivial).value, difference.shape).ravel()
