@@ -54,7 +54,7 @@ def tail(samples: Array, levels: Array, confidence: float) -> Measured:
     """
     n = len(samples)
     above = 1 - np.searchsorted(np.sort(samples), levels, side="right") / n
-    return _around(above, np.sqrt(np.log(2 / (1 - confidence)) / (2 * n)), n)
+    return _around(above, np.sqrt(np.log(2 / _share(0.0, confidence)) / (2 * n)), n)
 
 
 def _share(entries: ArrayLike, confidence: float) -> float:
