@@ -10,7 +10,8 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 # -qq: an installer that succeeds says nothing; its errors still show.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+# worksteal hands out neighbouring items together: the claims of one case share its run.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # Parallelism is over processes: a second thread pool inside each of them only slows all of them down.
 export OPENBLAS_NUM_THREADS := 1
