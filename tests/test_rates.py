@@ -1,12 +1,12 @@
-"""Slopes against T: the bounds' own, and a measured one on an instance kept for it; bounds that say something."""
+"""Slopes against T: the bounds' own, and a measured one on a kept instance; bounds that say something."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from proofs_check.fednpg.f1 import F1
 from proofs_check.fednpg.f2 import F2
-
 from tabular_fedrl.claims import Case
 from tabular_fedrl.claims.check import check_case
 from tabular_fedrl.claims.slopes import slope
@@ -60,7 +60,7 @@ def test_with_tuned_steps_the_bound_is_vacuous_at_discount_nine_tenths():
 def test_slope_recovers_a_power_law(power):
     T = np.geomspace(10, 10000, 13)
     fit = slope(T, np.stack([2 * T**power, 5 * T**power]))
-    # five points of the last decade from each of two curves whose levels differ: the level enters the interval
+    # five points of the last decade from each of two curves: their levels differ and widen the interval
     assert fit["points"] == 10
     assert fit["low"] <= power <= fit["high"]
 

@@ -110,7 +110,7 @@ class DriftBound(Theorem):
 
     @study("drift")
     def drift(self) -> StudyData:
-        """On a bandit the bound is of the size of the drift; at larger discount it soon exceeds the trivial 2."""
+        """On a bandit the bound is of the size of the drift; at larger discount it soon exceeds 2."""
         name, K, eta = "textbook:heterogeneous-bandit", 60, 0.05
         problem = load(name)
         E = np.array([2, 8, 32])

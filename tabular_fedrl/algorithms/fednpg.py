@@ -22,21 +22,29 @@ algorithm read in the authors' public code (mark: *code*).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tabular_fedrl.algorithms.local import primal_dual_step
 from tabular_fedrl.algorithms.rounds import LocalStep, Round, local_steps, record
-from tabular_fedrl.federation import Federation
+from tabular_fedrl.federation import Agent, Federation
+from tabular_fedrl.measured import Array
 
 
-def fednpg(federation: Federation, step: LocalStep = primal_dual_step) -> Iterator[Round]:
-    """The rounds of FedNPG, or with another local ``step`` of its relatives."""
+def fednpg(
+    federation: Federation,
+    step: LocalStep = primal_dual_step,
+    receive: Callable[[Agent, Array], None] | None = None,
+) -> Iterator[Round]:
+    """The rounds of FedNPG; its relatives have another local ``step``, or do something when they ``receive``
+    the policy."""
     server, ledger, E = federation.server, federation.ledger, federation.local_steps
     while True:
         k, log_pibar = server.round, server.log_policy
         phases, uploads = [], []
         for agent in federation.agents:
             log_pi = ledger.carry(k, "down", agent.index, "policy", log_pibar)
+            if receive is not None:
+                receive(agent, log_pi)
             phase = local_steps(agent, log_pi, E, step)
             uploads.append(ledger.carry(k, "up", agent.index, "policy", phase.log_policies[E]))
             phases.append(phase)

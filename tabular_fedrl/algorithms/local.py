@@ -56,6 +56,12 @@ def lagrangian_advantage(agent: Agent, advantages: Array) -> Array:
     return agent.reward_factor * A_r - sum(lam[:, None, None] * A_c, axis=0)
 
 
+def dual_step(agent: Agent, cost_values: Array, steps: float = 1.0) -> None:
+    r"""Move :math:`\lambda_i` along :math:`V_c - d`, ``steps`` dual steps at once, within the cap."""
+    violation = cost_values - agent.view.d
+    agent.multipliers = clip(agent.multipliers + steps * agent.eta_dual * violation, 0.0, agent.dual_cap)
+
+
 def primal_dual_step(
     agent: Agent, log_pi: Array, evaluate: Evaluator = exact, direction: Direction = natural
 ) -> Array:
@@ -63,6 +69,5 @@ def primal_dual_step(
     before it."""
     estimate = evaluate(agent, log_pi)
     A_i = lagrangian_advantage(agent, estimate.advantages)
-    violation = estimate.cost_values - agent.view.d
-    agent.multipliers = clip(agent.multipliers + agent.eta_dual * violation, 0.0, agent.dual_cap)
+    dual_step(agent, estimate.cost_values)
     return log_softmax(log_pi + agent.eta * direction(agent.view, log_pi, A_i))

@@ -14,6 +14,7 @@ from tabular_fedrl.algorithms.fedpg import fedpg, gradient_steps
 from tabular_fedrl.algorithms.isolated import isolated
 from tabular_fedrl.algorithms.npg_pd import npg_pd
 from tabular_fedrl.algorithms.regularised import regularised_fednpg, regularised_steps
+from tabular_fedrl.algorithms.round_dual import round_dual
 from tabular_fedrl.algorithms.rounds import Round
 from tabular_fedrl.algorithms.sampled import sampled_fednpg, sampled_steps
 from tabular_fedrl.algorithms.sequential_shared import sequential_shared
@@ -99,6 +100,13 @@ ALGORITHMS: dict[str, Algorithm] = {
             {**LOCAL, **STEPS},
             federated_steps,
             lambda federation, _: sequential_shared(federation),
+        ),
+        Algorithm(
+            "round-dual",
+            "FedNPG with the multipliers updated once a round, at the broadcast policy",
+            {**LOCAL, **MEAN, **STEPS},
+            federated_steps,
+            lambda federation, _: round_dual(federation),
         ),
         Algorithm(
             "sampled-fednpg",
