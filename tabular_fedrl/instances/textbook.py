@@ -115,8 +115,8 @@ def stay_or_leave() -> FederatedCMDP:
     r"""Two states; the first pays as long as one stays, the second keeps for ever.
 
     r = 1 for staying in the first state, c = 1/2 everywhere, :math:`\gamma = 1/2`, d = 3/2. Staying for ever
-    is worth :math:`V^* = 1/(1-\gamma) = 2`; the cost is 1 whatever one does: :math:`\xi = 1/2`, :math:`\lambda^* =
-    0`. Leaving rarely attains the occupancy perturbation bound: with probability q per step the visitation
+    is worth :math:`V^* = 1/(1-\gamma) = 2`; the cost is 1 whatever one does: :math:`\xi = 1/2`,
+    :math:`\lambda^* = 0`. Leaving rarely attains the occupancy perturbation bound: with probability q per step the visitation
     of the first state is :math:`(1-\gamma)/(1-\gamma(1-q))`, so both entries move by :math:`\gamma
     q/(1-\gamma) + O(q^2)`.
     """
