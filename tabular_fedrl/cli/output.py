@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 Tick = Callable[..., None]
 """``tick(done, total)`` or ``tick(done, total, what)``"""
@@ -73,7 +74,8 @@ class Output:
             self.emit(plain(answer.data))
             return
         for part in (answer.brief or answer.view) if self.quiet else answer.view:
-            self.console.print(part)
+            # Sentences are the terminal's to wrap: one answer stays one line in a file.
+            self.console.print(part, soft_wrap=isinstance(part, str | Text))
         sys.stdout.flush()
 
     def emit(self, data: dict[str, Any]) -> None:
