@@ -38,7 +38,7 @@ def draw(data: Data) -> Figure:
         ),
     ]
     axes[0].set_ylabel(rf"gap $[V_r^\star - \mathrm{{avg}}\,V_r]_+$ {VALUE}")
-    axes[1].set_ylabel(rf"violation $\sum_j[\mathrm{{avg}}\,V_{{c_j}} - d_j]_+$ {VALUE}")
+    axes[1].set_ylabel(rf"violation $\Sigma_j[\mathrm{{avg}}\,V_{{c_j}} - d_j]_+$ {VALUE}")
     for ax in axes:
         ax.set_xlabel("local steps $T = KE$")
     figure.suptitle(text(data, "name"))
@@ -53,8 +53,9 @@ def _panel(ax: Axes, T: Array, measured: Array, bound: Array, trivial: float, co
     # fmin and fmax pass over NaN, and say nothing where a column holds nothing else.
     least, most = np.fmin.reduce(positive, axis=0), np.fmax.reduce(positive, axis=0)
     median = _median(positive)
-    low, high = logarithmic.limits(median, most, bound, np.array([trivial]))
+    low, high = logarithmic.limits(least, most, bound, np.array([trivial]))
     ax.set(xscale="log", yscale="log", xlim=logarithmic.limits(T, spare=1.25), ylim=(low, high))
+    logarithmic.plain_ticks(ax.yaxis, low, high)
     ax.axhline(trivial, color=GREY, linewidth=0.7, zorder=1)
     ax.plot(T, bound, color=BLACK, linestyle="--", zorder=2)
     ax.plot(T, _anchor(T, most, bound) / np.sqrt(T), color=GREY, linestyle=":", zorder=1)

@@ -20,7 +20,7 @@ def numbers(data: Data, key: str, *shape: int | None) -> Array:
 
     Raises
     ------
-    InvalidProblem: the key is missing, the shape is another, or the entries are no numbers.
+    InvalidProblem: the key is missing, the shape is another, or there are no entries, or no numbers.
     """
     raw = _entry(data, key)
     if raw.dtype.kind not in "biuf":
@@ -29,6 +29,8 @@ def numbers(data: Data, key: str, *shape: int | None) -> Array:
     if table.ndim != len(shape) or any(n is not None and n != k for n, k in zip(shape, table.shape)):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise InvalidProblem(f"plot data {key!r} has shape {table.shape}: expected ({wanted})")
+    if not table.size:
+        raise InvalidProblem(f"plot data {key!r} is empty")
     return np.where(np.isfinite(table), table, np.nan)
 
 

@@ -27,6 +27,7 @@ def draw(data: Data) -> Figure:
     ax = figure.subplots()
     low, high = logarithmic.limits(drift, bound)
     ax.set(yscale="log", ylim=(low, high))
+    logarithmic.plain_ticks(ax.yaxis, low, high)
     colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, len(E)))
     hidden = False
     for color, row, most in zip(colors, drift, bound):
@@ -36,7 +37,7 @@ def draw(data: Data) -> Figure:
     if high > FARTHEST:
         ax.axhline(FARTHEST, color=GREY, linewidth=0.7, zorder=1)
     ax.set_xlabel("round $k$")
-    ax.set_ylabel(r"drift $\max_{i,s}\,\|\pi_i^{k,E} - \bar\pi_k\|_1$ (probability)")
+    ax.set_ylabel(r"drift $\mathrm{max}_{i,s}\,\|\pi_i^{k,E} - \bar\pi_k\|_1$ (probability)")
     figure.suptitle(text(data, "name"))
     entries = [legend.line(f"$E = {e:g}$", color=color) for color, e in zip(colors, E)]
     entries.append(legend.line("bound (L3)", color=BLACK, linestyle="--", linewidth=0.9))

@@ -9,8 +9,8 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-Entry = tuple[Artist, str]
-"""A sample of a look, and what it stands for."""
+Entry = tuple[Artist | tuple[Artist, ...], str]
+"""A sample of a look (several: one over the other), and what it stands for."""
 
 
 def line(label: str, **look: Any) -> Entry:
@@ -30,5 +30,7 @@ def below(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
     blank: Entry = line("", linestyle="none")
     padded = [*entries, *[blank] * (rows * columns - len(entries))]
     ordered = [padded[r * columns + c] for c in range(columns) for r in range(rows)]
-    handles, labels = [h for h, _ in ordered], [s for _, s in ordered]
+    # Matplotlib's annotations leave out that a handle may be a tuple.
+    handles: list[Any] = [h for h, _ in ordered]
+    labels = [s for _, s in ordered]
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)

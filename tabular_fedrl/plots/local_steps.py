@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from tabular_fedrl.measured import Array
 from tabular_fedrl.plots import legend, logarithmic
 from tabular_fedrl.plots.data import Data, numbers, text, texts
 from tabular_fedrl.plots.style import BLACK, BLUE, GREY, PAGE, VALUE, VERMILION, paper
@@ -16,8 +17,8 @@ LOOKS = ((BLUE, "o"), (VERMILION, "s"))
 def draw(data: Data) -> Figure:
     """Violation and gap against E.
 
-    Left: total violation at a fixed step, log-log, with the line of slope one through its first positive
-    point. Right: the signed gap, at a fixed number of rounds (full) and at the fixed step (open).
+    Left: total violation at a fixed step, log-log, with a line of slope one as a guide. Right:
+    the signed gap, at a fixed number of rounds (full) and at the fixed step (open).
 
     ``E (n,)``; ``violation, gap (2, n)`` at the fixed step and ``gap_fixed_rounds (2, n)``: one row for each
     aggregation, named by ``names (2,)`` (default: arithmetic, geometric); ``name``: the title. NaN is left
@@ -33,6 +34,7 @@ def draw(data: Data) -> Figure:
     across = logarithmic.limits(E, spare=1.25)
     low, high = logarithmic.limits(violation)
     left.set(xscale="log", yscale="log", xlim=across, ylim=(low, high))
+    logarithmic.plain_ticks(left.yaxis, low, high)
     right.set(xscale="log", xlim=across)
     hidden = False
     for (color, marker), *rows in zip(LOOKS, violation, at_rounds, gap):
@@ -40,21 +42,21 @@ def draw(data: Data) -> Figure:
         hidden |= logarithmic.curve(left, E, rows[0], low, **look)
         right.plot(E, rows[1], **look)
         right.plot(E, rows[2], linestyle=":", markerfacecolor="white", **look)
-    slopes = [y[i] / E[i] for y in violation if (i := _first(y > 0)) is not None]
-    if slopes:
-        left.plot(E, max(slopes) * E, color=GREY, linestyle="--", linewidth=0.8, zorder=1)
+    left.plot(E, _slope(E, violation) * E, color=GREY, linestyle="--", linewidth=0.8, zorder=1)
     right.axhline(0.0, color=GREY, linewidth=0.7, zorder=1)
     left.set(xlabel="local steps a round, $E$", title="at a fixed step")
-    left.set_ylabel(rf"violation $\sum_j[\mathrm{{avg}}\,V_{{c_j}} - d_j]_+$ {VALUE}")
-    right.set(xlabel="local steps a round, $E$", title="at a fixed number of rounds, or a fixed step")
+    left.set_ylabel(rf"violation $\Sigma_j[\mathrm{{avg}}\,V_{{c_j}} - d_j]_+$ {VALUE}")
+    right.set(
+        xlabel="local steps a round, $E$", title="at a fixed number of rounds (full) or a fixed step (open)"
+    )
     right.set_ylabel(rf"gap $V_r^\star - \mathrm{{avg}}\,V_r$ {VALUE}")
     figure.suptitle(text(data, "name"))
     entries = [
         legend.line(f"{name} mean", color=color, marker=marker) for (color, marker), name in zip(LOOKS, names)
     ]
     entries += [
-        legend.line("fixed step (right)", color=GREY, linestyle=":", marker="o", markerfacecolor="white"),
-        legend.line("proportional to $E$", color=GREY, linestyle="--", linewidth=0.8),
+        legend.line("fixed step", color=GREY, linestyle=":", marker="o", markerfacecolor="white"),
+        legend.line("slope of $E$", color=GREY, linestyle="--", linewidth=0.8),
     ]
     if hidden:
         entries.append(legend.edge("no violation", BLACK))
@@ -62,6 +64,8 @@ def draw(data: Data) -> Figure:
     return figure
 
 
-def _first(where: np.ndarray) -> int | None:
-    at = np.flatnonzero(where)
-    return int(at[0]) if at.size else None
+def _slope(E: Array, violation: Array) -> float:
+    """The guide's factor: a little above the middle one of the positive points; NaN if there is none."""
+    most = np.fmax.reduce(violation, axis=0)
+    at = np.flatnonzero(most > 0)
+    return float(1.6 * most[at[len(at) // 2]] / E[at[len(at) // 2]]) if at.size else np.nan

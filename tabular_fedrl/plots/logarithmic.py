@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from tabular_fedrl.measured import Array
 
@@ -35,6 +37,14 @@ def limits(*arrays: Array, spare: float = 1.6) -> tuple[float, float]:
     low = float(x[x > x.max() * 10.0**-DECADES].min()) / spare
     widen = max(1.0, np.sqrt(12.0 * low / high))
     return low / widen, high * widen
+
+
+def plain_ticks(axis: Axis, low: float, high: float) -> None:
+    """Label 1, 2 and 5 of every decade in plain figures where a few decades hold few powers of ten."""
+    if high / low < 200 and low > 1e-3 and high < 1e4:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def visible(y: Array, low: float) -> Array:

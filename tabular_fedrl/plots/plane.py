@@ -89,6 +89,7 @@ def _panel(
         marker="*",
         markersize=8,
         markeredgecolor="white",
+        markeredgewidth=0.4,
         linestyle="none",
         label="optimum",
         zorder=5,

@@ -11,11 +11,14 @@ from tabular_fedrl.plots import legend, logarithmic
 from tabular_fedrl.plots.data import Data, numbers, text, texts
 from tabular_fedrl.plots.style import BLACK, BLUE, GREY, PAGE, VERMILION, paper
 
-ROWS = 32
+ROWS = 60
 """Claims in one panel before a second one stands beside it."""
 
 FLOOR = 1e-6
 """Smaller ratios stand at the left edge: that a bound is loose by a million is all there is to say."""
+
+ROUNDING = 1e-9
+"""A ratio this close to 1 is an equality."""
 
 
 @paper()
@@ -38,7 +41,6 @@ def draw(data: Data) -> Figure:
     for i, ax in enumerate(axes):
         part = slice(i * rows, (i + 1) * rows)
         _panel(ax, labels[part], ratio[part], rows, (low, high))
-    figure.supxlabel("largest ratio of left to right side (dimensionless)")
     figure.suptitle(text(data, "name"))
     legend.below(figure, _entries(ratio, low), columns=5)
     return figure
@@ -47,10 +49,13 @@ def draw(data: Data) -> Figure:
 def _panel(ax: Axes, labels: list[str], ratio: Array, rows: int, limits: tuple[float, float]) -> None:
     at = np.arange(len(labels))
     ax.set(xscale="log", xlim=limits, ylim=(rows - 0.4, -0.6))
+    ax.set_xlabel("largest ratio of left to right side (dimensionless)")
+    logarithmic.plain_ticks(ax.xaxis, *limits)
     ax.set_yticks(at, labels)
     ax.tick_params(axis="y", length=0)
     ax.axvline(1.0, color=BLACK, linewidth=0.8, zorder=1)
-    sound, broken, hidden = (ratio > limits[0]) & (ratio <= 1), ratio > 1, ratio <= limits[0]
+    broken, hidden = ratio > 1 + ROUNDING, ratio <= limits[0]
+    sound = ~broken & ~hidden & ~np.isnan(ratio)
     ax.plot(ratio[sound], at[sound], color=BLUE, marker="o", linestyle="none", zorder=3)
     ax.plot(
         ratio[broken], at[broken], color=VERMILION, marker="X", markersize=4.5, linestyle="none", zorder=3
@@ -75,7 +80,7 @@ def _entries(ratio: Array, low: float) -> list[legend.Entry]:
         legend.line("at most 1", color=BLUE, marker="o", linestyle="none"),
         legend.line("equality", color=BLACK, linewidth=0.8),
     ]
-    if (ratio > 1).any():
+    if (ratio > 1 + ROUNDING).any():
         entries.append(legend.line("above 1", color=VERMILION, marker="X", linestyle="none"))
     if (ratio <= low).any():
         entries.append(legend.edge("not positive, or below the axis", BLUE, marker="<"))

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from tabular_fedrl.measured import Array
 from tabular_fedrl.plots import legend
 from tabular_fedrl.plots.data import Data, numbers, text, texts
-from tabular_fedrl.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, PAGE, PURPLE, SKY, VERMILION, paper
+from tabular_fedrl.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PAGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    paper,
+)
 
-FILLS = [
-    (color, hatch) for hatch in ("", "////", "....") for color in (SKY, ORANGE, GREEN, PURPLE, VERMILION)
-]
+COLORS = (SKY, ORANGE, GREEN, PURPLE, VERMILION, YELLOW, GREY)
+FILLS = [(color, hatch) for hatch in ("", "////", "....") for color in COLORS]
 """Colour and hatch of the links, in order; then they begin again."""
+
+BEGIN: dict[str, Any] = {
+    "color": BLACK,
+    "marker": "D",
+    "markersize": 3.0,
+    "markeredgecolor": "white",
+    "linestyle": "none",
+}
+"""The left side: also where it is negative, or too small for a bar."""
 
 
 @paper()
@@ -31,7 +53,7 @@ def draw(data: Data) -> Figure:
     """
     labels, names = texts(data, "labels"), texts(data, "names")
     values = numbers(data, "values", len(names), len(labels))
-    rows = [name if "$" in name else textwrap.fill(name, 34) for name in names]
+    rows = [_wrapped(name, 36) for name in names]
     height = sum(0.13 * (1 + row.count("\n")) + 0.09 for row in rows)
     keys = -(-len(labels) // 2)
     figure = Figure(figsize=(PAGE, height + 0.15 * keys + 0.75))
@@ -46,8 +68,10 @@ def draw(data: Data) -> Figure:
     ax.grid(False, axis="y")
     ax.set_xlabel("part of the final bound (fraction)")
     figure.suptitle(text(data, "name"))
-    patches = [Patch(facecolor=BLUE), *(_patch(i) for i in range(len(labels) - 1))]
-    legend.below(figure, list(zip(patches, labels)), columns=2)
+    begin = (Patch(facecolor=BLUE), Line2D([], [], **BEGIN))
+    entries: list[legend.Entry] = [(begin, labels[0])] if labels else []
+    entries += [(_patch(i), label) for i, label in enumerate(labels[1:])]
+    legend.below(figure, entries, columns=2)
     return figure
 
 
@@ -74,18 +98,19 @@ def _bar(ax: Axes, at: int, chain: Array) -> None:
             linewidth=0.4,
             zorder=2,
         )
-    ax.plot(
-        share[0],
-        at,
-        color=BLACK,
-        marker="D",
-        markersize=3.0,
-        markeredgecolor="white",
-        clip_on=False,
-        zorder=4,
-    )
+    ax.plot(share[0], at, clip_on=False, zorder=4, **BEGIN)
 
 
 def _patch(i: int) -> Patch:
     color, hatch = FILLS[i % len(FILLS)]
     return Patch(facecolor=color, hatch=hatch, edgecolor="white")
+
+
+def _wrapped(name: str, width: int) -> str:
+    """``name`` in lines of about ``width`` characters, broken after commas only."""
+    lines = [""]
+    for piece in re.findall(r"[^,]*,\s*|[^,]+$", name):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)

@@ -19,6 +19,7 @@ PAGE = 7.0
 """Width of both columns, in inches."""
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+YELLOW = "#F0E442"
 BLACK, GREY, PALE = "#000000", "#8C8C8C", "#EFEFEF"
 
 VALUE = "(units of value)"
