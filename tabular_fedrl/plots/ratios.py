@@ -42,7 +42,8 @@ def draw(data: Data) -> Figure:
         part = slice(i * rows, (i + 1) * rows)
         _panel(ax, labels[part], ratio[part], rows, (low, high))
     figure.suptitle(text(data, "name"))
-    legend.below(figure, _entries(ratio, low), columns=5)
+    if (ratio > 1 + ROUNDING).any() or (ratio <= low).any():
+        legend.below(figure, _entries(ratio, low), columns=5)
     return figure
 
 
