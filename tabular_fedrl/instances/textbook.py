@@ -116,9 +116,9 @@ def stay_or_leave() -> FederatedCMDP:
 
     r = 1 for staying in the first state, c = 1/2 everywhere, :math:`\gamma = 1/2`, d = 3/2. Staying for ever
     is worth :math:`V^* = 1/(1-\gamma) = 2`; the cost is 1 whatever one does: :math:`\xi = 1/2`,
-    :math:`\lambda^* = 0`. Leaving rarely attains the occupancy perturbation bound: with probability q per step the visitation
-    of the first state is :math:`(1-\gamma)/(1-\gamma(1-q))`, so both entries move by :math:`\gamma
-    q/(1-\gamma) + O(q^2)`.
+    :math:`\lambda^* = 0`. Leaving rarely attains the occupancy perturbation bound: with probability q per
+    step the visitation of the first state is :math:`(1-\gamma)/(1-\gamma(1-q))`, so both entries move by
+    :math:`\gamma q/(1-\gamma) + O(q^2)`.
     """
     half = [[0.5, 0.5], [0.5, 0.5]]
     return deterministic(
