@@ -12,7 +12,9 @@ import pytest
 from figures.__main__ import main
 from figures.data import study
 from tabular_fedrl.claims import theorems
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.plots import PLOTS, save
+from tabular_fedrl.report.data import read_arrays
 
 CONVERGENCE = {
     "T": np.array([100, 1000, 10000]),
@@ -63,3 +65,10 @@ def test_same_bytes_in_every_process(tmp_path, suffix):
     assert first.read_bytes() == second.read_bytes()
     save(PLOTS["convergence"](CONVERGENCE), tmp_path / f"three.{suffix}")
     assert (tmp_path / f"three.{suffix}").read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text"])
+def test_damaged_arrays_of_a_report_are_refused_by_name(tmp_path, content):
+    (tmp_path / "a.b.npz").write_bytes(content)
+    with pytest.raises(InvalidProblem, match=r"a\.b\.npz cannot be read"):
+        read_arrays(tmp_path, {"data": "a.b.npz"})

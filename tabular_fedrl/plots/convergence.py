@@ -23,7 +23,8 @@ def draw(data: Data) -> Figure:
     """
     T = numbers(data, "T", None)
     n = len(T)
-    trivial = np.broadcast_to(numbers(data, "trivial", *np.shape(data.get("trivial", 0.0))), 2)
+    per_panel = np.ndim(data.get("trivial", 0.0)) > 0
+    trivial = np.broadcast_to(numbers(data, "trivial", 2) if per_panel else numbers(data, "trivial"), 2)
     figure = Figure(figsize=(PAGE, 2.75))
     axes = figure.subplots(1, 2)
     hidden = [

@@ -61,8 +61,10 @@ def _panel(ax: Axes, labels: list[str], ratio: Array, rows: int, limits: tuple[f
     ax.plot(
         ratio[broken], at[broken], color=VERMILION, marker="X", markersize=4.5, linestyle="none", zorder=3
     )
-    edge = {**logarithmic.EDGE, "marker": "<"}
-    ax.plot(np.zeros(hidden.sum()), at[hidden], transform=ax.get_yaxis_transform(), color=BLUE, **edge)
+    # Only where there are points: an empty line that is not clipped takes room at the corner of the page.
+    if hidden.any():
+        edge = {**logarithmic.EDGE, "marker": "<", "color": BLUE, "transform": ax.get_yaxis_transform()}
+        ax.plot(np.zeros(int(hidden.sum())), at[hidden], **edge)
     for y in at[np.isnan(ratio)]:
         ax.annotate(
             "no ratio",

@@ -54,4 +54,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     if suffix not in _METADATA:
         raise InvalidProblem(f"cannot draw to {os.fspath(path)}: the name must end in .svg or .pdf")
     with paper(), atomic_path(path) as temporary:
+        # The layout moves a little each time it is run again; run once, it is the same in every file.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])

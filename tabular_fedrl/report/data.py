@@ -7,6 +7,8 @@ import json
 import re
 import shlex
 import sys
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -94,7 +96,7 @@ def read_arrays(directory: Path, study: Mapping[str, Any]) -> dict[str, np.ndarr
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidProblem(f"{path} cannot be read: {error}") from None
 
 

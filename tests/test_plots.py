@@ -1,0 +1,277 @@
+"""Plots: everything drawn lies on the page, whatever the data lack; the same data give the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.plots import PLOTS, logarithmic, save
+
+T = np.array([100.0, 1000.0, 10000.0])
+
+
+def data() -> dict[str, dict[str, np.ndarray]]:
+    """Well-behaved data for every plot, with names as long as sources are."""
+    E = np.array([1, 10, 100, 1000])
+    angle = np.linspace(0, 2 * np.pi, 30)
+    return {
+        "convergence": {
+            "T": T,
+            "gap": np.array([[3.0, 1.0, 0.2], [2.0, 0.7, 0.3]]),
+            "violation": np.array([[0.3, 0.0, -0.1], [0.4, 0.1, 0.02]]),
+            "gap_bound": 900 / np.sqrt(T),
+            "violation_bound": 400 / np.sqrt(T),
+            "trivial": np.array([10.0, 20.0]),
+            "name": np.array("random-mdp:seed=1,gamma=0.5,agents=4"),
+        },
+        "local_steps": {
+            "E": E,
+            "violation": np.array([[0.001, 0.01, 0.09, 0.3], [0.0, 0.008, 0.06, 0.2]]),
+            "gap": np.array([[0.02, 0.0, -0.1, -0.3], [0.02, 0.01, -0.05, -0.2]]),
+            "gap_fixed_rounds": np.array([[0.1, 0.11, 0.12, 0.12], [0.1, 0.1, 0.1, 0.1]]),
+            "name": np.array("textbook:heterogeneous-bandit"),
+        },
+        "plane": {
+            "region": np.stack([5 + 5 * np.cos(angle), 5 * np.sin(angle)], axis=1),
+            "threshold": np.array(4.0),
+            "optimum": np.array([4.0, 4.9]),
+            "path_small": np.array([[6.0, 0.0], [5.0, 3.0], [4.1, 4.7]]),
+            "label_small": np.array("E = 1"),
+            "path_large": np.array([[6.0, 0.0], [7.0, 2.0]]),
+            "label_large": np.array("E = 1000"),
+        },
+        "drift": {
+            "rounds": np.arange(5),
+            "drift": np.array([[0.01, 0.02, 0.03, 0.02, 0.01], [0.1, 0.2, 0.3, 0.2, 0.1]]),
+            "E": np.array([2, 20]),
+            "bound": np.array([0.5, 5.0]),
+        },
+        "slack": {
+            "labels": np.array(["left side", "weak duality", "drift of the local policies", "uniform start"]),
+            "values": np.array([[0.1, 0.1, 0.4, 1.0], [-2.0, -1.0, 3.0, 5.0], [0.0, 1.0, 0.9999999, 2.0]]),
+            "names": np.array(["textbook:two-arm", "garnet:S=50,A=4,b=5,m=3,seed=1, E=10, geometric", "c"]),
+        },
+        "ratios": {
+            "labels": np.array(
+                ["fednpg.heterogeneous-duals: own_constraint", "fednpg.l1: step", "f1: gap", "z"]
+            ),
+            "ratio": np.array([0.02, 0.9, 1.3, 1.0 + 1e-12]),
+        },
+    }
+
+
+def spoilt(value: float) -> dict[str, dict[str, np.ndarray]]:
+    """The same with every number replaced, except the ones an axis needs."""
+    keep = ("T", "E", "rounds", "region", "threshold", "optimum")
+    return {
+        plot: {
+            key: np.full(x.shape, value) if x.dtype.kind == "f" and key not in keep else x
+            for key, x in fields.items()
+        }
+        for plot, fields in data().items()
+    }
+
+
+def assert_inside(figure) -> None:
+    """Nothing is drawn beyond the page: the tight bounding box lies in the figure, up to half a pixel."""
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    box, half = figure.get_tightbbox(), 0.5 / figure.dpi
+    assert min(box.x0, box.y0) >= -half
+    assert box.x1 <= width + half
+    assert box.y1 <= height + half
+
+
+def test_the_samples_cover_every_plot():
+    assert set(data()) == set(PLOTS)
+
+
+@pytest.mark.parametrize("plot", sorted(PLOTS))
+def test_nothing_is_clipped_and_the_page_is_used(plot):
+    figure = PLOTS[plot](data()[plot])
+    assert_inside(figure)
+    width, height = figure.get_size_inches()
+    assert width in (3.4, 7.0)
+    box = figure.get_tightbbox()
+    assert box.width > 0.9 * width
+    assert box.height > 0.9 * height
+
+
+@pytest.mark.parametrize("plot", sorted(PLOTS))
+def test_axes_carry_labels_with_units(plot):
+    for ax in PLOTS[plot](data()[plot]).axes:
+        labels = ax.get_xlabel() + ax.get_ylabel()
+        assert labels
+        assert any(unit in labels for unit in ("value", "probability", "fraction", "dimensionless"))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, 1e-300])
+@pytest.mark.parametrize("plot", sorted(PLOTS))
+def test_zero_negative_or_missing_numbers_are_drawn(plot, value):
+    assert_inside(PLOTS[plot](spoilt(value)[plot]))
+
+
+@pytest.mark.parametrize("plot", sorted(PLOTS))
+def test_one_missing_number_is_left_out(plot):
+    fields = data()[plot]
+    for key, x in fields.items():
+        if x.dtype.kind == "f" and x.ndim == 2:
+            hole = x.copy()
+            hole[-1, -1] = np.nan
+            assert_inside(PLOTS[plot](fields | {key: hole}))
+
+
+@pytest.mark.parametrize("plot", sorted(PLOTS))
+def test_what_is_wrong_with_the_data_is_named(plot):
+    fields = data()[plot]
+    for key, x in fields.items():
+        if key in ("name", "label_small", "label_large"):
+            continue
+        with pytest.raises(InvalidProblem, match=f"lacks '{key}'"):
+            PLOTS[plot]({k: v for k, v in fields.items() if k != key})
+        with pytest.raises(InvalidProblem, match="has shape"):
+            PLOTS[plot](fields | {key: np.zeros((1, 2, 3))})
+        if x.dtype.kind == "f":
+            with pytest.raises(InvalidProblem, match=f"'{key}' holds .*, not numbers"):
+                PLOTS[plot](fields | {key: np.full(x.shape, "text")})
+
+
+def test_positive_parts_that_vanish_stand_at_the_bottom_edge_and_in_the_legend():
+    fields = data()["convergence"]
+    figure = PLOTS["convergence"](fields | {"gap": np.array([[1.0, 0.5, -0.3]])})
+    ax = figure.axes[0]
+    marked = [line for line in ax.lines if line.get_marker() == "v"]
+    assert [line.get_xdata().tolist() for line in marked] == [[10000.0]]
+    assert marked[0].get_transform() == ax.get_xaxis_transform()
+    assert "zero or negative" in [t.get_text() for t in figure.legends[0].get_texts()]
+
+
+def test_the_convergence_guide_has_slope_minus_one_half():
+    ax = PLOTS["convergence"](data()["convergence"]).axes[0]
+    (guide,) = (line for line in ax.lines if line.get_linestyle() == ":")
+    x, y = np.log(guide.get_xdata()), np.log(guide.get_ydata())
+    np.testing.assert_allclose(np.diff(y) / np.diff(x), -0.5, rtol=1e-12)
+
+
+def test_slack_bars_end_at_the_bound():
+    """By hand: the second chain is (-2, -1, 3, 5)/5, so its segments begin at -.4, -.2, .6."""
+    ax = PLOTS["slack"](data()["slack"]).axes[0]
+    second = [p for p in ax.patches if abs(p.get_y() + p.get_height() / 2 - 1) < 1e-9]
+    ends = [(p.get_x(), p.get_x() + p.get_width()) for p in second]
+    np.testing.assert_allclose(ends, [(0, 0), (-0.4, -0.2), (-0.2, 0.6), (0.6, 1.0)], atol=1e-12)
+
+
+def test_a_ratio_that_differs_from_one_by_rounding_is_no_failure():
+    ax = PLOTS["ratios"](data()["ratios"]).axes[0]
+    (failing,) = (line for line in ax.lines if line.get_marker() == "X")
+    assert failing.get_xdata().tolist() == [1.3]
+
+
+def test_paths_that_fill_little_of_the_region_are_enlarged():
+    fields = data()["plane"]
+    assert len(PLOTS["plane"](fields).axes) == 2
+    far = {"path_small": np.array([[0.5, -4.0], [9.0, 1.0]])}
+    assert len(PLOTS["plane"](fields | far).axes) == 1
+
+
+@given(arrays(np.float64, (3, 4), elements=st.floats(allow_nan=True, allow_infinity=False, width=32)))
+def test_logarithmic_limits_hold_every_number_that_is_not_rounding(x):
+    low, high = logarithmic.limits(x)
+    assert 0 < low < high < np.inf
+    positive = x[x > 0]
+    if positive.size:
+        shown = positive[positive > positive.max() * 1e-12]
+        assert low < shown.min()
+        assert shown.max() < high
+        assert high / low >= 10
+
+
+@settings(max_examples=15)
+@given(arrays(np.float64, (2, 3), elements=st.floats(-1e30, 1e30) | st.just(np.nan)))
+def test_convergence_draws_any_numbers(gap):
+    assert_inside(PLOTS["convergence"](data()["convergence"] | {"gap": gap}))
+
+
+def test_the_users_settings_neither_matter_nor_change(tmp_path):
+    drawn = []
+    for size, family in ((8, "serif"), (31, "monospace")):
+        with mpl.rc_context({"font.size": size, "font.family": family, "axes.grid": size > 8}):
+            before = dict(mpl.rcParams)
+            path = tmp_path / f"{size}.svg"
+            save(PLOTS["drift"](data()["drift"]), path)
+            assert dict(mpl.rcParams) == before
+            drawn.append(path.read_bytes())
+    assert drawn[0] == drawn[1]
+
+
+def test_saving_twice_gives_the_same_bytes_in_every_process(tmp_path):
+    """All plots, both formats, under three hash seeds, one of them this process's."""
+    here = draw_all(tmp_path)
+    script = "import sys, pathlib, test_plots\nprint(test_plots.draw_all(pathlib.Path(sys.argv[1])))"
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.path.dirname(__file__)}
+        folder = tmp_path / seed
+        folder.mkdir()
+        command = [sys.executable, "-c", script, folder]
+        told = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+        assert told.stdout.strip() == here
+
+
+def draw_all(folder) -> str:
+    """A digest of all plots in both formats; each figure is saved twice, to the same bytes."""
+    digest = hashlib.sha256()
+    for plot, fields in data().items():
+        for suffix in ("svg", "pdf"):
+            figure = PLOTS[plot](fields)
+            first, second = folder / f"{plot}.{suffix}", folder / f"again.{suffix}"
+            save(figure, first)
+            save(figure, second)
+            assert first.read_bytes() == second.read_bytes(), plot
+            digest.update(first.read_bytes())
+    return digest.hexdigest()
+
+
+def test_files_carry_their_fonts_and_no_date(tmp_path):
+    for suffix in ("svg", "pdf"):
+        save(PLOTS["drift"](data()["drift"]), tmp_path / f"a.{suffix}")
+    svg = (tmp_path / "a.svg").read_text()
+    assert "<text" not in svg
+    assert "dc:date" not in svg
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"STIX" in pdf
+    assert b"CreationDate" not in pdf
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "nowhere/a.svg"])
+def test_a_name_that_cannot_be_written_is_refused_and_nothing_is_left(tmp_path, name):
+    with pytest.raises(InvalidProblem, match=r"cannot (draw|write)"):
+        save(PLOTS["drift"](data()["drift"]), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_drawing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text("old")
+    figure = PLOTS["drift"](data()["drift"])
+    figure.axes[0].set_title("$\\nosuchmacro$")
+    with pytest.raises(ValueError, match="nosuchmacro"):
+        save(figure, path)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.svg"]
+
+
+def test_no_pyplot():
+    """A figure is a value: drawing leaves no global state, and needs no display."""
+    script = "import sys, tabular_fedrl.plots\nsys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
