@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from figures.__main__ import main
 from figures.data import study
+from tabular_fedrl import __version__
 from tabular_fedrl.claims import theorems
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.plots import PLOTS, save
@@ -42,10 +44,15 @@ def test_missing_data_is_one_line_and_exit_code_two(tmp_path, capsys):
 
 
 def test_damaged_data_is_refused_by_name(tmp_path):
+    entry = {"plot": "drift", "data": "data/a.b.npz", "summary": {}}
+    head = {"package": "tabular_fedrl", "version": __version__}
+    (tmp_path / "results.json").write_text(json.dumps(head | {"studies": {"a.b": entry}}))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.b.npz").write_bytes(b"PK not a zip file")
-    with pytest.raises(ValueError, match=r"a\.b\.npz cannot be read"):
+    with pytest.raises(InvalidProblem, match=r"a\.b\.npz cannot be read"):
         study(tmp_path, "a.b")
+    with pytest.raises(InvalidProblem, match=r"no study 'a\.c'"):
+        study(tmp_path, "a.c")
 
 
 @pytest.mark.parametrize("suffix", ["svg", "pdf"])

@@ -212,6 +212,9 @@ def _plane(source: str, E: int, rounds: int, rounds_of_one: int, **steps: Any) -
             "path_large": paths["arithmetic", E],
             "label_large": np.array(f"E = {E}"),
             "name": np.array(source),
+            "cost_label": np.array(
+                f"$V_{{c_1}}(\\rho)$, first of {problem.cmdp.m} constraints (units of value)"
+            ),
         },
         summary,
     )
