@@ -47,10 +47,7 @@ class OccupancyPerturbation(Theorem):
         return problem.cmdp.S > 1
 
     def setup(self, problem: FederatedCMDP, pairs: int = 4, seed: int = 0, distance: float = 1.0) -> Pairs:
-        rng = np.random.default_rng(seed)
-        S, A = problem.cmdp.S, problem.cmdp.A
-        first = [random_log_policy(rng, S, A) for _ in range(pairs)]
-        return Pairs(problem, first, [p + distance * rng.standard_normal((S, A)) for p in first])
+        return _neighbours(problem, pairs, seed, distance)
 
     @upper(r"\|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma} E_{d^p} \mathrm{TV}(p', p)")
     def bound(self, x: Pairs) -> tuple[Measured, Measured, float]:
@@ -87,10 +84,7 @@ class ValuePerturbation(Theorem):
     suite = OccupancyPerturbation.suite
 
     def setup(self, problem: FederatedCMDP, pairs: int = 4, seed: int = 0, distance: float = 1.0) -> Pairs:
-        rng = np.random.default_rng(seed)
-        S, A = problem.cmdp.S, problem.cmdp.A
-        first = [random_log_policy(rng, S, A) for _ in range(pairs)]
-        return Pairs(problem, first, [p + distance * rng.standard_normal((S, A)) for p in first])
+        return _neighbours(problem, pairs, seed, distance)
 
     @tight(
         r"|V_f^{p'} - V_f^p| \le \frac{\max_s \|p' - p\|_1}{2 (1-\gamma)^2}",
@@ -103,6 +97,14 @@ class ValuePerturbation(Theorem):
     @control("the factor 1/2 cannot be 1/4", Case("textbook:two-arm"))
     def quarter(self, x: Pairs) -> tuple[Measured, Measured]:
         return _values(x, 0.25)
+
+
+def _neighbours(problem: FederatedCMDP, pairs: int, seed: int, distance: float) -> Pairs:
+    """Random policies, each with one whose logits differ by normal noise of size ``distance``."""
+    rng = np.random.default_rng(seed)
+    S, A = problem.cmdp.S, problem.cmdp.A
+    first = [random_log_policy(rng, S, A) for _ in range(pairs)]
+    return Pairs(problem, first, [p + distance * rng.standard_normal((S, A)) for p in first])
 
 
 def _occupancies(x: Pairs, factor: float) -> tuple[Measured, Measured]:
