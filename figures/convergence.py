@@ -14,6 +14,7 @@ def figures(report: Path) -> dict[str, Figure]:
     """The figures by file name."""
     return {
         "convergence-f1": PLOTS["convergence"](study(report, "fednpg.f1.convergence")),
+        "convergence-f1-mdp": PLOTS["convergence"](study(report, "fednpg.f1.convergence_mdp")),
         "convergence-f1-bandit": PLOTS["convergence"](study(report, "fednpg.f1.convergence_bandit")),
         "convergence-f2": PLOTS["convergence"](study(report, "fednpg.f2.convergence")),
     }
