@@ -225,7 +225,7 @@ class F1(Theorem):
 
     @study("convergence")
     def convergence_mdp(self) -> StudyData:
-        """Tuned steps on random MDPs: by T = 10000 the policy has barely moved, and the gap is nearly flat."""
+        """Tuned steps on random MDPs: by T = 10000 the policy has barely moved, the gap is nearly flat."""
         sources = [f"random-mdp:seed={seed},gamma=0.1,agents=2" for seed in (1, 2, 3)]
         return _convergence(sources, "random MDPs, gamma = 0.1, three seeds")
 
