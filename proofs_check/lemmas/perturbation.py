@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from proofs_check.lemmas.performance_difference import Pairs
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, tight, upper
+from tabular_fedrl.claims import Case, Rows, Table, Theorem, control, hypothesis, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.policies import enclosed, random_log_policy
+from tabular_fedrl.policies import enclosed, log_policy, random_log_policy
 
 
 class OccupancyPerturbation(Theorem):
@@ -37,6 +37,7 @@ class OccupancyPerturbation(Theorem):
         Case("gym:FrozenLake-v1"),
         Case("textbook:three-state"),
     )
+    space = {"first": Table.POLICY, "second": Table.POLICY}
 
     @hypothesis("gamma > 0 (for gamma = 0 both sides are 0)")
     def discounted(self, problem: FederatedCMDP) -> bool:
@@ -46,8 +47,16 @@ class OccupancyPerturbation(Theorem):
     def several_states(self, problem: FederatedCMDP) -> bool:
         return problem.cmdp.S > 1
 
-    def setup(self, problem: FederatedCMDP, pairs: int = 4, seed: int = 0, distance: float = 1.0) -> Pairs:
-        return _neighbours(problem, pairs, seed, distance)
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        pairs: int = 4,
+        seed: int = 0,
+        distance: float = 1.0,
+        first: Rows | None = None,
+        second: Rows | None = None,
+    ) -> Pairs:
+        return _pairs(problem, pairs, seed, distance, first, second)
 
     @upper(r"\|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma} E_{d^p} \mathrm{TV}(p', p)")
     def bound(self, x: Pairs) -> tuple[Measured, Measured, float]:
@@ -82,9 +91,18 @@ class ValuePerturbation(Theorem):
     mark = "ours"
     source = "theory notes, standing lemmas"
     suite = OccupancyPerturbation.suite
+    space = OccupancyPerturbation.space
 
-    def setup(self, problem: FederatedCMDP, pairs: int = 4, seed: int = 0, distance: float = 1.0) -> Pairs:
-        return _neighbours(problem, pairs, seed, distance)
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        pairs: int = 4,
+        seed: int = 0,
+        distance: float = 1.0,
+        first: Rows | None = None,
+        second: Rows | None = None,
+    ) -> Pairs:
+        return _pairs(problem, pairs, seed, distance, first, second)
 
     @tight(
         r"|V_f^{p'} - V_f^p| \le \frac{\max_s \|p' - p\|_1}{2 (1-\gamma)^2}",
@@ -97,6 +115,25 @@ class ValuePerturbation(Theorem):
     @control("the factor 1/2 cannot be 1/4", Case("textbook:two-arm"))
     def quarter(self, x: Pairs) -> tuple[Measured, Measured]:
         return _values(x, 0.25)
+
+
+def _pairs(
+    problem: FederatedCMDP,
+    pairs: int,
+    seed: int,
+    distance: float,
+    first: Rows | None,
+    second: Rows | None,
+) -> Pairs:
+    """The pair :math:`(p', p)` that is given, as ``(S, A)`` tables of probabilities; where one or both are
+    not, random policies, each with one whose logits differ by normal noise of size ``distance``."""
+    given = [None if p is None else log_policy(p, problem.cmdp.S, problem.cmdp.A) for p in (first, second)]
+    drawn = _neighbours(problem, pairs if first is None and second is None else 1, seed, distance)
+    return Pairs(
+        problem,
+        drawn.first if given[0] is None else [given[0]],
+        drawn.second if given[1] is None else [given[1]],
+    )
 
 
 def _neighbours(problem: FederatedCMDP, pairs: int, seed: int, distance: float) -> Pairs:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabular_fedrl.arithmetic import logsumexp
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, identity, tight, upper
+from tabular_fedrl.claims import Case, Rows, Table, Theorem, control, hypothesis, identity, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array, Measured, dot
-from tabular_fedrl.policies import enclosed, random_log_policy
+from tabular_fedrl.policies import enclosed, log_policy, random_log_policy
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,23 @@ class Hoeffding(Theorem):
         Case(source, t=t) for source in ("textbook:two-arm", "random-mdp:seed=1") for t in (0.1, 3.0)
     )
 
+    space = {"t": (1e-3, 10.0), "law": Table.POLICY, "U": Table.SIGNAL}
+    family = "bandit:A=2..3,m=0"
+
     @hypothesis("at least two actions")
     def two_actions(self, problem: FederatedCMDP) -> bool:
         return problem.cmdp.A > 1
 
-    def setup(self, problem: FederatedCMDP, t: float = 1.0, draws: int = 20, seed: int = 0) -> Tilted:
-        return _draw(problem, t, draws, seed)
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        t: float = 1.0,
+        draws: int = 20,
+        seed: int = 0,
+        law: Rows | None = None,
+        U: Rows | None = None,
+    ) -> Tilted:
+        return _draw(problem, t, draws, seed, law, U)
 
     @tight(r"0 \le \log E_p e^U")
     def jensen(self, x: Tilted) -> tuple[float, Measured]:
@@ -99,13 +111,24 @@ class ExponentialTilt(Theorem):
     mark = "ours"
     source = "theory notes, standing lemmas"
     suite = Hoeffding.suite
+    space = {**Hoeffding.space, "f": Table.SIGNAL}
+    family = Hoeffding.family
 
     @hypothesis("at least two actions")
     def two_actions(self, problem: FederatedCMDP) -> bool:
         return problem.cmdp.A > 1
 
-    def setup(self, problem: FederatedCMDP, t: float = 1.0, draws: int = 20, seed: int = 0) -> Tilted:
-        return _draw(problem, t, draws, seed)
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        t: float = 1.0,
+        draws: int = 20,
+        seed: int = 0,
+        law: Rows | None = None,
+        U: Rows | None = None,
+        f: Rows | None = None,
+    ) -> Tilted:
+        return _draw(problem, t, draws, seed, law, U, f)
 
     @identity(r"\mathrm{Jeff}(p_t, p) = t \langle p_t - p, U \rangle")
     def jeffreys(self, x: Tilted) -> tuple[Measured, Measured]:
@@ -136,10 +159,29 @@ class ExponentialTilt(Theorem):
         return (coin.log_q.exp() - coin.log_p.exp()).abs().sum(-1) * 0.5, coin.h * (coin.t / 5)
 
 
-def _draw(problem: FederatedCMDP, t: float, draws: int, seed: int) -> Tilted:
+def _draw(
+    problem: FederatedCMDP,
+    t: float,
+    draws: int,
+    seed: int,
+    law: Rows | None = None,
+    U: Rows | None = None,
+    f: Rows | None = None,
+) -> Tilted:
+    """``draws`` random laws and functions; where some are given, as ``(S, A)`` tables, one for each state."""
+    S, A = problem.cmdp.S, problem.cmdp.A
     rng = np.random.default_rng(seed)
-    shape = (draws, problem.cmdp.A)
-    return Tilted.of(random_log_policy(rng, *shape, 2.0), rng.random(shape), rng.random(shape), t)
+    shape = (draws if law is None and U is None and f is None else S, A)
+    log_p = random_log_policy(rng, *shape, 2.0)
+    first, second = (rng.random(shape) if g is None else _function(g, S, A) for g in (U, f))
+    return Tilted.of(log_p if law is None else log_policy(law, S, A), first, second, t)
+
+
+def _function(g: Rows, S: int, A: int) -> Array:
+    values = np.asarray(g, dtype=np.float64)
+    if values.shape != (S, A) or not np.isfinite(values).all():
+        raise InvalidProblem(f"a function of the actions for every state is a table of {S} x {A} numbers")
+    return values
 
 
 def _cumulant(x: Tilted) -> Measured:

@@ -21,13 +21,17 @@ r"""A theorem is a page: its statement, hypotheses, both sides of each claim, an
 claim receives what ``setup`` returned and gives back ``(lhs, rhs)`` or ``(lhs, rhs, trivial range of lhs)``:
 floats, arrays or :class:`~tabular_fedrl.measured.Measured` enclosures (arrays: the claim is made for every
 entry).
+
+The worst-case search (:mod:`tabular_fedrl.claims.search`) varies the instance, and the free parameters that
+``space`` names; ``family`` says among which instances it looks.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +42,22 @@ from tabular_fedrl.measured import Array, Measured
 
 Side = Measured | Array | float
 Method = Callable[..., Any]
+Rows = Sequence[Sequence[float]]
+"""A free parameter that is a table ``(S, A)``, as nested lists, so that it can be written to a file."""
+
+
+class Table(StrEnum):
+    """What a table ``(S, A)`` among the free parameters holds."""
+
+    POLICY = "policy"
+    """every row is a law on the actions"""
+    SIGNAL = "signal"
+    """entries in [0, 1]"""
+
+
+Range = tuple[int, int] | tuple[float, float] | list[Any] | Table
+"""What the search may set a free parameter to: a pair of whole numbers or of reals, both ends included (on a
+logarithmic scale where the lower one is positive), a list to choose from, or a table."""
 
 TOLERANCE = 1e-9
 """Default tolerance of identities, relative to ``max(1, |lhs|, |rhs|)``."""
@@ -64,7 +84,7 @@ class Case:
     @property
     def label(self) -> str:
         """The instance and the parameters, for ids and tables."""
-        settings = ",".join(f"{k}={v}" for k, v in self.parameters.items())
+        settings = ",".join(f"{k}={_shown(v)}" for k, v in self.parameters.items())
         return f"{self.instance};{settings}" if settings else self.instance
 
     def __repr__(self) -> str:
@@ -73,7 +93,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Claim:
-    """An inequality or identity of a theorem; ``function(theorem, x)`` gives its sides."""
+    """An inequality or identity of a theorem; ``function(theorem, x)`` gives its sides.
+
+    ``constant``: the leading constant of the right side, if the statement has one that the search may compare
+    with.
+    """
 
     name: str
     kind: Kind
@@ -82,6 +106,7 @@ class Claim:
     tolerance: float = TOLERANCE
     confidence: float | None = None
     attained: Case | None = None
+    constant: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,9 +165,11 @@ def _claim(kind: Kind) -> Callable[..., Callable[[Method], Claim]]:
         tolerance: float = TOLERANCE,
         confidence: float | None = None,
         attained: Case | None = None,
+        constant: float | None = None,
     ) -> Callable[[Method], Claim]:
         def mark(function: Method) -> Claim:
-            return Claim(function.__name__, kind, statement, function, tolerance, confidence, attained)
+            name = function.__name__
+            return Claim(name, kind, statement, function, tolerance, confidence, attained, constant)
 
         return mark
 
@@ -193,6 +220,10 @@ class Theorem:
     """The cases of the default verification."""
     small: ClassVar[dict[str, Any] | None] = {}
     """Parameters for many tiny random problems (property-based items); None: fixed instances only."""
+    space: ClassVar[Mapping[str, Range]] = {}
+    """Free parameters that the worst-case search varies, and where."""
+    family: ClassVar[str] = "cmdp:S=1..3,A=2..3,m=1,N=1,gamma=0..0.95"
+    """The instances among which it looks unless told otherwise (see ``tabular_fedrl.claims.search``)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -245,3 +276,10 @@ class Theorem:
         """Free parameters with their defaults, read from ``setup``'s signature."""
         signature = list(inspect.signature(cls.setup).parameters.values())[2:]
         return {p.name: p.default for p in signature}
+
+
+def _shown(value: Any) -> str:
+    """A parameter in a label: tables by their shape."""
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return f"<{len(value)}x{len(value[0])}>"
+    return str(value)
