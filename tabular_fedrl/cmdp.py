@@ -18,6 +18,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
+from tabular_fedrl.arithmetic import concatenate
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.linear import bandwidth
 from tabular_fedrl.measured import UNIT, Array
@@ -29,6 +31,9 @@ types)."""
 ROW_TOLERANCE = 1e-9
 """A row of P or rho whose sum is farther than this from 1 is refused; nearer ones are divided by their
 sum."""
+
+MOST_EXACT_STATES = 300
+"""States up to which a problem is read exactly (its kernel is held as a dense array of rationals)."""
 
 
 class CMDP:
@@ -92,6 +97,46 @@ class CMDP:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a CMDP is frozen: cannot set {name!r}; use .replace(...)")
 
+    @classmethod
+    def exact(cls, P: Any, r: Any, c: Any, d: Any, rho: Any, gamma: Any, **names: Any) -> CMDP:
+        """The CMDP of exact rational data: arrays and gamma become :class:`~tabular_fedrl.balls.Balls`.
+
+        Numbers may be ``fmpq``, ints, Fractions or floats (their binary values); every row of P and rho is
+        divided by its exact sum, so that rows are exactly stochastic. Dense P only. Errors as for the
+        constructor.
+        """
+        fields = [Balls.of(x) for x in (P, r, c, d, rho, gamma)]
+        # One set of checks, with one set of messages: those of the nearest floats.
+        floats: list[Any] = [x.value for x in fields]
+        nearest = cls(*floats, **names)
+        P, r, c, d, rho, gamma = fields
+        exact = object.__new__(cls)
+        shapes = nearest.P.shape, nearest.r.shape, nearest.c.shape
+        exact.__dict__.update(
+            P=_stochastic(P.reshape(*shapes[0])),
+            r=r.reshape(*shapes[1]),
+            c=c.reshape(*shapes[2]),
+            d=d,
+            rho=_stochastic(rho),
+            gamma=gamma,
+            state_names=nearest.state_names,
+            action_names=nearest.action_names,
+        )
+        return exact
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the data are exact rationals."""
+        return isinstance(self.r, Balls)
+
+    def floats(self) -> CMDP:
+        """The problem itself, or the nearest one in floats if it is exact."""
+        if not self.is_exact:
+            return self
+        fields: list[Any] = [self.P, self.r, self.c, self.d, self.rho, self.gamma]
+        names: Any = {"state_names": self.state_names, "action_names": self.action_names}
+        return self._remember("floats", lambda: CMDP(*(x.value for x in fields), **names))
+
     # ---- sizes ------------------------------------------------------------------------------------------
     @property
     def S(self) -> int:
@@ -118,7 +163,7 @@ class CMDP:
     @property
     def signals(self) -> Array:
         """Reward and costs stacked: ``(1+m, S, A)``, the reward first."""
-        return self._remember("signals", lambda: _frozen(np.concatenate([self.r[None], self.c])))
+        return self._remember("signals", lambda: _frozen(concatenate([self.r[None], self.c])))
 
     @property
     def rows(self) -> Kernel:
@@ -164,6 +209,11 @@ class CMDP:
 
         def compute() -> str:
             h = hashlib.sha256(f"cmdp {self.S} {self.A} {self.m} {self.gamma!r} {self.is_sparse}".encode())
+            if self.is_exact:
+                fields: list[Any] = [self.P, self.r, self.c, self.d, self.rho]
+                for x in fields:
+                    h.update(" ".join(map(str, x.items.ravel())).encode())
+                return h.hexdigest()
             kernel = (self.P.data, self.P.indices, self.P.indptr) if self.is_sparse else (self.P,)
             for x in (*kernel, self.r, self.c, self.d, self.rho):
                 h.update(np.ascontiguousarray(x).tobytes())
@@ -195,7 +245,8 @@ class CMDP:
             raise InvalidProblem(
                 f"a CMDP has no field {sorted(unknown)[0]!r}; its fields are {', '.join(fields)}"
             )
-        return CMDP(**{f: changes.get(f, getattr(self, f)) for f in fields})
+        build = CMDP.exact if self.is_exact else CMDP
+        return build(**{f: changes.get(f, getattr(self, f)) for f in fields})
 
     def only(self, constraints: Sequence[int]) -> CMDP:
         """The problem with just these constraints, the data copied (nothing else stays reachable)."""
@@ -352,7 +403,36 @@ def federated(problem: CMDP | FederatedCMDP) -> FederatedCMDP:
     return problem if isinstance(problem, FederatedCMDP) else FederatedCMDP(problem)
 
 
-def _frozen(x: Array) -> Array:
+def exact(problem: CMDP | FederatedCMDP) -> FederatedCMDP:
+    """The problem with its floats read exactly (see :meth:`CMDP.exact`); an exact one is returned as it is.
+
+    Raises
+    ------
+    InvalidProblem: more than :data:`MOST_EXACT_STATES` states.
+    """
+    given = federated(problem)
+    cmdp = given.cmdp
+    if cmdp.is_exact:
+        return given
+    if cmdp.S > MOST_EXACT_STATES:
+        raise InvalidProblem(
+            f"{cmdp.S} states: exact arithmetic is for problems of at most {MOST_EXACT_STATES} states"
+        )
+    P = cmdp.P.toarray().reshape(cmdp.S, cmdp.A, cmdp.S) if cmdp.is_sparse else cmdp.P
+    names = {"state_names": cmdp.state_names, "action_names": cmdp.action_names}
+    rational = CMDP.exact(P, cmdp.r, cmdp.c, cmdp.d, cmdp.rho, cmdp.gamma, **names)
+    return FederatedCMDP(rational, given.visible)
+
+
+def _stochastic(x: Balls) -> Balls:
+    """Rows divided by their exact sums."""
+    return x / x.sum(-1).reshape(*x.shape[:-1], 1)
+
+
+def _frozen(x: Any) -> Any:
+    if isinstance(x, Balls):
+        x.items.setflags(write=False)
+        return x
     x = np.ascontiguousarray(x)
     x.setflags(write=False)
     return x

@@ -34,3 +34,7 @@ class InfeasibleCMDP(TabularFedRLError):
 
 class SolverFailure(TabularFedRLError):
     """A numerical solver stopped without an answer that passes its check (exit code 4)."""
+
+
+class Undecided(TabularFedRLError):
+    """An enclosure does not settle a comparison (exit code 5); a higher precision may."""

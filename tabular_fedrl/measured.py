@@ -7,7 +7,8 @@ functions of NumPy are charged four units in the last place). Radii are inflated
 own rounding is covered.
 
 This is the arithmetic of the *measured* level: theorems are evaluated on it, and a verdict that the radii do
-not settle is ``undecided``.
+not settle is ``undecided``. At the *certified* level the same code runs on
+:class:`~tabular_fedrl.balls.Balls`, of the same interface.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ Array: TypeAlias = NDArray[np.float64]
 
 UNIT = 2.0**-53
 """Unit roundoff of float64."""
+
+enclosure: Any = None
+"""What ``Measured(...)`` constructs in place of itself: see :func:`tabular_fedrl.balls.precision`."""
 
 _quiet = np.errstate(all="ignore")  # an overflow or a NaN becomes an infinite radius, which says it all
 _TINY = 5e-324
@@ -46,7 +50,11 @@ class Measured:
     __array_priority__ = 1000
     __array_ufunc__ = None  # NumPy arrays on the left defer to our operators
 
-    def __init__(self, value: ArrayLike, error: ArrayLike = 0.0) -> None:
+    def __new__(cls, value: Any = 0.0, error: Any = 0.0) -> Measured:
+        # Code written for measured enclosures computes in balls where those are asked for.
+        return object.__new__(enclosure if cls is Measured and enclosure is not None else cls)
+
+    def __init__(self, value: Any, error: Any = 0.0) -> None:
         self.value: Array = np.asarray(value, dtype=np.float64)
         self.error: Array = np.broadcast_to(np.asarray(error, dtype=np.float64), self.value.shape)
         # An enclosure that has lost its midpoint encloses nothing: its radius is infinite.
@@ -59,6 +67,8 @@ class Measured:
     @staticmethod
     def between(lower: ArrayLike, upper: ArrayLike) -> Measured:
         """The enclosure of ``[lower, upper]``; its midpoint is within both."""
+        if enclosure is not None:
+            return enclosure(lower).union(upper)
         low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
         value = np.clip(low + 0.5 * (high - low), low, high)
         return Measured(value, _up(np.maximum(high - value, value - low) + _TINY))
@@ -71,7 +81,32 @@ class Measured:
     @staticmethod
     def stack(parts: Sequence[Measured]) -> Measured:
         """Enclosures of one shape along a new first axis."""
+        if enclosure is not None:
+            return enclosure(list(parts))
         return Measured(np.stack([p.value for p in parts]), np.stack([p.error for p in parts]))
+
+    @staticmethod
+    def concatenate(parts: Sequence[Measured], axis: int = 0) -> Measured:
+        """Enclosures joined along an axis."""
+        if enclosure is not None:
+            return enclosure.concatenate(parts, axis)
+        return Measured(
+            np.concatenate([p.value for p in parts], axis), np.concatenate([p.error for p in parts], axis)
+        )
+
+    @property
+    def plain(self) -> Any:
+        """What an algorithm computes on with: the float array, or the balls themselves."""
+        return self.value
+
+    def rounded_by(self, radius: Any) -> Measured:
+        """The radius enlarged by what rounding did in floats on the way here; balls, which bring all their
+        rounding along, stay as they are."""
+        return self.widened(radius)
+
+    def widened(self, radius: Any) -> Measured:
+        """The radius enlarged."""
+        return Measured(self.value, self.error + radius)
 
     @property
     def shape(self) -> tuple[int, ...]:
