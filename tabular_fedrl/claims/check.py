@@ -34,12 +34,12 @@ def verify(theorem: type[Theorem] | str, problem: AnyProblem, **parameters: Any)
 
 def check_case(theorem: type[Theorem], case: Case) -> list[Verdict]:
     """Claims and chain links of a theorem on one case."""
-    return list(_Bench(theorem, case).verdicts())
+    return list(Bench(theorem, case).verdicts())
 
 
 def check_control(theorem: type[Theorem], control: Control) -> Verdict:
     """A control on its own case; it is as expected when it fails."""
-    bench = _Bench(theorem, control.case)
+    bench = Bench(theorem, control.case)
     begin = time.perf_counter()
     sides = control.function(bench.theorem, bench.context())
     return bench.verdict(
@@ -51,7 +51,7 @@ def check_attained(theorem: type[Theorem], claim: Claim) -> Verdict:
     """A tight claim on the instance that attains it, tested for equality."""
     if claim.attained is None:
         raise ValueError(f"{theorem.id}::{claim.name} names no instance that attains it")
-    bench = _Bench(theorem, claim.attained)
+    bench = Bench(theorem, claim.attained)
     begin = time.perf_counter()
     sides = claim.function(bench.theorem, bench.context())[:2]
     return bench.verdict(
@@ -70,8 +70,11 @@ def check_all(theorem: type[Theorem]) -> Iterator[Verdict]:
         yield check_control(theorem, item)
 
 
-class _Bench:
-    """One theorem on one case: loads the problem, tests hypotheses, runs ``setup`` once."""
+class Bench:
+    """One theorem on one case: loads the problem, tests hypotheses, runs ``setup`` once.
+
+    Raises :class:`InvalidProblem` for an unknown or missing parameter and for bad problems.
+    """
 
     def __init__(self, theorem: type[Theorem], case: Case) -> None:
         self.theorem = theorem()
@@ -91,28 +94,29 @@ class _Bench:
     def context(self) -> Any:
         return self.theorem.setup(self.problem, **self.parameters)
 
-    def verdicts(self) -> Iterator[Verdict]:
-        unmet: list[tuple[Hypothesis, str]] = []
+    def prepare(self) -> tuple[Any, dict[str, str]]:
+        """What ``setup`` gives (None if no claim applies), and why claims do not apply, by name."""
+        unmet: list[Hypothesis] = []
+        why = None
         try:
-            for hypothesis in self.theorem.hypotheses():
-                if not self._met(hypothesis):
-                    unmet.append((hypothesis, hypothesis.text))
-            blocked = [text for h, text in unmet if not h.only]
-            if not blocked:
-                begin = time.perf_counter()
-                x = self.context()
+            unmet = [h for h in self.theorem.hypotheses() if not self._met(h)]
+            why = next((h.text for h in unmet if not h.only), None)
+            x = self.context() if why is None else None
         except InfeasibleCMDP:
-            blocked = ["a feasible problem: this one is infeasible"]
+            why = "a feasible problem: this one is infeasible"
         except NotSlater as error:
-            blocked = [f"a Slater point: {error}"]
-        if blocked:
-            for claim in self.theorem.claims():
-                yield self._not_applicable(claim, blocked[0])
-            return
+            why = f"a Slater point: {error}"
+        names = [claim.name for claim in self.theorem.claims()]
+        if why is not None:
+            return None, dict.fromkeys(names, why)
+        return x, {name: h.text for h in reversed(unmet) for name in names if name in h.only}
+
+    def verdicts(self) -> Iterator[Verdict]:
+        begin = time.perf_counter()
+        x, blocked = self.prepare()
         for claim in self.theorem.claims():
-            why = next((text for h, text in unmet if claim.name in h.only), None)
-            if why is not None:
-                yield self._not_applicable(claim, why)
+            if claim.name in blocked:
+                yield self._not_applicable(claim, blocked[claim.name])
                 continue
             sides = claim.function(self.theorem, x)
             yield self.verdict(
