@@ -3,8 +3,9 @@
 Keys: ``P`` (dense ``(S, A, S)``) or ``P_data, P_indices, P_indptr`` (CSR, rows ``s*A + a``), ``r (S, A)``,
 ``c (m, S, A)``, ``d (m,)``, ``rho (S,)``, ``gamma``; optional ``visible`` (boolean ``(N, m)``),
 ``state_names``, ``action_names`` (text). A problem without constraints may leave out ``c`` and ``d``. Numbers
-may also be text, as decimals or fractions (``'1/3'``), read as the nearest float. No pickle is ever loaded,
-and nothing is allocated before the declared sizes have been checked.
+may also be text, as decimals or fractions (``'1/3'``): read as the nearest float, or exactly where the
+problem is asked for in exact rationals. No pickle is ever loaded, and nothing is allocated before the
+declared sizes have been checked.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import scipy.sparse as sp
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.instances.draft import Draft
-from tabular_fedrl.instances.text import parse_number
+from tabular_fedrl.instances.draft import DENSE_ENTRIES, Draft, densified
+from tabular_fedrl.instances.text import parse_number, parse_rational
 from tabular_fedrl.measured import Array
 
 FORMAT_VERSION = 1
@@ -38,17 +39,19 @@ TEXT = ("state_names", "action_names")
 KEYS = (*NUMERIC, "visible", *TEXT)
 
 
-def read_npz(path: str | os.PathLike[str]) -> Draft:
+def read_npz(path: str | os.PathLike[str], exact: bool = False) -> Draft:
     """The problem in an ``.npz`` file, ``d``, ``rho`` and ``gamma`` None where the file is silent.
+
+    ``exact``: keep what is written as text or as integers as the rational it is (object arrays).
 
     Raises
     ------
     InvalidProblem: naming the file and the key.
     """
     origin = os.fspath(path)
-    arrays, ignored = _arrays(origin)
+    arrays, ignored = _arrays(origin, exact)
     if "format_version" in arrays:
-        version = _scalar(origin, "format_version", arrays["format_version"])
+        version = float(_scalar(origin, "format_version", arrays["format_version"]))
         if version != FORMAT_VERSION:
             raise InvalidProblem(
                 f"{origin}: format_version is {version:g}, this program reads {FORMAT_VERSION}"
@@ -101,7 +104,7 @@ def write_npz(path: str | os.PathLike[str], problem: FederatedCMDP) -> None:
         np.savez_compressed(stream, **out)
 
 
-def _arrays(origin: str) -> tuple[dict[str, Any], list[str]]:
+def _arrays(origin: str, exact: bool) -> tuple[dict[str, Any], list[str]]:
     """The known arrays, checked and converted, and the names of members that are not part of the format."""
     try:
         with zipfile.ZipFile(origin) as archive:
@@ -112,7 +115,7 @@ def _arrays(origin: str) -> tuple[dict[str, Any], list[str]]:
                 raise InvalidProblem(
                     f"{origin}: unpacks to {total:.3g} bytes, over the limit of {MAX_BYTES:.3g}"
                 )
-            arrays = {key: _read(origin, key, archive, member) for key, member in wanted.items()}
+            arrays = {key: _read(origin, key, archive, member, exact) for key, member in wanted.items()}
             return arrays, sorted(set(members) - set(wanted))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InvalidProblem(f"{origin}: truncated, corrupt or not an .npz file ({error})") from None
@@ -120,7 +123,7 @@ def _arrays(origin: str) -> tuple[dict[str, Any], list[str]]:
         raise InvalidProblem(f"{origin}: cannot be read ({error.strerror or error})") from None
 
 
-def _read(origin: str, key: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+def _read(origin: str, key: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, exact: bool) -> Any:
     """One member: its header is compared with its size before the data are read."""
     with archive.open(member) as stream:
         try:
@@ -153,7 +156,7 @@ def _read(origin: str, key: str, archive: zipfile.ZipFile, member: zipfile.ZipIn
     array = data.reshape(shape, order="F" if fortran else "C")
     if key in TEXT or key == "visible":
         return array
-    return _numbers(origin, key, array)
+    return _exact_numbers(origin, key, array) if exact else _numbers(origin, key, array)
 
 
 def _expected(key: str) -> str:
@@ -168,16 +171,34 @@ def _numbers(origin: str, key: str, array: Any) -> Array:
     return array if key in ("P_indices", "P_indptr") else array.astype(np.float64)
 
 
+def _exact_numbers(origin: str, key: str, array: Any) -> Any:
+    """Text and integers as rationals; floats stay floats, which hold their number exactly."""
+    if array.size > DENSE_ENTRIES and array.dtype.kind != "f":
+        raise InvalidProblem(
+            f"{origin}: key {key!r} holds {array.size} numbers, exact ones end at {DENSE_ENTRIES}"
+        )
+    if array.dtype.kind == "U":
+        what = f"{origin}: key {key!r}"
+        values = np.empty(array.size, dtype=object)
+        values[:] = [parse_rational(str(word), what) for word in array.ravel()]
+        return values.reshape(array.shape)
+    if array.dtype.itemsize > 8:
+        raise InvalidProblem(f"{origin}: key {key!r} holds {array.dtype}, which is not taken exactly")
+    if array.dtype.kind == "f" or key in ("P_indices", "P_indptr"):
+        return array.astype(np.float64) if array.dtype.kind == "f" else array
+    return (array.astype(np.uint8) if array.dtype.kind == "b" else array).astype(object)
+
+
 def _need(origin: str, arrays: dict[str, Any], key: str) -> Any:
     if key not in arrays:
         raise InvalidProblem(f"{origin}: key {key!r} is missing")
     return arrays[key]
 
 
-def _scalar(origin: str, key: str, x: Array) -> float:
+def _scalar(origin: str, key: str, x: Any) -> Any:
     if x.size != 1:
         raise InvalidProblem(f"{origin}: {key} has shape {x.shape}: expected one number")
-    return float(x.ravel()[0])
+    return x.ravel().tolist()[0]
 
 
 def _names(origin: str, key: str, names: Any) -> tuple[str, ...] | None:
@@ -211,6 +232,8 @@ def _kernel(origin: str, arrays: dict[str, Any], S: int, A: int) -> Any:
         )
     if indices.size != data.size or (data.size and (indices.min() < 0 or indices.max() >= S)):
         raise InvalidProblem(f"{origin}: P_indices must hold {data.size} states in 0..{S - 1}")
+    if data.dtype == object:
+        return densified(origin, data, indices, indptr, S, A)
     return sp.csr_array((data, indices.astype(np.int64), indptr.astype(np.int64)), shape=(S * A, S))
 
 

@@ -31,7 +31,14 @@ from tabular_fedrl.instances.drn import read_drn
 from tabular_fedrl.instances.families import families
 from tabular_fedrl.instances.files import is_npz, read_npz
 from tabular_fedrl.instances.gym import DEFAULT_GAMMA, read_gym
-from tabular_fedrl.instances.text import parse_boolean, parse_integer, parse_number, shorten, suggestion
+from tabular_fedrl.instances.text import (
+    parse_boolean,
+    parse_integer,
+    parse_number,
+    parse_rational,
+    shorten,
+    suggestion,
+)
 from tabular_fedrl.instances.textbook import TEXTBOOK
 from tabular_fedrl.instances.thresholds import halfway_thresholds
 from tabular_fedrl.measured import Array
@@ -51,13 +58,29 @@ def read_source(source: str | os.PathLike[str]) -> tuple[FederatedCMDP, list[str
     ------
     InvalidProblem: one line that names the place.
     """
+    draft = read_draft(source)
+    return _problem(draft), list(draft.notes)
+
+
+def read_draft(source: str | os.PathLike[str], exact: bool = False) -> Draft:
+    """The parts of the problem that ``source`` names, overrides applied, with nothing missing.
+
+    ``exact``: numbers written as text, in an ``.npz`` file or in an override, are the rationals they say;
+    everything else is floats, as its source computes them.
+
+    Raises
+    ------
+    InvalidProblem: one line that names the place.
+    """
     text = os.fspath(source)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise InvalidProblem(f"an empty or unreadable SOURCE; it is {FORMS}")
     head, options = _split(text)
+    number = parse_rational if exact else parse_number
+    gamma = options.get("gamma")
     kind, colon, name = head.partition(":")
     if os.path.isfile(head) or (not colon and head not in families):
-        draft = _file(head, options)
+        draft = _file(head, options, exact)
     elif kind == "gym":
         draft = _gym(name, options)
     elif kind == "textbook":
@@ -75,7 +98,9 @@ def read_source(source: str | os.PathLike[str]) -> tuple[FederatedCMDP, list[str
     for key in ("reward", "costs"):
         if key in options:
             raise InvalidProblem(f"{head.rstrip(':')}: {key}= chooses reward models of a DRN file")
-    return _finish(draft, options)
+    if gamma is not None:
+        options["gamma"] = gamma  # a family has built with the float
+    return _finish(draft, options, number)
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:
@@ -100,7 +125,7 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
 
 # ---- kinds of sources: each takes the options it understands
 # ------------------------------------------------
-def _file(head: str, options: dict[str, str]) -> Draft:
+def _file(head: str, options: dict[str, str], exact: bool) -> Draft:
     path = Path(head)
     if not os.path.exists(head):
         hint = suggestion(head, ["gym", "textbook", *families]) if re.fullmatch(r"[\w-]+", head) else ""
@@ -112,7 +137,7 @@ def _file(head: str, options: dict[str, str]) -> Draft:
         names = None if costs is None else [name for name in costs.split("+") if name]
         return read_drn(path, options.pop("reward", None), names)
     if is_npz(path):
-        return read_npz(path)
+        return read_npz(path, exact)
     raise InvalidProblem(f"{head}: neither .npz nor .drn")
 
 
@@ -180,35 +205,34 @@ def _parser(default: Any) -> Callable[[str, str], Any]:
 
 # ---- overrides
 # ----------------------------------------------------------------------------------------------
-def _finish(draft: Draft, options: Mapping[str, str]) -> tuple[FederatedCMDP, list[str]]:
+def _finish(draft: Draft, options: Mapping[str, str], number: Callable[[str, str], Any]) -> Draft:
     """Overrides fill or change the draft; what is still missing is an error."""
     m = len(draft.c)
     if "gamma" in options:
-        draft = replace(draft, gamma=parse_number(options["gamma"], "gamma"))
+        draft = replace(draft, gamma=number(options["gamma"], "gamma"))
     if "rho" in options:
         draft = replace(draft, rho=_rho(options["rho"], len(draft.r)))
     if "d" in options:
-        draft = replace(draft, d=_thresholds(options["d"], m))
+        draft = replace(draft, d=_thresholds(options["d"], m, number))
     if "agents" in options and "visible" in options:
         raise InvalidProblem("give agents= or visible=, not both")
     if "agents" in options:
         draft = replace(draft, visible=_round_robin(parse_integer(options["agents"], "agents", 1), m))
     if "visible" in options:
         draft = replace(draft, visible=_visible(options["visible"]))
-    return _problem(draft), list(draft.notes)
-
-
-def _problem(draft: Draft) -> FederatedCMDP:
     if draft.gamma is None:
         raise InvalidProblem(f"{draft.origin} holds no gamma: add ,gamma=0.99 or another discount")
     if draft.rho is None:
         raise InvalidProblem(f"{draft.origin} holds no rho: add ,rho=0 (a state) or ,rho=uniform")
     if draft.d is None:
-        m = len(draft.c)
         raise InvalidProblem(f"{draft.origin} holds no d: add ,d=... with {m} thresholds joined by +")
+    return draft
+
+
+def _problem(draft: Draft) -> FederatedCMDP:
     try:
         cmdp = CMDP(
-            draft.P, draft.r, draft.c, draft.d, draft.rho, draft.gamma,
+            draft.P, draft.r, draft.c, draft.d, draft.rho, draft.gamma,  # type: ignore[arg-type]
             state_names=draft.state_names, action_names=draft.action_names,
         )  # fmt: skip
         return FederatedCMDP(cmdp, draft.visible)
@@ -216,13 +240,13 @@ def _problem(draft: Draft) -> FederatedCMDP:
         raise InvalidProblem(f"{draft.origin}: {error}") from None
 
 
-def _thresholds(text: str, m: int) -> Array:
+def _thresholds(text: str, m: int, number: Callable[[str, str], Any]) -> Array:
     if m == 0:
         raise InvalidProblem("d: the problem has no constraints")
     words = _PLUS.split(text)
     if len(words) != m:
         raise InvalidProblem(f"d: {len(words)} thresholds for {m} constraints (join them with +)")
-    return np.array([parse_number(word, "d") for word in words])
+    return np.array([number(word, "d") for word in words])
 
 
 def _rho(text: str, S: int) -> Array:

@@ -15,6 +15,9 @@ _FRACTION = re.compile(r"[+-]?[0-9]{1,400}/[0-9]{1,400}")
 _FLOAT = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][+-]?[0-9]{1,6})?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
+MAX_EXPONENT = 1000
+"""Powers of ten up to which a decimal is taken exactly."""
+
 
 def parse_number(text: str, what: str) -> float:
     """The float nearest to a decimal number or a fraction such as ``1/3``.
@@ -39,6 +42,27 @@ def parse_number(text: str, what: str) -> float:
     if not math.isfinite(value):
         raise InvalidProblem(f"{what}: {shorten(text)!r} is too large")
     return value
+
+
+def parse_rational(text: str, what: str) -> Fraction:
+    """A decimal number or a fraction as text, exactly: ``0.1`` is 1/10.
+
+    Raises
+    ------
+    InvalidProblem: naming ``what``, for anything that :func:`parse_number` refuses, and for exponents beyond
+        :data:`MAX_EXPONENT`.
+    """
+    word = text.strip()
+    parse_number(word, what)
+    if _FRACTION.fullmatch(word):
+        numerator, denominator = word.split("/")
+        return Fraction(int(numerator), int(denominator))
+    exponent = int(word.lower().partition("e")[2] or 0)
+    if abs(exponent) > MAX_EXPONENT:
+        raise InvalidProblem(
+            f"{what}: {shorten(text)!r} has an exponent beyond {MAX_EXPONENT}, too long to be taken exactly"
+        )
+    return Fraction(word)
 
 
 def parse_integer(text: str, what: str, low: int | None = None) -> int:
