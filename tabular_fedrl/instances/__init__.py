@@ -1,6 +1,6 @@
 """Everything a SOURCE can name: families, textbook examples, Gymnasium's tables, files.
 
-:func:`load` reads a source, :func:`notes` says what was chosen on the way, :func:`save` writes a file.
+:func:`load` reads a source, :func:`load_exact` in exact rationals; :func:`notes` says what was chosen on the way, :func:`save` writes a file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tabular_fedrl.instances.drn_writer import write_drn
 from tabular_fedrl.instances.families import Family, families, garnet, random_mdp, windy_cliff
 from tabular_fedrl.instances.files import write_npz
 from tabular_fedrl.instances.gym import GYM
+from tabular_fedrl.instances.rational import load_exact
 from tabular_fedrl.instances.source import read_source
 from tabular_fedrl.instances.textbook import TEXTBOOK, Answer, Textbook
 
@@ -52,7 +53,7 @@ def save(path: str | os.PathLike[str], problem: CMDP | FederatedCMDP) -> None:
 
 
 __all__ = [
-    "load", "notes", "save",
+    "load", "load_exact", "notes", "save",
     "families", "Family", "random_mdp", "windy_cliff", "garnet",
     "TEXTBOOK", "Textbook", "Answer", "GYM",
 ]  # fmt: skip
