@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tabular_fedrl.cmdp import CMDP, ROW_TOLERANCE, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import UNIT, Array
+
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 FIELDS = ("P", "r", "c", "d", "rho", "gamma")
 """The arrays of a :class:`Batch` that have one entry for each problem."""
@@ -39,7 +41,7 @@ class Batch:
     d: Array
     rho: Array
     gamma: Array
-    mask: np.ndarray[Any, np.dtype[np.bool_]]
+    mask: Mask
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -105,6 +107,10 @@ class Batch:
         """Problem i on its own."""
         cmdp = CMDP(self.P[i], self.r[i], self.c[i], self.d[i], self.rho[i], float(self.gamma[i]))
         return FederatedCMDP(cmdp, self.mask if self.m else [()] * self.N)
+
+    def central(self) -> Batch:
+        """The same problems with one agent that sees everything: FedNPG is then NPG-PD."""
+        return replace(self, mask=np.ones((1, self.m), dtype=bool))
 
     def take(self, chosen: Any) -> Batch:
         """The problems of an index array, a slice or a boolean array, in that order."""
