@@ -1,7 +1,7 @@
 """Everything a SOURCE can name: families, textbook examples, Gymnasium's tables, files.
 
-:func:`load` reads a source, :func:`load_exact` reads it in exact rationals, :func:`notes` says what was chosen
-on the way, :func:`save` writes a file.
+:func:`load` reads a source, :func:`load_exact` does so in exact rationals, :func:`notes` says what was
+chosen on the way, :func:`save` writes a file.
 """
 
 from __future__ import annotations
