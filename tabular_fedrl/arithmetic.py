@@ -48,6 +48,19 @@ def finite(x: Any) -> bool:
     return x.finite if isinstance(x, Balls) else bool(np.isfinite(x).all())
 
 
+def same(x: Any, y: Any) -> bool:
+    """Whether two arrays (broadcast against each other) hold the very same numbers, as one is a copy of the
+    other."""
+    return x.same(y) if isinstance(x, Balls) else bool((x == y).all())
+
+
+def seen(multipliers: Any) -> Any:
+    """Multipliers with 0 in place of nan, which marks constraints that an agent does not see."""
+    if isinstance(multipliers, Balls):
+        return multipliers.where(multipliers.is_nan, 0.0)
+    return np.nan_to_num(multipliers, nan=0.0)
+
+
 def is_minus_infinity(x: Any) -> Any:
     """Where a log-policy is ``-inf``, elementwise: the probability is exactly 0."""
     return x.is_minus_infinity if isinstance(x, Balls) else np.isneginf(x)

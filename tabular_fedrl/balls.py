@@ -175,6 +175,26 @@ def ends(a: Number) -> tuple[flint.fmpq, flint.fmpq]:
     return mid - rad, mid + rad
 
 
+def decimals(a: Number, digits: int = 40) -> tuple[str, str]:
+    """Both ends of one entry as decimal text of so many significant digits, rounded outward; ``-inf`` and
+    ``inf`` for an unbounded ball."""
+    try:
+        low, high = ends(a)
+    except Undecided:
+        return "-inf", "inf"
+    size = max(abs(low), abs(high))
+    # 10**places is the weight of the last digit kept; the number of digits of a power of two is near enough.
+    places = (
+        (int(size.p).bit_length() - int(size.q).bit_length()) * 30103 // 100000 - digits + 1 if size else 0
+    )
+    unit = flint.fmpq(10) ** places
+    return _decimal((low / unit).floor(), places), _decimal((high / unit).ceil(), places)
+
+
+def _decimal(whole: Any, places: int) -> str:
+    return f"{int(whole)}e{places}" if whole else "0"
+
+
 def _scaled(man: flint.fmpz, exponent: flint.fmpz) -> flint.fmpq:
     shift = int(exponent)
     return (
@@ -298,6 +318,11 @@ class Balls(Measured):
         """The same entries, all of them balls at the working precision (they compute faster)."""
         return Balls._wrap(np.asarray(_to_ball(self.items), dtype=object))
 
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError("several balls have no single truth value; use .all() or .any() on a comparison")
+        return bool((self != 0).all())
+
     def __float__(self) -> float:
         raise TypeError("no float stands for a ball; take .lower or .upper, or keep the ball")
 
@@ -311,6 +336,15 @@ class Balls(Measured):
         """Where the entry is exactly ``-inf`` (the logarithm of an exact 0), elementwise."""
         bottom = flint.arb("-inf")
         return _map(lambda a: isinstance(a, flint.arb) and bool(a == bottom), self.items).astype(bool)
+
+    @property
+    def is_nan(self) -> Any:
+        """Where the entry says nothing at all, elementwise."""
+        return _map(lambda a: isinstance(a, flint.arb) and bool(a.is_nan()), self.items).astype(bool)
+
+    def same(self, other: Balls) -> bool:
+        """Whether the entries are copies of those of ``other``, broadcast."""
+        return bool(_map(lambda a, b: a is b, self.items, other.items).all())
 
     # ---- ring operations ---------------------------------------------------------------------------------
     def __neg__(self) -> Balls:
@@ -362,12 +396,16 @@ class Balls(Measured):
         total = self.sum(axis)
         return total * flint.fmpq(total.size, max(self.size, 1)) if total.size else total
 
-    def max(self, axis: int | None = None) -> Balls:
-        items = self.items.ravel() if axis is None else self.items
-        return Balls._wrap(_max_ufunc.reduce(items, axis=0 if axis is None else axis))
+    def max(self, axis: int | tuple[int, ...] | None = None, initial: float | None = None) -> Balls:
+        axes = _axes(axis, self.ndim)
+        kept = [k for k in range(self.ndim) if k not in [a % self.ndim for a in axes]]
+        rows = self.items.transpose(*kept, *axes).reshape(*(self.items.shape[k] for k in kept), -1)
+        if initial is not None:
+            rows = np.concatenate([rows, np.broadcast_to(_items(initial), (*rows.shape[:-1], 1))], axis=-1)
+        return Balls._wrap(_max_ufunc.reduce(rows, axis=-1))
 
-    def min(self, axis: int | None = None) -> Balls:
-        return -((-self).max(axis))
+    def min(self, axis: int | tuple[int, ...] | None = None, initial: float | None = None) -> Balls:
+        return -((-self).max(axis, None if initial is None else -initial))
 
     # ---- functions ---------------------------------------------------------------------------------------
     def exp(self) -> Balls:
@@ -402,6 +440,9 @@ class Balls(Measured):
 
     def rounded_by(self, radius: Any) -> Balls:
         return self
+
+    def where(self, mask: Any, number: float) -> Balls:
+        return Balls._wrap(np.where(mask, _items(number), self.items))
 
     def widened(self, radius: Any) -> Balls:
         return Balls._wrap(_map(_widen, self.items, _items(radius)))

@@ -196,7 +196,7 @@ class CMDP:
         """Half bandwidth of the transition graph (sparse P), which says how to solve for values."""
         return self._remember("bandwidth", lambda: bandwidth(self.P))
 
-    def _remember(self, name: str, compute: Any) -> Any:
+    def _remember(self, name: Any, compute: Any) -> Any:
         cache = self.__dict__.setdefault("_memo", {})
         if name not in cache:
             cache[name] = compute()

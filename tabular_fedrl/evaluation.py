@@ -14,7 +14,8 @@ magnitude at most :math:`M = \max|f| + 2\max|\hat V|` err by at most :math:`(n+4
 which costs :math:`2 \delta M`. The visitation is treated the same way in the 1-norm. Source of the bound:
 standard (contraction); marked *ours*.
 
-Policies come as log-policies ``(..., S, A)``: leading axes are a batch evaluated together.
+Policies come as log-policies ``(..., S, A)``: leading axes are a batch evaluated together. Problems of exact
+data (``cmdp.is_exact``) go to :mod:`tabular_fedrl.bellman`, which encloses the same quantities in balls.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from tabular_fedrl import linear
+from tabular_fedrl import balls, bellman, linear
+from tabular_fedrl.arithmetic import stack
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
+from tabular_fedrl.policies import enclosed
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,17 @@ class Values:
 
     @property
     def advantage(self) -> Measured:
-        V = Measured(self.V.value[..., None], self.V.error[..., None])
-        return self.Q - V
+        return self.Q - self.V.reshape(*self.V.shape, 1)
 
 
-def evaluate(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> Values:
+def evaluate(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> Values:
     """V, Q and values at rho of several signals at once.
 
     ``log_pi``: log-policies ``(..., S, A)``; ``signals``: ``(k, S, A)``, default the reward and the costs in
     that order.
     """
+    if cmdp.is_exact:
+        return _enclosed(cmdp, log_pi, signals)
     f = cmdp.signals if signals is None else np.asarray(signals, dtype=np.float64)
     pi = _policy(cmdp, log_pi)
     batch = pi.shape[:-2]
@@ -81,9 +86,24 @@ def evaluate(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> Values:
     )
 
 
-def entropy(log_pi: Array) -> Measured:
+def _enclosed(cmdp: CMDP, log_pi: Any, signals: Any) -> Values:
+    """:func:`evaluate` in balls, one policy after another."""
+    batch, flat = log_pi.shape[:-2], log_pi.reshape(-1, cmdp.S, cmdp.A)
+    pairs = [bellman.values(cmdp, table, signals) for table in flat]
+    V, Q = stack([v for v, _ in pairs]), stack([q for _, q in pairs])
+    return Values(
+        V=V.reshape(*batch, *V.shape[1:]),
+        Q=Q.reshape(*batch, *Q.shape[1:]),
+        at_rho=bellman.at_start(cmdp, V).reshape(*batch, V.shape[1]),
+    )
+
+
+def entropy(log_pi: Any) -> Measured:
     r"""Entropy :math:`-\sum_a \pi \log\pi` per state of normalised log-policies: ``(..., S, A)`` to
     ``(..., S)``."""
+    if balls.working():
+        log_q, q = enclosed(log_pi)
+        return -(q * log_q).sum(-1)
     log_p = np.where(np.isneginf(log_pi), 0.0, log_pi)
     p = np.where(np.isneginf(log_pi), 0.0, np.exp(log_pi))
     A = log_pi.shape[-1]
@@ -94,7 +114,7 @@ def entropy(log_pi: Array) -> Measured:
     return Measured(-(p * log_p).sum(axis=-1), 2 * error)
 
 
-def evaluate_soft(cmdp: CMDP, log_pi: Array, signals: Array, tau: float) -> Values:
+def evaluate_soft(cmdp: CMDP, log_pi: Any, signals: Any, tau: Any) -> Values:
     r"""Soft values of one policy ``(S, A)``, for several signals ``(k, S, A)`` and the entropy weight
     ``tau``.
 
@@ -105,6 +125,10 @@ def evaluate_soft(cmdp: CMDP, log_pi: Array, signals: Array, tau: float) -> Valu
     (The exponent of a regularised natural-gradient step is :math:`Q_\tau - \tau\log\pi`.)
     """
     H = entropy(log_pi)
+    if cmdp.is_exact:
+        extra = (H * tau).reshape(-1, 1)
+        exact = evaluate(cmdp, log_pi, Measured.of(signals) + extra)
+        return Values(V=exact.V, Q=exact.Q - extra, at_rho=exact.at_rho)
     f = np.asarray(signals, dtype=np.float64)
     # The entropy enters as a reward of the state, the same for every action: V is then the soft value, and Q
     # the soft Q plus that reward. The float signal is off by the entropy's error and two roundings.
@@ -131,12 +155,14 @@ def _magnitude(f: Array, V: Array) -> Array:
     return np.asarray(np.abs(f).max(axis=(1, 2), initial=0.0) + 2 * np.abs(V).max(axis=-1))
 
 
-def policy_values(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> tuple[Array, Array]:
+def policy_values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[Any, Any]:
     """V ``(k, S)`` and Q ``(k, S, A)`` of one policy ``(S, A)`` in plain floats, without error bounds.
 
     What an algorithm computes its next iterate from, millions of times; anything that is *stated* about an
     iterate comes from :func:`evaluate`. ``log_pi`` must be normalised, as algorithms hold it.
     """
+    if cmdp.is_exact:
+        return bellman.values(cmdp, log_pi, signals)
     f = cmdp.signals if signals is None else signals
     pi = np.exp(log_pi)
     if cmdp.is_sparse:
@@ -153,13 +179,15 @@ def policy_values(cmdp: CMDP, log_pi: Array, signals: Array | None = None) -> tu
     return V, Q
 
 
-def visitation(cmdp: CMDP, log_pi: Array, start: Array | None = None) -> Measured:
+def visitation(cmdp: CMDP, log_pi: Any, start: Any | None = None) -> Measured:
     r"""Normalised visitation :math:`d = (1-\gamma) \mu + \gamma P_\pi^T d` of one policy ``(S, A)``, shape
     ``(S,)``.
 
     ``start`` is the initial law :math:`\mu`, default rho. The radius is a bound on the 1-norm of the error,
     given to every entry.
     """
+    if cmdp.is_exact:
+        return bellman.visitation(cmdp, log_pi, start)
     pi = _policy(cmdp, log_pi)
     mu = cmdp.rho if start is None else np.asarray(start, dtype=np.float64)
     kernel = policy_kernel(cmdp, pi)
@@ -182,6 +210,8 @@ def average(d: Measured, g: Measured | Array) -> Measured:
 
     The radius of ``d`` bounds its error in the 1-norm, so that it counts once and not once per state.
     """
+    if isinstance(d, Balls):
+        return dot(d, g)
     g = Measured.of(g)
     mean = dot(Measured(d.value), g)
     reach = np.maximum(np.abs(g.lower), np.abs(g.upper)).max(axis=-1)

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from tabular_fedrl.arithmetic import array, empty, stack
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array
@@ -179,7 +180,7 @@ class Server:
     renormalised), with ``weights (N,)``, default 1/N.
     """
 
-    def __init__(self, log_policy: Array, aggregation: str, weights: Array) -> None:
+    def __init__(self, log_policy: Array, aggregation: str, weights: Any) -> None:
         self.round = 0
         self.log_policy = log_policy
         self.aggregation = aggregation
@@ -188,7 +189,7 @@ class Server:
     def aggregate(self, uploads: Sequence[Array]) -> None:
         """The next global policy; opens the next round."""
         mean = arithmetic_mean if self.aggregation == "arithmetic" else geometric_mean
-        self.log_policy = mean(np.stack(uploads), self.weights) if len(uploads) > 1 else uploads[0]
+        self.log_policy = mean(stack(uploads), self.weights) if len(uploads) > 1 else uploads[0]
         self.round += 1
 
 
@@ -221,7 +222,7 @@ class Federation:
 
     def multipliers(self) -> Array:
         """All private multipliers, for the observer who measures: ``(N, m)``, nan where unseen."""
-        table = np.full((len(self.agents), self.m), np.nan)
+        table: Array = empty((len(self.agents), self.m))
         for i, agent in enumerate(self.agents):
             table[i, list(agent.constraints)] = agent.multipliers
         return table
@@ -270,8 +271,8 @@ def federate(
     N, m = problem.N, problem.cmdp.m
     if aggregation not in ("arithmetic", "geometric"):
         raise InvalidProblem(f"aggregation {aggregation!r}: expected 'arithmetic' or 'geometric'")
-    start = np.zeros((N, m)) if initial_multipliers is None else initial_multipliers
-    factor = 1.0 / N if reward_factor is None else reward_factor
+    start = array(np.zeros((N, m)) if initial_multipliers is None else initial_multipliers)
+    factor = array(1.0) / N if reward_factor is None else reward_factor
     streams = np.random.SeedSequence(seed).spawn(N)
     agents = [
         Agent(
@@ -286,5 +287,5 @@ def federate(
         for i in range(N)
     ]
     policy = uniform(problem.cmdp.S, problem.cmdp.A)
-    server = Server(policy if share else np.stack([policy] * N), aggregation, mean_weights(N, weights))
+    server = Server(policy if share else stack([policy] * N), aggregation, mean_weights(N, weights))
     return Federation(agents, server, Ledger(), local_steps, m)

@@ -104,6 +104,10 @@ class Measured:
         rounding along, stay as they are."""
         return self.widened(radius)
 
+    def where(self, mask: Any, number: float) -> Measured:
+        """The enclosures with ``number``, exactly, wherever ``mask`` holds."""
+        return Measured(np.where(mask, number, self.value), np.where(mask, 0.0, self.error))
+
     def widened(self, radius: Any) -> Measured:
         """The radius enlarged."""
         return Measured(self.value, self.error + radius)

@@ -7,17 +7,20 @@ act on the last axis and broadcast over the others.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tabular_fedrl.arithmetic import exp, log, logsumexp
+from tabular_fedrl.arithmetic import array, exp, is_minus_infinity, log, logsumexp, sum
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array, Measured
 
 
 def uniform(S: int, A: int) -> Array:
     """The uniform log-policy, ``(S, A)``."""
-    return np.full((S, A), -np.log(A))
+    return -log(array(np.full((S, A), float(A))))
 
 
 def log_softmax(logits: Array) -> Array:
@@ -57,26 +60,27 @@ def arithmetic_mean(log_policies: Array, weights: ArrayLike | None = None) -> Ar
     w = mean_weights(len(log_policies), weights)
     shape = (-1,) + (1,) * (log_policies.ndim - 1)
     with np.errstate(divide="ignore"):
-        weighted = log_policies + np.log(w).reshape(shape)
+        weighted = log_policies + log(w).reshape(*shape)
     return log_softmax(logsumexp(weighted, axis=0)[0])
 
 
 def geometric_mean(log_policies: Array, weights: ArrayLike | None = None) -> Array:
     r"""Log of :math:`\prod_i \pi_i^{w_i}`, renormalised (the average of log-policies)."""
     w = mean_weights(len(log_policies), weights)
-    return log_softmax(np.tensordot(w, log_policies, axes=1))
+    shape = (-1,) + (1,) * (log_policies.ndim - 1)
+    return log_softmax(sum(w.reshape(*shape) * log_policies, axis=0))
 
 
 def mean_weights(N: int, weights: ArrayLike | None) -> Array:
     """Weights of a mean of N policies: 1/N by default; given ones must be positive and sum to 1."""
     if weights is None:
-        return np.full(N, 1.0 / N)
+        return array(np.ones(N)) / N
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (N,):
         raise InvalidProblem(f"{w.size} weights for {N} agents")
     if not (w > 0).all() or abs(w.sum() - 1) > 1e-9:
         raise InvalidProblem(f"weights must be positive and sum to 1, not {w.tolist()}")
-    return w
+    return array(w)
 
 
 def _relative(p: Array, ratio: Array) -> Array:
@@ -112,23 +116,25 @@ def random_log_policy(rng: np.random.Generator, S: int, A: int, sharpness: float
     return log_softmax(sharpness * rng.standard_normal((S, A)))
 
 
-def enclosed(log_pi: Array) -> tuple[Measured, Measured]:
-    """Enclosures of the logarithm and the probabilities of the policy a float log-policy stands for.
+def enclosed(log_pi: Any) -> tuple[Measured, Measured]:
+    """Enclosures of the logarithm and the probabilities of the policy a float log-policy stands for, or of
+    one in balls, which is normalised already.
 
-    Where the float is ``-inf`` the probability is 0 and the logarithm's enclosure is that of -800: use it
+    Where the logarithm is ``-inf`` the probability is 0 and the logarithm's enclosure is that of -800: use it
     only where it is multiplied by that 0.
     """
-    finite = Measured(np.where(np.isneginf(log_pi), -800.0, log_pi))
+    none = is_minus_infinity(log_pi)
+    if isinstance(log_pi, Balls):
+        return log_pi.where(none, -800.0), log_pi.exp().where(none, 0.0)
+    finite = Measured(np.where(none, -800.0, log_pi))
     normalised = finite - logsumexp(finite)
-    p = exp(normalised)
-    none = np.isneginf(log_pi)
-    return normalised, Measured(np.where(none, 0.0, p.value), np.where(none, 0.0, p.error))
+    return normalised, exp(normalised).where(none, 0.0)
 
 
-def enclosed_kl(log_p: Array, log_q: Array) -> Measured:
+def enclosed_kl(log_p: Any, log_q: Any) -> Measured:
     """Enclosure of ``KL(p||q)`` along the last axis."""
     lp, p = enclosed(log_p)
     lq, _ = enclosed(log_q)
     # Where q = 0 the logarithm is unknown: harmless if p = 0 exactly, an infinite radius if not.
-    lq = Measured(lq.value, np.where(np.isneginf(log_q), np.inf, lq.error))
-    return (p * (lp - lq)).sum(-1)
+    lq = lq.widened(np.where(is_minus_infinity(log_q), np.inf, 0.0))
+    return (p * (lp - lq)).where(is_minus_infinity(log_p), 0.0).sum(-1)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from proofs_check.fednpg.f1_bound import Bound, Checked, checked
+from tabular_fedrl.algorithms.step_sizes import span
+from tabular_fedrl.arithmetic import seen
 from tabular_fedrl.claims import (
     Case,
     StudyData,
@@ -108,7 +110,7 @@ class F1(Theorem):
 
     @hypothesis("at least two actions and a reward that is not constant")
     def choices(self, problem: FederatedCMDP) -> bool:
-        return problem.cmdp.A > 1 and bool(np.ptp(problem.cmdp.r) > 0)
+        return problem.cmdp.A > 1 and bool(span(problem.cmdp.r) > 0)
 
     @hypothesis("the primal step and, with constraints, the dual step are positive")
     def positive_steps(self, problem: FederatedCMDP, eta: float | None, eta_dual: float | None) -> bool:
@@ -148,7 +150,7 @@ class F1(Theorem):
         assert result.kl_local_end is not None
         assert result.solution is not None
         cmdp, mask = result.problem.cmdp, result.problem.mask.astype(np.float64)
-        lam = Measured(np.nan_to_num(result.multipliers))
+        lam = Measured(seen(result.multipliers))
         comparator = evaluate(cmdp, result.solution.log_policy).at_rho
         slack = (lam.mean((0, 2)) * (Measured(cmdp.d) - comparator[1:])).sum()
         paid = (lam * ((result.local_costs - cmdp.d) * mask[None, :, None, :])).mean((0, 2)).sum()
@@ -176,11 +178,10 @@ class F1(Theorem):
         excess = x.run.average_costs - x.run.problem.cmdp.d
         mask = x.run.problem.mask.astype(np.float64)
         rng = np.random.default_rng(0)
-        draws = rng.choice([0.0, 0.3, 1.0], size=(16, *mask.shape)) * mask * x.bound.dual_cap
-        left = [x.run.gap + (excess * lam).sum() for lam in draws]
-        return Measured.stack(left), Measured.stack(
-            [x.bound.rate((Measured(lam) * lam).sum()) for lam in draws]
-        )
+        draws = rng.choice([0.0, 0.3, 1.0], size=(16, *mask.shape)) * mask
+        drawn = [Measured(draw) * x.bound.dual_cap for draw in draws]
+        left = [x.run.gap + (excess * lam).sum() for lam in drawn]
+        return Measured.stack(left), Measured.stack([x.bound.rate((lam * lam).sum(0)) for lam in drawn])
 
     @upper(
         r"V_r^\star - \tfrac{1}{NT}\sum_{k,e,i} V_r(\pi_i^{k,e}) \le R(0) "
@@ -194,17 +195,19 @@ class F1(Theorem):
         return x.run.solution.value - x.run.local_average_value, bound, x.bound.trivial_gap
 
     @upper(r"\sum_j [\overline{V_{c_j}} - d_j]_+ \le \tfrac{2}{\Lambda} R(\Lambda 1)")
-    def violation(self, x: Checked) -> tuple[Measured, Measured, float]:
-        return x.run.violations.sum(), x.bound.violation, float(x.bound.G.sum())
+    def violation(self, x: Checked) -> tuple[Measured, Measured, Measured]:
+        return x.run.violations.sum(), x.bound.violation, Measured(x.bound.G).sum()
 
     @chain("violation")
     def violation_chain(self, x: Checked) -> Iterator[tuple[str, Measured]]:
         total, cap = x.run.violations.sum(), x.bound.dual_cap
-        violated = float((x.run.violations.value > 0).sum())
+        # A choice of comparator, so that midpoints will do.
+        violated = (x.run.violations.value > 0).astype(np.float64)
+        charged = x.bound.rate(Measured(cap) ** 2 * violated)
         factor = Measured(2.0) / cap
         yield "violation", total
         yield "strong duality: the gap is at least -(cap/2) violation", factor * (x.run.gap + total * cap)
-        yield "the lambda-inequality on the violated constraints", factor * x.bound.rate(violated * cap**2)
+        yield "the lambda-inequality on the violated constraints", factor * charged
         yield "all constraints", x.bound.violation
 
     @identity(r"R(0) \text{ with the tuned steps has slope } -\tfrac12 \text{ in } T: 2 R_{4T}(0) = R_T(0)")
@@ -319,9 +322,9 @@ class F1(Theorem):
         ),
     )
     def no_drift(self, x: Checked) -> tuple[Measured, Measured]:
-        bound = x.bound
+        bound, cap = x.bound, x.bound.dual_cap
         dropped = bound.step * float(bound.local_steps - 1)
-        return _lagrangian(x, bound.dual_cap), bound.rate(bound.problem.pairs * bound.dual_cap**2) - dropped
+        return _lagrangian(x, cap), bound.rate(bound.problem.observers * cap**2) - dropped
 
     @control(
         "server weights that are not uniform: the second agent is hardly heard",
@@ -335,7 +338,8 @@ class F1(Theorem):
         ),
     )
     def uneven_weights(self, x: Checked) -> tuple[Measured, Measured]:
-        return _lagrangian(x, x.bound.dual_cap), x.bound.rate(x.bound.problem.pairs * x.bound.dual_cap**2)
+        bound, cap = x.bound, x.bound.dual_cap
+        return _lagrangian(x, cap), bound.rate(bound.problem.observers * cap**2)
 
 
 def _convergence(sources: list[str], name: str) -> StudyData:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.algorithms.step_sizes import cost_gaps, federated_steps
+from tabular_fedrl.algorithms.step_sizes import cost_gaps, federated_steps, number
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner import Run, run
@@ -17,18 +17,19 @@ from tabular_fedrl.runner import Run, run
 class Bound:
     r"""The constants of the bound, enclosed, for T = ``rounds * local_steps``.
 
-    ``span_r``; ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up; ``dual_cap``: :math:`\Lambda`.
+    ``span_r``; ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up in floats; ``eta_dual (m,)``: the
+    dual steps; ``dual_cap``: :math:`\Lambda`, the largest cap.
     """
 
     problem: FederatedCMDP
     rounds: int
     local_steps: int
-    eta: float
-    eta_dual: float
-    dual_cap: float
+    eta: Any
+    eta_dual: Any
+    dual_cap: Any
     span_r: Measured
     B: Measured
-    G: Array
+    G: Any
 
     @classmethod
     def of(
@@ -37,12 +38,11 @@ class Bound:
         """With the given steps; None stands for the tuned ones."""
         given = {"local_steps": local_steps, "eta": eta, "eta_dual": eta_dual, "dual_cap": dual_cap}
         steps = federated_steps(problem, rounds, given)
-        cmdp, cap = problem.cmdp, float(steps.dual_cap.max(initial=0.0))
+        cmdp, cap = problem.cmdp, number(steps.dual_cap.max(initial=0.0))
         span_r = Measured(cmdp.r.max()) - cmdp.r.min()
         span_c = Measured(cmdp.c.max(axis=(1, 2))) - cmdp.c.min(axis=(1, 2))
         B = (span_c * problem.mask.astype(np.float64)).sum(-1) * cap + span_r / float(problem.N)
-        eta_dual = float(steps.eta_dual.max(initial=0.0))
-        return cls(problem, rounds, local_steps, steps.eta, eta_dual, cap, span_r, B, cost_gaps(cmdp))
+        return cls(problem, rounds, local_steps, steps.eta, steps.eta_dual, cap, span_r, B, cost_gaps(cmdp))
 
     @property
     def T(self) -> float:
@@ -71,16 +71,14 @@ class Bound:
     @property
     def dual(self) -> Measured:
         r""":math:`(\eta_\lambda/2) \sum_{ij} G_j^2`"""
-        return (Measured(self.G) * self.G * self.problem.observers.astype(np.float64)).sum() * (
-            self.eta_dual / 2
-        )
+        squares = Measured(self.G) * self.G * self.problem.observers.astype(np.float64)
+        return (squares * self.eta_dual).sum() / 2.0
 
-    def rate(self, squared_norm: Measured | float = 0.0) -> Measured:
-        r""":math:`R(\lambda)` for a comparator with :math:`\sum \lambda_{ij}^2` = ``squared_norm``."""
+    def rate(self, squares: Measured | Array | float = 0.0) -> Measured:
+        r""":math:`R(\lambda)` for a comparator with :math:`\sum_i \lambda_{ij}^2` = ``squares``: for each j,
+        or the same for all."""
         rate = self.primal + self.step * float(self.local_steps) + self.dual
-        if self.problem.cmdp.m == 0:
-            return rate
-        return rate + Measured.of(squared_norm) / (Measured(self.eta_dual) * (2.0 * self.T))
+        return rate + (Measured.of(squares) / (Measured(self.eta_dual) * (2.0 * self.T))).sum()
 
     @property
     def trivial_gap(self) -> Measured:
@@ -89,7 +87,7 @@ class Bound:
     @property
     def violation(self) -> Measured:
         r""":math:`\tfrac{2}{\Lambda} R(\Lambda 1)`"""
-        return Measured(2.0) / self.dual_cap * self.rate(self.problem.cmdp.m * self.dual_cap**2)
+        return Measured(2.0) / self.dual_cap * self.rate(Measured(self.dual_cap) ** 2)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from tabular_fedrl.algorithms.local import primal_dual_step
 from tabular_fedrl.algorithms.rounds import Round, local_steps, record
+from tabular_fedrl.arithmetic import stack
 from tabular_fedrl.federation import Federation
 
 
@@ -25,6 +24,6 @@ def isolated(federation: Federation) -> Iterator[Round]:
             local_steps(agent, log_pi, E, primal_dual_step)
             for agent, log_pi in zip(federation.agents, log_policies)
         ]
-        server.log_policy = np.stack([phase.log_policies[E] for phase in phases])
+        server.log_policy = stack([phase.log_policies[E] for phase in phases])
         server.round += 1
         yield record(federation, k, log_policies, phases)

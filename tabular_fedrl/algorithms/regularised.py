@@ -23,8 +23,8 @@ import numpy as np
 
 from tabular_fedrl.algorithms.fednpg import fednpg
 from tabular_fedrl.algorithms.rounds import Round
-from tabular_fedrl.algorithms.step_sizes import dual_cap
-from tabular_fedrl.arithmetic import clip, log, matmul, minimum, sum
+from tabular_fedrl.algorithms.step_sizes import dual_cap, number, per_constraint
+from tabular_fedrl.arithmetic import array, clip, concatenate, log, matmul, minimum, sum
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import policy_values
@@ -39,7 +39,7 @@ def regularised_step(agent: Agent, log_pi: Array, tau: float) -> Array:
     view, lam = agent.view, agent.multipliers
     f_i = agent.reward_factor * view.r - sum(lam[:, None, None] * view.c, axis=0)
     soft = f_i - agent.reward_factor * tau * log_pi
-    V, Q = policy_values(view, log_pi, np.concatenate([soft[None], view.c]))
+    V, Q = policy_values(view, log_pi, concatenate([soft[None], view.c]))
     violation = matmul(V[1:], view.rho) - view.d - tau * lam
     agent.multipliers = clip(lam + agent.eta_dual * violation, 0.0, agent.dual_cap)
     return log_softmax(log_pi + agent.eta * Q[0])
@@ -58,6 +58,7 @@ def regularised_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]
         raise InvalidProblem(f"tau = {tau!r}: expected a positive number")
     cap, eta = dual_cap(problem.cmdp, {**given, "eta_dual": 0.0}), given["eta"]
     if eta is None:
-        K = np.array(float(max(rounds, 2)))
-        eta = float(minimum(log(K) / K, 1.0)) * problem.N / tau
-    return PublicSteps(float(eta), np.full(problem.cmdp.m, eta / problem.N), cap)
+        K = array(float(max(rounds, 2)))
+        eta = minimum(log(K) / K, 1.0) * problem.N / tau
+    step = number(eta)
+    return PublicSteps(step, per_constraint("eta", step / problem.N, problem.cmdp.m), cap)

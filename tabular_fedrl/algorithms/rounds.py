@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-
+from tabular_fedrl.arithmetic import empty, finite, stack
 from tabular_fedrl.federation import Agent, Federation
 from tabular_fedrl.measured import Array
 
@@ -49,29 +48,28 @@ class LocalPhase:
 
 def local_steps(agent: Agent, log_pi: Array, E: int, step: LocalStep) -> LocalPhase:
     """E steps of one agent from ``log_pi``, everything at the agent's own current policy."""
-    policies = np.empty((E + 1, *log_pi.shape))
-    multipliers = np.empty((E, len(agent.constraints)))
+    policies: Array = empty((E + 1, *log_pi.shape))
+    multipliers: Array = empty((E, len(agent.constraints)))
     before = agent.transitions
     policies[0] = log_pi
     for e in range(E):
         multipliers[e] = agent.multipliers
         policies[e + 1] = step(agent, policies[e])
-        if agent.view.is_sparse and not np.isfinite(policies[e + 1]).all():
+        if agent.view.is_sparse and not finite(policies[e + 1]):
             # A sparse solver would stop with an error of its own; the runner names the round instead.
-            policies[e + 1 :], multipliers[e + 1 :] = np.nan, np.nan
             break
     return LocalPhase(policies, multipliers, agent.transitions - before)
 
 
 def record(federation: Federation, k: int, log_policy: Array, phases: list[LocalPhase]) -> Round:
     """The :class:`Round` of what the agents did in round k, once the server holds the next policy."""
-    multipliers = np.full((len(phases), federation.local_steps, federation.m), np.nan)
+    multipliers: Array = empty((len(phases), federation.local_steps, federation.m))
     for i, (agent, phase) in enumerate(zip(federation.agents, phases)):
         multipliers[i][:, list(agent.constraints)] = phase.multipliers
     return Round(
         k=k,
         log_policy=log_policy,
-        local=np.stack([phase.log_policies for phase in phases]),
+        local=stack([phase.log_policies for phase in phases]),
         multipliers=multipliers,
         next_log_policy=federation.server.log_policy,
         next_multipliers=federation.multipliers(),

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.arithmetic import log, maximum, sum
+from tabular_fedrl.arithmetic import array, log, maximum, stack, sum
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem, NotSlater
 from tabular_fedrl.federation import PublicSteps
@@ -35,24 +36,37 @@ SLATER_TOLERANCE = 1e-9
 would explode."""
 
 
-def span(f: Array) -> float:
+def number(x: Any) -> Any:
+    """A scalar as a Python float; balls as they are."""
+    return x if isinstance(x, Balls) else float(x)
+
+
+def span(f: Array) -> Any:
     """``max f - min f`` of one signal ``(S, A)``."""
-    return float(f.max() - f.min())
+    return number(f.max() - f.min())
 
 
-def spans(c: Array) -> Array:
+def spans(c: Array) -> Any:
     """Spans of signals ``(m, S, A)``, shape ``(m,)``."""
-    return np.array([span(f) for f in c])
+    return c.max(axis=(1, 2)) - c.min(axis=(1, 2))
 
 
-def slater_slack(cmdp: CMDP) -> float:
+def positive_or(x: Any, standin: float) -> Any:
+    """A number that is not negative, or ``standin`` where it is 0."""
+    return x if x > 0 else standin
+
+
+def slater_slack(cmdp: CMDP) -> Any:
     """The Slater slack xi, in units of value; :class:`NotSlater` if no policy is strictly feasible."""
     xi = solve(cmdp).slater_slack
     if xi is None:
         raise InvalidProblem("a problem without constraints has no Slater slack")
-    if xi <= SLATER_TOLERANCE * (1.0 + float(abs(cmdp.d).max())):
+    # In exact arithmetic a slack is positive or it is not.
+    least = 0.0 if cmdp.is_exact else SLATER_TOLERANCE * (1.0 + float(abs(cmdp.d).max()))
+    if xi <= least:
         raise NotSlater(
-            f"the Slater slack is {max(xi, 0.0):.3g}: no policy is strictly feasible, so theory gives no "
+            f"the Slater slack is {0.0 if cmdp.is_exact else max(xi, 0.0):.3g}: no policy is strictly "
+            "feasible, so theory gives no "
             "dual cap; set one with --dual-cap (dual_cap=...)"
         )
     return xi
@@ -62,19 +76,26 @@ def slater_dual_cap(cmdp: CMDP) -> Array:
     r""":math:`\Lambda = 2\,\mathrm{span}(r)/((1-\gamma)\xi)` for every constraint, ``(m,)``."""
     if cmdp.m == 0:
         return np.zeros(0)
-    return np.full(cmdp.m, 2.0 * (span(cmdp.r) or 1.0) * cmdp.horizon / slater_slack(cmdp))
+    return per_constraint(
+        "dual_cap", 2.0 * positive_or(span(cmdp.r), 1.0) * cmdp.horizon / slater_slack(cmdp), cmdp.m
+    )
 
 
-def lagrangian_spans(problem: FederatedCMDP, dual_cap: Array, reward_factor: float | None = None) -> Array:
+def lagrangian_spans(problem: FederatedCMDP, dual_cap: Any, reward_factor: float | None = None) -> Any:
     r""":math:`B_i`, ``(N,)``: the largest span of agent i's signal :math:`r/N - \sum_j \lambda_{ij} c_j`."""
-    factor = 1.0 / problem.N if reward_factor is None else reward_factor
+    factor = array(1.0) / problem.N if reward_factor is None else reward_factor
     costs = dual_cap * spans(problem.cmdp.c)
     reward = factor * span(problem.cmdp.r)
-    return np.array([reward + float(sum(costs[list(seen)])) for seen in problem.visible])
+    return stack([reward + sum(costs[list(seen)]) for seen in problem.visible])
 
 
-def cost_gaps(cmdp: CMDP) -> Array:
-    r""":math:`G_j = \max(|\min_\pi V_{c_j} - d_j|, |\max_\pi V_{c_j} - d_j|)`, ``(m,)``, rounded up."""
+def cost_gaps(cmdp: CMDP) -> Any:
+    r""":math:`G_j = \max(|\min_\pi V_{c_j} - d_j|, |\max_\pi V_{c_j} - d_j|)`, ``(m,)``, rounded up in
+    floats."""
+    if cmdp.is_exact:
+        ranges = [value_range(cmdp, f) for f in cmdp.c]
+        each = [(high - d).maximum(d - low) for (low, high), d in zip(ranges, array(cmdp.d), strict=True)]
+        return stack(each) if each else array(np.zeros(0))
     gaps = np.zeros(cmdp.m)
     for j in range(cmdp.m):
         low, high = value_range(cmdp, cmdp.c[j])
@@ -93,7 +114,7 @@ def federated_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) 
         eta = (1.0 - problem.cmdp.gamma) ** 2 * (
             8.0 * problem.N * log_actions(problem.cmdp) / (E * T * b2)
         ) ** 0.5
-    return PublicSteps(float(eta), dual_step(problem.cmdp, given, cap, T), cap)
+    return PublicSteps(number(eta), dual_step(problem.cmdp, given, cap, T), cap)
 
 
 def single_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> PublicSteps:
@@ -103,9 +124,9 @@ def single_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> 
     cap = dual_cap(problem.cmdp, given)
     eta = given["eta"]
     if eta is None:
-        b2 = _squares(lagrangian_spans(problem, cap, 1.0).max(keepdims=True))
+        b2 = _squares(lagrangian_spans(problem, cap, 1.0).max().reshape(1))
         eta = (1.0 - problem.cmdp.gamma) ** 2 * (8.0 * log_actions(problem.cmdp) / (T * b2)) ** 0.5
-    return PublicSteps(float(eta), dual_step(problem.cmdp, given, cap, T), cap)
+    return PublicSteps(number(eta), dual_step(problem.cmdp, given, cap, T), cap)
 
 
 def dual_cap(cmdp: CMDP, given: dict[str, Any]) -> Array:
@@ -113,7 +134,9 @@ def dual_cap(cmdp: CMDP, given: dict[str, Any]) -> Array:
     if given["dual_cap"] is None:
         return slater_dual_cap(cmdp)
     cap = per_constraint("dual_cap", given["dual_cap"], cmdp.m)
-    if np.isinf(cap).any() and (given.get("eta") is None or given.get("eta_dual", 0.0) is None):
+    if not np.isfinite(np.asarray(cap.upper if isinstance(cap, Balls) else cap)).all() and (
+        given.get("eta") is None or given.get("eta_dual", 0.0) is None
+    ):
         raise InvalidProblem("dual_cap is infinite, so theory gives no steps: set eta and eta_dual as well")
     return cap
 
@@ -124,12 +147,14 @@ def dual_step(cmdp: CMDP, given: dict[str, Any], cap: Array, T: int) -> Array:
         return per_constraint("eta_dual", given["eta_dual"], cmdp.m)
     if cmdp.m == 0:
         return np.zeros(0)
-    G = float(cost_gaps(cmdp).max())
-    return cap / ((G or 1.0) * T**0.5)
+    G = positive_or(number(cost_gaps(cmdp).max()), 1.0)
+    return cap / (G * array(T) ** 0.5)
 
 
-def per_constraint(name: str, value: Any, m: int) -> Array:
+def per_constraint(name: str, value: Any, m: int) -> Any:
     """A number, or one for each constraint, as ``(m,)``; not negative."""
+    if isinstance(value, Balls):
+        return value + np.zeros(m)
     try:
         x = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -140,13 +165,13 @@ def per_constraint(name: str, value: Any, m: int) -> Array:
         )
     if not (x >= 0).all() or (name == "eta_dual" and np.isinf(x).any()):
         raise InvalidProblem(f"{name} = {x.tolist()}: expected numbers from 0 on")
-    return np.array(np.broadcast_to(x, (m,)))
+    return array(np.array(np.broadcast_to(x, (m,))))
 
 
-def log_actions(cmdp: CMDP) -> float:
+def log_actions(cmdp: CMDP) -> Any:
     r""":math:`\log|A|`, with :math:`\log 2` for a single action."""
-    return float(log(maximum(np.array(float(cmdp.A)), 2.0)))
+    return number(log(maximum(array(float(cmdp.A)), 2.0)))
 
 
-def _squares(B: Array) -> float:
-    return float(sum(B * B)) or 1.0
+def _squares(B: Any) -> Any:
+    return positive_or(number(sum(B * B)), 1.0)

@@ -20,9 +20,12 @@ import numpy as np
 
 from tabular_fedrl.algorithms.step_sizes import (
     log_actions,
+    number,
     per_constraint,
+    positive_or,
     slater_slack,
 )
+from tabular_fedrl.arithmetic import array
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.federation import PublicSteps
 from tabular_fedrl.measured import Array
@@ -61,13 +64,13 @@ def unit_form(problem: FederatedCMDP) -> UnitForm:
     cmdp = problem.cmdp
     shift, scale = _affine(cmdp.r)
     affine = [_affine(f) for f in cmdp.c]
-    shifts = np.array([a for a, _ in affine])
-    scales = np.array([s for _, s in affine])
-    if (shift, scale) == (0.0, 1.0) and not shifts.any() and (scales == 1.0).all():
-        return UnitForm(problem, 0.0, 1.0, shifts, scales)
+    shifts = array([a for a, _ in affine])
+    scales = array([s for _, s in affine])
+    if all(a == 0 and s == 1 for a, s in [(shift, scale), *affine]):
+        return UnitForm(problem, shift, scale, shifts, scales)
     rescaled = cmdp.replace(
         r=(cmdp.r - shift) / scale,
-        c=(cmdp.c - shifts[:, None, None]) / scales[:, None, None],
+        c=(cmdp.c - shifts.reshape(-1, 1, 1)) / scales.reshape(-1, 1, 1),
         d=(cmdp.d - shifts * cmdp.horizon) / scales,
     )
     return UnitForm(FederatedCMDP(rescaled, problem.visible), shift, scale, shifts, scales)
@@ -78,20 +81,20 @@ def unit_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> Pu
     :math:`\eta_1 = 2\log|A|`, :math:`\eta_2 = (1-\gamma)/\sqrt T`, :math:`\Lambda = 2/((1-\gamma)\xi)`."""
     form = unit_form(problem)
     cmdp, m = form.problem.cmdp, problem.cmdp.m
-    cap = np.ones(m)
+    cap = array(np.ones(m))
     if m and given["dual_cap"] is None:
-        cap = np.full(m, 2.0 * cmdp.horizon / slater_slack(cmdp))
-    eta_dual = np.full(m, (1.0 - cmdp.gamma) / rounds**0.5)
+        cap = per_constraint("dual_cap", 2.0 * cmdp.horizon / slater_slack(cmdp), m)
+    eta_dual = per_constraint("eta_dual", (1.0 - cmdp.gamma) / array(rounds) ** 0.5, m)
     default = form.steps_back(PublicSteps(2.0 * log_actions(cmdp), eta_dual, cap))
     return PublicSteps(
-        default.eta if given["eta"] is None else float(given["eta"]),
+        default.eta if given["eta"] is None else number(given["eta"]),
         default.eta_dual if given["eta_dual"] is None else per_constraint("eta_dual", given["eta_dual"], m),
         default.dual_cap if given["dual_cap"] is None else per_constraint("dual_cap", given["dual_cap"], m),
     )
 
 
-def _affine(f: Array) -> tuple[float, float]:
-    low, high = float(f.min()), float(f.max())
+def _affine(f: Any) -> tuple[Any, Any]:
+    low, high = number(f.min()), number(f.max())
     if low >= 0.0 and high <= 1.0:
         return 0.0, 1.0
-    return low, (high - low) or 1.0
+    return low, positive_or(high - low, 1.0)

@@ -7,21 +7,25 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tabular_fedrl import balls
 from tabular_fedrl.claims.theorem import Case, Chain, Claim, Control, Hypothesis, Theorem
-from tabular_fedrl.claims.verdict import Kind, Mark, Role, Status, Verdict, decide
+from tabular_fedrl.claims.verdict import Kind, Level, Mark, Role, Status, Verdict, decide
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
-from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, NotSlater
+from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, NotSlater, Undecided
 from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 
 AnyProblem = str | CMDP | FederatedCMDP
 
 
-def verify(theorem: type[Theorem] | str, problem: AnyProblem, **parameters: Any) -> list[Verdict]:
+def verify(
+    theorem: type[Theorem] | str, problem: AnyProblem, *, certify: bool = False, **parameters: Any
+) -> list[Verdict]:
     """Every claim of a theorem, and every link of its proof, on one problem.
 
     ``theorem``: a class or an id such as ``"fednpg.f1"``; ``problem``: a SOURCE or a problem;
-    ``parameters``: the theorem's free parameters (those of its ``setup``).
+    ``parameters``: the theorem's free parameters (those of its ``setup``); ``certify``: decide in exact
+    rationals and balls (:func:`tabular_fedrl.claims.certify.certify`).
 
     Raises :class:`InvalidProblem` for an unknown theorem or parameter and for bad problems.
     """
@@ -29,7 +33,12 @@ def verify(theorem: type[Theorem] | str, problem: AnyProblem, **parameters: Any)
         from tabular_fedrl.claims.discovery import find
 
         theorem = find(theorem)
-    return check_case(theorem, Case(problem, **parameters))
+    case = Case(problem, **parameters)
+    if certify:
+        from tabular_fedrl.claims.certify import certify as prove
+
+        return prove(theorem, case).verdicts
+    return check_case(theorem, case)
 
 
 def check_case(theorem: type[Theorem], case: Case) -> list[Verdict]:
@@ -71,12 +80,14 @@ def check_all(theorem: type[Theorem]) -> Iterator[Verdict]:
 
 
 class Bench:
-    """One theorem on one case: loads the problem, tests hypotheses, runs ``setup`` once.
+    """One theorem on one case: loads the problem (unless it is given), tests hypotheses, runs ``setup`` once.
+
+    Inside ``balls.precision(...)`` its verdicts are certified: the problem must then be one of exact data.
 
     Raises :class:`InvalidProblem` for an unknown or missing parameter and for bad problems.
     """
 
-    def __init__(self, theorem: type[Theorem], case: Case) -> None:
+    def __init__(self, theorem: type[Theorem], case: Case, problem: FederatedCMDP | None = None) -> None:
         self.theorem = theorem()
         self.case = case
         known = theorem.parameters()
@@ -89,7 +100,9 @@ class Bench:
         if missing:
             raise InvalidProblem(f"{theorem.id} needs a value for its parameter {missing[0]!r}")
         source = case.source
-        self.problem = load(source) if isinstance(source, str) else federated(source)
+        if problem is None:
+            problem = load(source) if isinstance(source, str) else federated(source)
+        self.problem = problem
 
     def context(self) -> Any:
         return self.theorem.setup(self.problem, **self.parameters)
@@ -113,12 +126,21 @@ class Bench:
 
     def verdicts(self) -> Iterator[Verdict]:
         begin = time.perf_counter()
-        x, blocked = self.prepare()
+        try:
+            x, blocked = self.prepare()
+        except Undecided as open_question:
+            for claim in self.theorem.claims():
+                yield self._undecided(claim.name, claim.kind, claim.statement, Role.CLAIM, open_question)
+            return
         for claim in self.theorem.claims():
             if claim.name in blocked:
                 yield self._not_applicable(claim, blocked[claim.name])
                 continue
-            sides = claim.function(self.theorem, x)
+            try:
+                sides = claim.function(self.theorem, x)
+            except Undecided as open_question:
+                yield self._undecided(claim.name, claim.kind, claim.statement, Role.CLAIM, open_question)
+                continue
             yield self.verdict(
                 claim.name,
                 claim.kind,
@@ -137,17 +159,27 @@ class Bench:
 
     def _links(self, chain: Chain, x: Any) -> Iterator[Verdict]:
         previous: Measured | None = None
-        for number, (reason, value) in enumerate(chain.function(self.theorem, x)):
-            begin = time.perf_counter()
-            if previous is not None:
-                name = f"{chain.of}/{number}"
-                yield self.verdict(name, Kind.TIGHT, reason, (previous, value), 1e-8, Role.LINK, begin=begin)
-            previous = Measured.of(value)
+        number, begin = 0, time.perf_counter()
+        try:
+            for number, (reason, value) in enumerate(chain.function(self.theorem, x)):
+                if previous is not None:
+                    name, sides = f"{chain.of}/{number}", (previous, value)
+                    yield self.verdict(name, Kind.TIGHT, reason, sides, 1e-8, Role.LINK, begin=begin)
+                previous, begin = Measured.of(value), time.perf_counter()
+        except Undecided as open_question:
+            yield self._undecided(
+                f"{chain.of}/{number + 1}", Kind.TIGHT, "a link of the chain", Role.LINK, open_question
+            )
 
     def _met(self, hypothesis: Hypothesis) -> bool:
         wanted = list(inspect.signature(hypothesis.function).parameters)[2:]
         return bool(
             hypothesis.function(self.theorem, self.problem, **{k: self.parameters[k] for k in wanted})
+        )
+
+    def _undecided(self, name: str, kind: Kind, statement: str, role: Role, why: Undecided) -> Verdict:
+        return Verdict(
+            **self._names(name, kind, statement), status=Status.UNDECIDED, role=role, reason=str(why)
         )
 
     def _not_applicable(self, claim: Claim, why: str) -> Verdict:
@@ -185,6 +217,7 @@ class Bench:
             error=decision.error,
             ratio=decision.ratio,
             vacuous=decision.vacuous,
+            enclosure=decision.enclosure,
             entries=decision.entries,
             confidence=confidence,
             seconds=time.perf_counter() - begin,
@@ -200,4 +233,5 @@ class Bench:
             "instance": self.case.instance,
             "case": self.case.label,
             "parameters": self.parameters,
+            "level": Level.CERTIFIED if balls.working() else Level.MEASURED,
         }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tabular_fedrl.balls import Balls, decimals
 from tabular_fedrl.measured import Array, Measured
 
 
@@ -58,6 +59,15 @@ class Role(StrEnum):
     """a statement that is wrong on purpose, or a hypothesis dropped: it must fail"""
 
 
+class Level(StrEnum):
+    """What the two sides were computed in."""
+
+    MEASURED = "measured"
+    """floats, with rigorous radii for the values of the policies the run visited"""
+    CERTIFIED = "certified"
+    """exact rationals and balls throughout, the run itself included: a proof for this instance"""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The decision about one claim on one instance.
@@ -69,7 +79,8 @@ class Verdict:
     rhs <= 0);
     ``vacuous``: whether rhs exceeds the trivial range of lhs (None if the claim states no range);
     ``confidence``: for statements about expectations, the probability with which the error bound holds
-    (None: with certainty).
+    (None: with certainty); ``level``: what the sides were computed in; ``enclosure``: at the certified level
+    the ends of lhs and of rhs at that entry as decimals, rounded outward: lower, upper, lower, upper.
     """
 
     theorem: str
@@ -89,7 +100,8 @@ class Verdict:
     vacuous: bool | None = None
     entries: int = 0
     confidence: float | None = None
-    level: str = "measured"
+    level: Level = Level.MEASURED
+    enclosure: tuple[str, str, str, str] | None = None
     reason: str = ""
     seconds: float = field(default=0.0, compare=False)
 
@@ -131,6 +143,7 @@ class Decision:
     ratio: float | None
     vacuous: bool | None
     entries: int
+    enclosure: tuple[str, str, str, str] | None = None
 
 
 def decide(
@@ -173,6 +186,17 @@ def decide(
     if trivial is not None:
         limit = np.broadcast_to(Measured.of(trivial).value, difference.shape).ravel()
         vacuous = bool((b >= limit).all())
+    enclosure = None
+    if isinstance(left, Balls) and isinstance(right, Balls):
+        x, y = (np.broadcast_to(side.items, difference.shape).ravel()[worst] for side in (left, right))
+        enclosure = (*decimals(x), *decimals(y))
     return Decision(
-        status, float(a[worst]), float(b[worst]), float(e[worst]), ratio, vacuous, int(difference.size)
+        status=status,
+        lhs=float(a[worst]),
+        rhs=float(b[worst]),
+        error=float(e[worst]),
+        ratio=ratio,
+        vacuous=vacuous,
+        entries=int(difference.size),
+        enclosure=enclosure,
     )

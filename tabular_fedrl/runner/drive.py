@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from tabular_fedrl import balls
 from tabular_fedrl.algorithms import ALGORITHMS, Algorithm, Round
+from tabular_fedrl.arithmetic import array, finite
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
-from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.errors import InvalidProblem, Undecided
 from tabular_fedrl.federation import Federation, PublicSteps, federate
 from tabular_fedrl.measured import Array
 from tabular_fedrl.runner.files import RunFile
@@ -42,6 +45,8 @@ def run(
     **parameters: Any,
 ) -> Run:
     """Run ``rounds`` rounds of an algorithm on a problem and measure every one of them.
+
+    Inside ``balls.precision(...)``, on a problem of exact data, every number of the run is a ball.
 
     Parameters
     ----------
@@ -158,7 +163,9 @@ def _checked(stream: Iterator[Round], steps: PublicSteps) -> Iterator[Round]:
         # Absurd steps overflow on the way; the answer is judged below.
         with np.errstate(all="ignore"):
             this = next(stream)
-        if not (np.isfinite(this.local).all() and np.isfinite(this.next_log_policy).all()):
+        if not (finite(this.local) and finite(this.next_log_policy)):
+            if balls.working():
+                raise Undecided(f"round {this.k}: a ball is unbounded")
             raise InvalidProblem(
                 f"round {this.k}: a policy is not finite; the steps are too large (eta = {steps.eta:g}, "
                 f"largest dual cap {steps.dual_cap.max(initial=0.0):g})"
@@ -184,11 +191,11 @@ def _given(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any
             )
     values = dict(algorithm.parameters)
     values.update({name: value for name, value in parameters.items() if value is not None})
-    if values["eta"] is not None:
+    if values["eta"] is not None and not isinstance(values["eta"], Balls):
         eta = _number("eta", values["eta"])
         if eta < 0:
             raise InvalidProblem(f"eta = {eta:g} is negative")
-        values["eta"] = eta
+        values["eta"] = array(eta) if balls.working() else eta
     if "aggregation" in values:
         _one_of("aggregation", values["aggregation"], ("arithmetic", "geometric"))
     for name in ("local_steps", "samples"):
@@ -198,11 +205,15 @@ def _given(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any
 
 
 def _resolved(given: Mapping[str, Any], steps: PublicSteps) -> dict[str, Any]:
-    """The parameters with the steps that are used, as JSON data."""
+    """The parameters with the steps that are used, as JSON data; steps in balls stay balls."""
     resolved = {name: _plain(value) for name, value in given.items()}
     resolved["eta"] = steps.eta
     for name, table in (("eta_dual", steps.eta_dual), ("dual_cap", steps.dual_cap)):
         # One number where all constraints share it; 0 where there is none.
+        if isinstance(table, Balls):
+            shared = len(table) <= 1 or (table.is_rational and (table == table[:1]).all())
+            resolved[name] = table.max(initial=0.0) if shared else table
+            continue
         resolved[name] = float(table.max(initial=0.0)) if (table == table[:1]).all() else table.tolist()
     return resolved
 
@@ -215,13 +226,13 @@ def _plain(x: Any) -> Any:
 def _multipliers(problem: FederatedCMDP, value: Any, cap: Array) -> Array:
     """Initial multipliers ``(N, m)`` from a number, ``(m,)`` or ``(N, m)`` numbers."""
     shape = (problem.N, problem.cmdp.m)
-    x = np.asarray(value, dtype=np.float64)
+    x = array(value)
     if x.ndim and x.shape not in (shape, shape[1:]):
         raise InvalidProblem(
             f"initial_multipliers has shape {x.shape}: expected a number, {shape[1:]} or {shape}"
         )
-    table = np.array(np.broadcast_to(x, shape))
-    if not ((table >= 0) & (table <= cap)).all():
+    table = x + np.zeros(shape)
+    if not ((table >= 0) & (cap >= table)).all():
         raise InvalidProblem("initial_multipliers must lie between 0 and the dual cap")
     return table
 

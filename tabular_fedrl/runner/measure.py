@@ -9,11 +9,12 @@ q in floats, which stands for the one whose rows are normalised exactly,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tabular_fedrl.algorithms import Algorithm, Round
-from tabular_fedrl.arithmetic import logsumexp
+from tabular_fedrl.arithmetic import concatenate, exp, logsumexp, same, seen, stack
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Array, Measured, dot
@@ -31,7 +32,7 @@ class Comparator:
     def __init__(self, cmdp: CMDP, log_policy: Array) -> None:
         self.d = visitation(cmdp, log_policy)
         self.log_pi, self.pi = enclosed(log_policy)
-        self.weights = Measured(self.d.value[:, None], self.d.error[:, None]) * self.pi
+        self.weights = self.d.reshape(-1, 1) * self.pi
 
     def kl(self, log_q: Array) -> Measured:
         """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``."""
@@ -49,7 +50,7 @@ class Comparator:
         log_z = logsumexp(p + x)
         missed = (p + x - (q - logsumexp(q)) - log_z).abs().upper
         mean = average(self.d, log_z.reshape(*log_z.shape[:-1]))
-        return Measured(mean.value, mean.error + (self.weights.upper * missed).sum(axis=(-2, -1)))
+        return mean.rounded_by((self.weights.upper * missed).sum(axis=(-2, -1)))
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Observer:
 
     @classmethod
     def of(
-        cls, algorithm: Algorithm, problem: FederatedCMDP, eta: float, solution: Solution | None
+        cls, algorithm: Algorithm, problem: FederatedCMDP, eta: Any, solution: Solution | None
     ) -> Observer:
         """The observer of ``algorithm`` with primal step ``eta``."""
         factor = Measured(1.0) / (float(problem.N) if algorithm.reward_factor is None else 1.0)
@@ -77,9 +78,9 @@ class Observer:
     def measure(self, rounds: list[Round]) -> dict[str, Measured | Array]:
         """The fields of :class:`~tabular_fedrl.runner.result.Run` for these rounds, by name, the round index
         first."""
-        pibar = np.stack([r.log_policy for r in rounds])
-        local = np.stack([r.local for r in rounds])
-        multipliers = np.stack([r.multipliers for r in rounds])
+        pibar = stack([r.log_policy for r in rounds])
+        local = stack([r.local for r in rounds])
+        multipliers = stack([r.multipliers for r in rounds])
         before, end = local[:, :, :-1], local[:, :, -1]
         policies, owner = self._distinct(pibar, before)
         at_rho, log_z = self._evaluate(policies, owner, local, multipliers)
@@ -93,7 +94,7 @@ class Observer:
             "local_value": own[..., 0],
             "local_costs": own[..., 1:],
             "multipliers": multipliers,
-            "drift": np.abs(np.exp(end) - np.exp(start)).sum(axis=-1).max(axis=(1, 2)),
+            "drift": abs(exp(end) - exp(start)).sum(axis=-1).max(axis=(1, 2)),
             "transitions": np.array([r.transitions for r in rounds]),
         }
         if self.comparator is not None:
@@ -116,11 +117,11 @@ class Observer:
         Agents that all start from the broadcast policy share its evaluation.
         """
         R, N, E, S, A = before.shape
-        if not self.algorithm.share or not (before[:, :, 0] == pibar[:, None]).all():
+        if not self.algorithm.share or not same(before[:, :, 0], pibar[:, None]):
             return before.reshape(-1, S, A), np.arange(R * N * E).reshape(R, N, E)
         later = R + np.arange(R * N * (E - 1)).reshape(R, N, E - 1)
         first = np.broadcast_to(np.arange(R)[:, None, None], (R, N, 1))
-        policies = np.concatenate([pibar, before[:, :, 1:].reshape(-1, S, A)])
+        policies = concatenate([pibar, before[:, :, 1:].reshape(-1, S, A)])
         return policies, np.concatenate([first, later], axis=2)
 
     def _evaluate(
@@ -129,18 +130,18 @@ class Observer:
         """Values at rho ``(B, 1+m)`` of the distinct policies, and E log Z ``(R, N, E)`` of the steps."""
         cmdp = self.problem.cmdp
         S, A, k = cmdp.S, cmdp.A, 1 + cmdp.m
-        at_rho = np.empty((2, len(policies), k))
-        log_z = np.empty((2, owner.size))
         starts = local[:, :, :-1].reshape(-1, S, A)
         ends = local[:, :, 1:].reshape(-1, S, A)
-        lam = np.nan_to_num(multipliers.reshape(owner.size, cmdp.m), nan=0.0)
+        lam = seen(multipliers.reshape(owner.size, cmdp.m))
         wanted = self.comparator is not None and self.algorithm.natural
         entries = k * S * A + (0 if cmdp.is_sparse else S * S)
         size = max(1, min(CHUNK, 4_000_000 // entries))
+        at_rho: list[Measured] = []
+        log_z: list[Measured] = []
+        order: list[np.ndarray] = []
         for a in range(0, len(policies), size):
             values = evaluate(cmdp, policies[a : a + size])
-            at_rho[0, a : a + size] = values.at_rho.value
-            at_rho[1, a : a + size] = values.at_rho.error
+            at_rho.append(values.at_rho)
             if not wanted or self.comparator is None:
                 continue
             advantage = values.advantage
@@ -151,7 +152,10 @@ class Observer:
                 x = (
                     A_f[:, 0] * self.reward_factor - dot(A_f[:, 1:], lam[n][:, :, None, None], axis=1)
                 ) * self.step
-                z = self.comparator.log_normaliser(starts[n], ends[n], x)
-                log_z[:, n] = z.value, z.error
-        normaliser = Measured(*log_z).reshape(*owner.shape) if wanted else None
-        return Measured(*at_rho), normaliser
+                log_z.append(self.comparator.log_normaliser(starts[n], ends[n], x))
+                order.append(n)
+        values_at_rho = Measured.concatenate(at_rho)
+        if not wanted:
+            return values_at_rho, None
+        back = np.argsort(np.concatenate(order))
+        return values_at_rho, Measured.concatenate(log_z)[back].reshape(*owner.shape)

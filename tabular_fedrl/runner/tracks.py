@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tabular_fedrl import balls
 from tabular_fedrl.algorithms import Algorithm, Round
+from tabular_fedrl.arithmetic import empty, stack
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array, Measured
@@ -41,9 +44,13 @@ class Tracks:
                 shapes["log_normaliser"] = (K, N, E)
         if record == "iterates":
             shapes |= {"log_policies": (K + 1, *table), "local": (K, N, E + 1, S, A)}
-        shapes |= {f"{name}_error": shapes[name] for name in ENCLOSED if name in shapes}
         self.K = K
         self.arrays: dict[str, Any] = {}
+        if balls.working():
+            # A ball brings its radius along.
+            self.arrays = {name: empty(shape) for name, shape in shapes.items()}
+            return
+        shapes |= {f"{name}_error": shapes[name] for name in ENCLOSED if name in shapes}
         for name, shape in shapes.items():
             dtype = np.int64 if name == "transitions" else np.float64
             try:
@@ -55,14 +62,14 @@ class Tracks:
         """Put the measurements of ``rounds``, which start at round ``first``, in place."""
         place = slice(first, first + len(rounds))
         for name, track in measured.items():
-            if isinstance(track, Measured):
+            if isinstance(track, Measured) and not isinstance(track, Balls):
                 self.arrays[name][place] = track.value
                 self.arrays[f"{name}_error"][place] = track.error
             else:
                 self.arrays[name][place] = track
         if "local" in self.arrays:
-            self.arrays["local"][place] = [r.local for r in rounds]
-            self.arrays["log_policies"][place] = [r.log_policy for r in rounds]
+            self.arrays["local"][place] = stack([r.local for r in rounds])
+            self.arrays["log_policies"][place] = stack([r.log_policy for r in rounds])
 
     def rows(self, done: int) -> dict[str, Array]:
         """The first ``done`` rounds of every array."""
@@ -75,7 +82,9 @@ class Tracks:
 
     def finish(self, last_kl: Measured | None, final_log_policy: Array) -> None:
         """The entries of round K, which no step follows."""
-        if last_kl is not None:
+        if isinstance(last_kl, Balls):
+            self.arrays["kl"][self.K] = last_kl
+        elif last_kl is not None:
             self.arrays["kl"][self.K] = last_kl.value
             self.arrays["kl_error"][self.K] = last_kl.error
         if "local" in self.arrays:
@@ -84,11 +93,12 @@ class Tracks:
     def fields(self) -> dict[str, Any]:
         """The fields of :class:`~tabular_fedrl.runner.result.Run` that are tracks; None for those not
         kept."""
-        enclosed = {
-            name: Measured(self.arrays[name], self.arrays[f"{name}_error"]) if name in self.arrays else None
-            for name in ENCLOSED
-        }
+        enclosed = {name: self._enclosed(name) if name in self.arrays else None for name in ENCLOSED}
         plain = {name: self.arrays[name] for name in ("multipliers", "drift", "transitions")}
         kept = "local" in self.arrays
         iterates = Iterates(self.arrays["log_policies"], self.arrays["local"]) if kept else None
         return {**enclosed, **plain, "iterates": iterates}
+
+    def _enclosed(self, name: str) -> Measured:
+        track = self.arrays[name]
+        return track if isinstance(track, Balls) else Measured(track, self.arrays[f"{name}_error"])

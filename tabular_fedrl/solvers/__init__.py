@@ -4,22 +4,28 @@ its saddle point."""
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
+
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.measured import Measured
 from tabular_fedrl.solvers.constrained import Solution, solve_constrained, solve_unconstrained
+from tabular_fedrl.solvers.exact import solve_exact, value_range_exact
 from tabular_fedrl.solvers.infeasible import FarkasCertificate
 from tabular_fedrl.solvers.lp import SOLVERS
-from tabular_fedrl.solvers.policy_iteration import Optimum, optimise, value_range
+from tabular_fedrl.solvers.policy_iteration import Optimum, optimise
 from tabular_fedrl.solvers.saddle import Saddle, saddle
 
 
-@lru_cache(maxsize=256)
 def solve(cmdp: CMDP, solver: str = "highs") -> Solution:
     """The optimum of a CMDP: value with its enclosure, policy, multipliers, Slater slack.
 
     ``solver``: ``"highs"`` (default) or ``"clarabel"`` proposes the answer, which is then proved apart from
-    it. Answers are remembered by the problem's content.
+    it. Answers are remembered by the problem's content. A problem of exact data is solved exactly (HiGHS
+    proposes a basis, which is proved in rational arithmetic).
 
     Raises
     ------
@@ -29,6 +35,19 @@ def solve(cmdp: CMDP, solver: str = "highs") -> Solution:
     """
     if solver not in SOLVERS:
         raise InvalidProblem(f"unknown solver {solver!r}: choose one of {', '.join(SOLVERS)}")
+    return solve_exact(cmdp) if cmdp.is_exact else _solve(cmdp, solver)
+
+
+def value_range(cmdp: CMDP, signal: Any) -> tuple[Measured, Measured]:
+    r"""Enclosures of :math:`\min_\pi V_f^\pi(\rho)` and :math:`\max_\pi V_f^\pi(\rho)` for a signal ``(S,
+    A)``; exact for a problem of exact data."""
+    if cmdp.is_exact:
+        return value_range_exact(cmdp, Balls.of(signal))
+    return -optimise(cmdp, -np.asarray(signal, dtype=np.float64)).value, optimise(cmdp, signal).value
+
+
+@lru_cache(maxsize=256)
+def _solve(cmdp: CMDP, solver: str) -> Solution:
     return solve_constrained(cmdp, solver) if cmdp.m else solve_unconstrained(cmdp)
 
 

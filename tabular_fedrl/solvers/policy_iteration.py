@@ -64,12 +64,6 @@ def optimise(cmdp: CMDP, reward: Array | None = None) -> Optimum:
     return best
 
 
-def value_range(cmdp: CMDP, signal: Array) -> tuple[Measured, Measured]:
-    r"""Enclosures of :math:`\min_\pi V_f^\pi(\rho)` and :math:`\max_\pi V_f^\pi(\rho)` for a signal ``(S,
-    A)``."""
-    return -optimise(cmdp, -np.asarray(signal, dtype=np.float64)).value, optimise(cmdp, signal).value
-
-
 def deterministic(actions: Array, A: int) -> Array:
     """Log-policy ``(S, A)`` that takes ``actions[s]`` in state s."""
     log_pi = np.full((actions.size, A), -np.inf)

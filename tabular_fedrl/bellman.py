@@ -1,0 +1,73 @@
+r"""The Bellman equations in ball arithmetic, for problems of exact data.
+
+What :mod:`tabular_fedrl.evaluation` computes in floats and bounds afterwards is here enclosed on the way:
+:math:`V = (I - \gamma P_\pi)^{-1} f_\pi` and :math:`d = (1-\gamma)(I - \gamma P_\pi^T)^{-1}\mu` by a linear
+solve whose result encloses the exact solution (``arb_mat.solve``). No residual is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import flint
+import numpy as np
+
+from tabular_fedrl import balls
+from tabular_fedrl.balls import Balls
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.policies import enclosed
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A problem's data at the working precision: ``rows`` as a matrix ``(S*A, S)``, the rest as balls."""
+
+    rows: Any
+    P: Balls
+    signals: Balls
+    rho: Balls
+    gamma: Balls
+
+
+def _data(cmdp: CMDP) -> _Data:
+    def convert() -> _Data:
+        fields: list[Any] = [cmdp.P, cmdp.signals, cmdp.rho, cmdp.gamma]
+        P, signals, rho, gamma = (Balls.of(x).balls() for x in fields)
+        return _Data(balls.matrix(P.reshape(-1, cmdp.S)), P, signals, rho, gamma)
+
+    return cmdp._remember(("balls", balls.working()), convert)
+
+
+def values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[Balls, Balls]:
+    """V ``(k, S)`` and Q ``(k, S, A)`` of one policy ``(S, A)``; signals ``(k, S, A)``, default reward and
+    costs."""
+    data = _data(cmdp)
+    f = data.signals if signals is None else Balls.of(signals)
+    pi = enclosed(log_pi)[1]
+    f_pi = (f * pi).sum(-1)
+    S, k = cmdp.S, len(f)
+    if cmdp.gamma == 0:
+        return f_pi, f
+    V = balls.solve(_resolvent(data, pi), Balls.of(f_pi).T).T
+    successor = balls.array(data.rows * flint.arb_mat(V.T.items.tolist()), (S * cmdp.A, k)).T
+    return V, f + data.gamma * successor.reshape(k, S, cmdp.A)
+
+
+def at_start(cmdp: CMDP, V: Balls) -> Balls:
+    """Values at rho of ``V (..., S)``."""
+    return (V * _data(cmdp).rho).sum(-1)
+
+
+def visitation(cmdp: CMDP, log_pi: Any, start: Any | None = None) -> Balls:
+    """Normalised visitation ``(S,)`` of one policy ``(S, A)`` from ``start`` (default rho)."""
+    data = _data(cmdp)
+    mu = data.rho if start is None else Balls.of(start)
+    pi = enclosed(log_pi)[1]
+    return balls.solve(_resolvent(data, pi).T, ((1 - data.gamma) * mu).reshape(-1, 1)).ravel()
+
+
+def _resolvent(data: _Data, pi: Any) -> Balls:
+    r""":math:`I - \gamma P_\pi`"""
+    kernel: Balls = (pi.reshape(*pi.shape, 1) * data.P).sum(1)
+    return Balls(np.eye(len(kernel))) - data.gamma * kernel

@@ -1,0 +1,117 @@
+"""Optima of problems of exact data: the rational proofs of :mod:`tabular_fedrl.solvers.rational`, as the
+:class:`~tabular_fedrl.solvers.constrained.Solution` that everything else speaks.
+
+Inside :func:`session` what has been proved once is remembered, and the bases that prove it are kept for the
+certificate; given such bases, a session proves with them and searches for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl.balls import Balls
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.solvers import rational
+from tabular_fedrl.solvers.constrained import Solution
+
+Basis = tuple[int, ...]
+
+
+@dataclass
+class Session:
+    """``bases``: what proved each optimum and slack, by ``KIND:DIGEST of the problem``; ``given``: the only
+    ones that may be used, None to find them."""
+
+    given: Mapping[str, Basis] | None = None
+    bases: dict[str, Basis] = field(default_factory=dict)
+    proved: dict[Any, Any] = field(default_factory=dict)
+
+
+_current: Session | None = None
+
+
+@contextmanager
+def session(given: Mapping[str, Basis] | None = None) -> Iterator[Session]:
+    """Remember proofs; ``given`` bases are proved, not searched for."""
+    global _current
+    before, _current = _current, Session(given)
+    try:
+        yield _current
+    finally:
+        _current = before
+
+
+def solve_exact(cmdp: CMDP) -> Solution:
+    """The exact optimum: every number of the solution is a rational, but for logarithms.
+
+    Raises
+    ------
+    InfeasibleCMDP: no policy meets all constraints, with an exact certificate.
+    SolverFailure: a given basis proves nothing.
+    """
+    best = _proved("optimum", cmdp)
+    slack = _proved("slack", cmdp) if cmdp.m else None
+    exact: dict[str, Any] = {
+        "value": Balls(best.value),
+        "log_policy": Balls(best.policy).log(),
+        "costs": Balls(best.costs),
+        "occupancy": Balls(best.occupancy),
+        "multipliers": Balls(best.multipliers),
+        "slater_slack": None if slack is None else Balls(slack.value),
+        "slater_log_policy": Balls(best.policy if slack is None else slack.policy).log(),
+    }
+    active = tuple(int(j) for j in np.flatnonzero(exact["costs"] == cmdp.d))
+    return Solution(cmdp=cmdp, active=active, duality_gap=0.0, solver="rational", **exact)
+
+
+def value_range_exact(cmdp: CMDP, signal: Balls) -> tuple[Balls, Balls]:
+    """Exact least and largest value of a signal ``(S, A)`` at rho."""
+
+    def prove() -> tuple[Balls, Balls]:
+        fields: list[Any] = [cmdp.P, signal, cmdp.rho]
+        P, f, rho = (x.items for x in fields)
+        low, high = rational.value_range(P, f, rho, _gamma(cmdp))
+        return Balls(low), Balls(high)
+
+    key = "range", cmdp.digest, " ".join(map(str, signal.items.ravel()))
+    found: tuple[Balls, Balls] = _remember(key, prove)
+    return found
+
+
+def _proved(kind: str, cmdp: CMDP) -> Any:
+    key = f"{kind}:{cmdp.digest}"
+
+    def prove() -> Any:
+        fields: list[Any] = [cmdp.P, cmdp.r, cmdp.c, cmdp.d, cmdp.rho]
+        P, r, c, d, rho = (x.items for x in fields)
+        data = (P, r, c, d, rho) if kind == "optimum" else (P, c, d, rho)
+        if _current is None or _current.given is None:
+            found = getattr(rational, kind)(*data, _gamma(cmdp))
+        else:
+            if key not in _current.given:
+                raise SolverFailure(f"no basis is given for the {kind} of the problem {cmdp.digest[:8]}")
+            found = getattr(rational, f"prove_{kind}")(*data, _gamma(cmdp), _current.given[key])
+        if _current is not None:
+            _current.bases[key] = found.basis
+        return found
+
+    return _remember(key, prove)
+
+
+def _remember(key: Any, compute: Any) -> Any:
+    if _current is None:
+        return compute()
+    if key not in _current.proved:
+        _current.proved[key] = compute()
+    return _current.proved[key]
+
+
+def _gamma(cmdp: CMDP) -> Any:
+    gamma: Any = cmdp.gamma
+    return gamma.items[()]
