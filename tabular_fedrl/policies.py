@@ -71,10 +71,12 @@ def geometric_mean(log_policies: Array, weights: ArrayLike | None = None) -> Arr
     return log_softmax(sum(w.reshape(*shape) * log_policies, axis=0))
 
 
-def mean_weights(N: int, weights: ArrayLike | None) -> Array:
+def mean_weights(N: int, weights: Any) -> Any:
     """Weights of a mean of N policies: 1/N by default; given ones must be positive and sum to 1."""
     if weights is None:
         return array(np.ones(N)) / N
+    if isinstance(weights, Balls):  # checked before, as floats
+        return weights
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (N,):
         raise InvalidProblem(f"{w.size} weights for {N} agents")
