@@ -60,7 +60,7 @@ def top(
         raise typer.Exit(deliver(output, lambda _: answer))
     if context.invoked_subcommand is None:
         if output.json:
-            raise typer.Exit(fail(output, "no command: verify, solve, run, list or show", BAD_INPUT))
+            raise typer.Exit(fail(output, "no command: verify, search, solve, run, list or show", BAD_INPUT))
         typer.echo(context.get_help())
         raise typer.Exit(0)
     return 0
@@ -193,6 +193,49 @@ def show(context: typer.Context, source: Source, json: Json = False, quiet: Quie
         from tabular_fedrl.cli.show import show_source
 
         return show_source(output, source)
+
+    return _deliver(context, json, quiet, command)
+
+
+@app.command(epilog=EXIT_CODES)
+def search(
+    context: typer.Context,
+    theorem: Annotated[
+        str, typer.Argument(metavar="THEOREM", help="An id, or a Python file with one theorem.")
+    ],
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family",
+            metavar="F",
+            help="cmdp:, bandit:, deterministic: or sparse: with ranges, as in "
+            "cmdp:S=2..3,A=2,m=1,N=1,gamma=0..0.95; default: the theorem's own.",
+        ),
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", help="60s, 2m, or a number of evaluations.")] = "60s",
+    claim: Annotated[
+        list[str] | None, typer.Option("--claim", metavar="NAME", help="Only this claim (repeatable).")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Fix a free parameter, or give its range low..high."),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Keep the worst instance found (.npz).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the search in --out.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Search for the instances on which a theorem comes closest to failing."""
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.search import search_theorem
+
+        return search_theorem(
+            output, theorem, family, budget, seed or 0, claim or [], set_ or [], out, resume
+        )
 
     return _deliver(context, json, quiet, command)
 

@@ -15,7 +15,8 @@ _PLUS = re.compile(r"(?<![eE])\+")
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     """``["rounds=50", "weights=0.2+0.8"]`` as a dict; hyphens in names count as underscores.
 
-    A value is a whole number, a number or fraction, true, false, none, numbers joined by ``+``, or text.
+    A value is a whole number, a number or fraction, true, false, none, numbers joined by ``+``, such rows
+    joined by ``:`` (a table; one row ends in ``:``), or text.
 
     Raises
     ------
@@ -42,10 +43,23 @@ def parse_value(text: str) -> Any:
             return parse(text, "")
         except InvalidProblem:
             continue
-    words = _PLUS.split(text)
-    if len(words) > 1:
-        try:
-            return [parse_number(word, "") for word in words]
-        except InvalidProblem:
-            return text
-    return text
+    try:
+        if ":" in text:
+            return [[parse_number(word, "") for word in _PLUS.split(row)] for row in _rows(text)]
+        words = _PLUS.split(text)
+        return [parse_number(word, "") for word in words] if len(words) > 1 else text
+    except InvalidProblem:
+        return text
+
+
+def setting(value: Any) -> str:
+    """The text that :func:`parse_value` reads as ``value``, floats kept exactly."""
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return ":".join(setting(row) for row in value) + ":" * (len(value) == 1)
+    if isinstance(value, list):
+        return "+".join(repr(x) for x in value)
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _rows(text: str) -> list[str]:
+    return text.removesuffix(":").split(":")

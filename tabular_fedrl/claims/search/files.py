@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,17 +47,13 @@ class SearchFile:
                 raise InvalidProblem(f"cannot write {target}: it is not a regular file")
         self.header = {"format": FORMAT, "version": __version__, **header}
 
-    def instance(self, claim: str, names: list[str]) -> Path:
-        """Where the worst instance of one claim is kept."""
-        return self.path if len(names) == 1 else self.path.with_suffix(f".{claim}.npz")
-
     def save(self, climb: Climb) -> None:
         """Write the instances, then the state; each whole or not at all."""
         names = [claim.name for claim in climb.objective.claims]
         worst = max(climb.best, key=lambda name: climb.best[name].ratio, default=None)
         for name, point in climb.best.items():
             problem = point.coding.decode(point.x[None])[0].problem(0)
-            save(self.instance(name, names), problem)
+            save(instance_path(self.path, name, names), problem)
             if name == worst and len(names) > 1:
                 save(self.path, problem)
         evaluations, begun = climb.begun
@@ -91,6 +87,11 @@ class SearchFile:
             return {name: _point(climb.space, data) for name, data in state["best"].items()}
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise InvalidProblem(f"{self.state} is damaged: {error}") from None
+
+
+def instance_path(out: Path, claim: str, claims: Sequence[str]) -> Path:
+    """Where the worst instance of one of the claims is kept."""
+    return out if len(claims) == 1 else out.with_suffix(f".{claim}.npz")
 
 
 def _plain(point: Point) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Found:
         if self.exceeds:
             return "lhs exceeds rhs, but that could not be proved"
         if self.ratio > 1 - 1e-6:
-            return "attained: nothing smaller holds"
+            return "attained: no smaller constant holds"
         if self.suggested is None:
             return "the left side was never positive"
         if self.constant is not None:
