@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from tabular_fedrl.solvers.infeasible import FarkasCertificate
+
+class InfeasibilityProof(Protocol):
+    """What proves that no policy meets all constraints, in floats or exactly."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON."""
+        ...
 
 
 class TabularFedRLError(Exception):
@@ -23,11 +28,11 @@ class NotSlater(InvalidProblem):
 class InfeasibleCMDP(TabularFedRLError):
     """No policy meets all constraints (exit code 3); ``certificate`` proves it and has been checked."""
 
-    def __init__(self, message: str, certificate: FarkasCertificate) -> None:
+    def __init__(self, message: str, certificate: InfeasibilityProof) -> None:
         super().__init__(message)
         self.certificate = certificate
 
-    def __reduce__(self) -> tuple[type[InfeasibleCMDP], tuple[str, FarkasCertificate]]:
+    def __reduce__(self) -> tuple[type[InfeasibleCMDP], tuple[str, InfeasibilityProof]]:
         # Unpickling calls the class with args alone: an error from a worker process would break its pool.
         return type(self), (str(self), self.certificate)
 
