@@ -44,6 +44,17 @@ def precision(bits: int) -> Iterator[None]:
         flint.ctx.prec, measured.enclosure = before
 
 
+@contextmanager
+def floats() -> Iterator[None]:
+    """Work in floats for a while, inside :func:`precision`: for proposals that are proved afterwards."""
+    before = measured.enclosure
+    measured.enclosure = None
+    try:
+        yield
+    finally:
+        measured.enclosure = before
+
+
 def working() -> int | None:
     """The working precision in bits, None outside :func:`precision`."""
     return flint.ctx.prec if measured.enclosure is Balls else None

@@ -65,7 +65,7 @@ class Measured:
 
     # ---- construction and views -------------------------------------------------------------------------
     @staticmethod
-    def between(lower: ArrayLike, upper: ArrayLike) -> Measured:
+    def between(lower: Any, upper: Any) -> Measured:
         """The enclosure of ``[lower, upper]``; its midpoint is within both."""
         if enclosure is not None:
             return enclosure(lower).union(upper)

@@ -8,7 +8,6 @@ import numpy as np
 
 from proofs_check.fednpg.f4_terms import (
     Terms,
-    blur,
     farthest,
     path_of,
     range_bound,
@@ -151,7 +150,7 @@ class F4(Theorem):
         r"\Phi_{k+1} \le (1 - \tfrac{\eta\tau}N)\Phi_k + \eta^2[\tfrac{1}{8(1-\gamma)N}\sum_i E_d\,"
         r"\mathrm{range}(\tilde Q_i)^2 + \tfrac{1}{2N^2}\sum_{ij} g_{ij}^2]"
     )
-    def contraction(self, x: Terms) -> tuple[Measured, Measured, float]:
+    def contraction(self, x: Terms) -> tuple[Measured, Measured, Measured]:
         primal, dual = x.noise
         return x.potential[1:], x.loosened(x.contracted() + primal + dual), farthest(x.path)
 
@@ -161,11 +160,11 @@ class F4(Theorem):
         before, after = x.divergence[:-1], x.distance[1:]
         moved = before - x.per_agent * x.ascent + primal
         yield "the next potential", x.potential[1:]
-        yield "L4: the mean does not move away", blur(x.local_divergence + after, x.rounding)
-        yield "Hoeffding's lemma for each agent's normaliser", blur(moved + after, x.rounding)
+        yield "L4: the mean does not move away", (x.local_divergence + after).rounded_by(x.rounding)
+        yield "Hoeffding's lemma for each agent's normaliser", (moved + after).rounded_by(x.rounding)
         yield (
             "clipping is non-expansive",
-            blur(moved + x.distance[:-1] + x.per_agent * x.slope + dual, x.rounding),
+            (moved + x.distance[:-1] + x.per_agent * x.slope + dual).rounded_by(x.rounding),
         )
         yield (
             "performance difference with entropy, strong convexity, saddle point",
@@ -180,10 +179,10 @@ class F4(Theorem):
         r"\Phi_k \le (1 - \tfrac{\eta\tau}N)^k \Phi_0 + \tfrac{\eta N}\tau [\tfrac{D^2}{2(1-\gamma)}"
         r" + \tfrac{1}{2N^2} \sum_{ij}(G_j + \tau\Lambda)^2]"
     )
-    def last_iterate(self, x: Terms) -> tuple[Measured, Measured, float]:
+    def last_iterate(self, x: Terms) -> tuple[Measured, Measured, Measured]:
         path = x.path
         problem, rate = path.problem, 1.0 - x.per_agent * path.tau
-        G = (Measured(cost_gaps(problem.cmdp)) + path.tau * path.cap) ** 2
+        G = (Measured(cost_gaps(problem.cmdp)) + path.cap * path.tau) ** 2
         dual = (G * problem.observers.astype(np.float64)).sum() / (2.0 * problem.N**2)
         primal = range_bound(path) ** 2 / ((Measured(1.0) - problem.cmdp.gamma) * 2.0)
         floor = (primal + dual) / (Measured(path.tau) / x.per_agent / float(problem.N) ** 2)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from tabular_fedrl.algorithms.regularised import regularised_fednpg
-from tabular_fedrl.algorithms.step_sizes import lagrangian_spans
+from tabular_fedrl.algorithms.step_sizes import lagrangian_spans, number, per_constraint, positive_or
+from tabular_fedrl.arithmetic import array, concatenate, magnitude, seen, stack
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, evaluate_soft, visitation
 from tabular_fedrl.federation import PublicSteps, federate
-from tabular_fedrl.measured import UNIT, Array, Measured, dot
+from tabular_fedrl.measured import UNIT, Measured, dot
 from tabular_fedrl.policies import enclosed, enclosed_kl
 from tabular_fedrl.runner import Run
 from tabular_fedrl.solvers import Saddle, saddle
@@ -26,11 +28,11 @@ class Path:
 
     problem: FederatedCMDP
     tau: float
-    eta: float
-    cap: float
-    policies: Array
-    local: Array
-    multipliers: Array
+    eta: Any
+    cap: Any
+    policies: Any
+    local: Any
+    multipliers: Any
     target: Saddle
 
 
@@ -84,8 +86,7 @@ class Terms:
 
     def loosened(self, right: Measured, steps: float = 1.0) -> Measured:
         """``right`` with what one round loses because the saddle point and the step are floats."""
-        lost = float(self.per_agent.upper) * self.gap + self.rounding
-        return Measured(right.value, right.error + steps * lost)
+        return right.widened(steps * float(self.per_agent.upper) * self.gap).rounded_by(steps * self.rounding)
 
 
 def terms(path: Path) -> Terms:
@@ -95,7 +96,7 @@ def terms(path: Path) -> Terms:
     d = visitation(cmdp, target.log_policy)
     effective = Measured(1.0) - cmdp.gamma
     p = enclosed(target.log_policy)[1]
-    wanted = np.nan_to_num(target.multipliers)
+    wanted = seen(target.multipliers)
     offset = Measured(path.multipliers) - wanted
     ascent, ranges, largest, slope, squares = [], [], [], [], []
     for k in range(K):
@@ -112,10 +113,11 @@ def terms(path: Path) -> Terms:
         squares.append((g * g).sum())
     top = Measured.stack(largest)
     # A step in floats: eta times a Q with the evaluation's rounding, a log-softmax, a mean of N policies.
-    reach = 1 + float(np.abs(path.policies).max()) + path.eta * float(top.upper.max()) * cmdp.horizon
-    rounding = 64 * (cmdp.S + cmdp.A + problem.N) * UNIT * reach * cmdp.horizon
-    off = 1 + float(np.sqrt(Measured.stack(squares).upper.max()))
-    rounding += 16 * UNIT * (1 + path.eta) * (1 + path.cap) * off
+    eta, horizon = magnitude(Measured(path.eta)), magnitude(Measured(cmdp.horizon))
+    reach = 1 + magnitude(path.policies) + eta * magnitude(top) * horizon
+    rounding = 64 * (cmdp.S + cmdp.A + problem.N) * UNIT * reach * horizon
+    off = 1 + float(np.sqrt(magnitude(Measured.stack(squares))))
+    rounding += 16 * UNIT * (1 + eta) * (1 + magnitude(Measured(path.cap))) * off
     return Terms(
         path=path,
         divergence=average(d, enclosed_kl(target.log_policy, path.policies)) / effective,
@@ -135,24 +137,24 @@ def _soft_q(path: Path, k: int) -> Measured:
     """Every agent's soft Q in round k, ``(N, S, A)``."""
     cmdp, N = path.problem.cmdp, float(path.problem.N)
     f = Measured(cmdp.r) / N - dot(path.multipliers[k][..., None, None], cmdp.c, axis=1)
-    Q = evaluate_soft(cmdp, path.policies[k], f.value, path.tau / N).Q
-    return Measured(Q.value, Q.error + float(f.error.max()) * cmdp.horizon * (1 + 1e-12))
+    Q = evaluate_soft(cmdp, path.policies[k], f.plain, path.tau / Measured(N).plain).Q
+    return Q.rounded_by(float(f.error.max()) * magnitude(Measured(cmdp.horizon)) * (1 + 1e-12))
 
 
 def path_of(result: Run, tau: float) -> Path:
     """What a run with its iterates visited."""
     assert result.iterates is not None
-    cap = float(np.max(result.parameters["dual_cap"]))
-    multipliers = np.concatenate([result.multipliers[:, :, 0], result.final_multipliers[None]])
+    cap = number(array(result.parameters["dual_cap"]).max())
+    multipliers = concatenate([result.multipliers[:, :, 0], result.final_multipliers[None]])
     return Path(
         problem=result.problem,
         tau=tau,
-        eta=float(result.parameters["eta"]),
+        eta=result.parameters["eta"],
         cap=cap,
         policies=result.iterates.log_policies,
         local=result.iterates.local[:, :, -1],
-        multipliers=np.nan_to_num(multipliers),
-        target=saddle(result.problem, tau, cap or 1.0),
+        multipliers=seen(multipliers),
+        target=saddle(result.problem, tau, positive_or(cap, 1.0)),
     )
 
 
@@ -160,34 +162,32 @@ def with_exponent_of_f1(path: Path) -> Path:
     """The same rounds with the primal step eta/(1-gamma), everything else left as it was."""
     problem, m, K = path.problem, path.problem.cmdp.m, len(path.local)
     steps = PublicSteps(
-        path.eta * problem.cmdp.horizon, np.full(m, path.eta / problem.N), np.full(m, path.cap)
+        path.eta * problem.cmdp.horizon,
+        per_constraint("eta_dual", path.eta / problem.N, m),
+        per_constraint("dual_cap", path.cap, m),
     )
     rounds = list(islice(regularised_fednpg(federate(problem, steps), path.tau), K))
     multipliers = [r.multipliers[:, 0] for r in rounds] + [rounds[-1].next_multipliers]
     return replace(
         path,
-        policies=np.stack([r.log_policy for r in rounds] + [rounds[-1].next_log_policy]),
-        local=np.stack([r.local[:, -1] for r in rounds]),
-        multipliers=np.nan_to_num(np.stack(multipliers)),
+        policies=stack([r.log_policy for r in rounds] + [rounds[-1].next_log_policy]),
+        local=stack([r.local[:, -1] for r in rounds]),
+        multipliers=seen(stack(multipliers)),
     )
 
 
 def range_bound(path: Path) -> Measured:
     r""":math:`D = \max_i (B_i + \gamma\frac\tau N\log|A|)/(1-\gamma)`"""
     cmdp, N = path.problem.cmdp, float(path.problem.N)
-    B = float(lagrangian_spans(path.problem, np.full(cmdp.m, path.cap)).max()) * (1 + 32 * UNIT)
-    entropy = Measured(float(cmdp.A)).log() * (cmdp.gamma * path.tau / N)
-    return (entropy + B) / (Measured(1.0) - cmdp.gamma)
+    B = lagrangian_spans(path.problem, per_constraint("dual_cap", path.cap, cmdp.m)).max()
+    entropy = Measured(float(cmdp.A)).log() * cmdp.gamma * path.tau / N
+    reach = Measured(B).rounded_by(32 * UNIT * magnitude(B))
+    return (entropy + reach) / (Measured(1.0) - cmdp.gamma)
 
 
-def farthest(path: Path) -> float:
+def farthest(path: Path) -> Measured:
     r"""What Phi cannot exceed along the iterates: :math:`-\log\bar\pi \le \log|A| + ND/\tau` bounds the
     divergence, the box the multipliers."""
     cmdp = path.problem.cmdp
-    reach = np.log(cmdp.A) + path.problem.N * float(range_bound(path).upper) / path.tau
-    return float(reach * cmdp.horizon + path.problem.pairs * path.cap**2 / 2)
-
-
-def blur(x: Measured, radius: float) -> Measured:
-    """``x`` with a larger radius."""
-    return Measured(x.value, x.error + radius)
+    reach = Measured(float(cmdp.A)).log() + range_bound(path) * float(path.problem.N) / path.tau
+    return reach * cmdp.horizon + Measured(path.cap) ** 2 * (path.problem.pairs / 2)

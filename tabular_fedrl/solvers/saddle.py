@@ -29,10 +29,14 @@ at most :math:`2\|Q-Q^*\|_\infty/\tau` in log-probability. Marked *ours*.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import lsq_linear
 
+from tabular_fedrl import balls
+from tabular_fedrl.arithmetic import concatenate, logsumexp
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
 from tabular_fedrl.evaluation import (
@@ -63,7 +67,7 @@ class Saddle:
     """
 
     log_policy: Array
-    multipliers: Array
+    multipliers: Any
     value: Measured
     residual: float
     multiplier_error: float
@@ -81,7 +85,7 @@ class _Inner:
     gradient: Array
 
 
-def saddle(problem: CMDP | FederatedCMDP, tau: float, dual_cap: float) -> Saddle:
+def saddle(problem: CMDP | FederatedCMDP, tau: float, dual_cap: Any) -> Saddle:
     r"""The saddle point for entropy weight and dual weight ``tau > 0`` and multipliers in ``[0, dual_cap]``.
 
     Raises
@@ -93,6 +97,8 @@ def saddle(problem: CMDP | FederatedCMDP, tau: float, dual_cap: float) -> Saddle
         if not 0 < x < np.inf:
             raise InvalidProblem(f"{name} = {x!r} must be positive and finite")
     shared = federated(problem)
+    if shared.cmdp.is_exact:
+        return _near(shared, tau, Balls.of(dual_cap))
     cmdp, weights = shared.cmdp, shared.observers.astype(np.float64)
     point = _minimise(cmdp, weights, tau, dual_cap)
     residual, multiplier_error, log_error = _errors(cmdp, weights, tau, dual_cap, point)
@@ -105,6 +111,34 @@ def saddle(problem: CMDP | FederatedCMDP, tau: float, dual_cap: float) -> Saddle
         multiplier_error,
         log_error,
     )
+
+
+def _near(shared: FederatedCMDP, tau: float, cap: Balls) -> Saddle:
+    r"""For a problem of exact data: the float saddle point, taken as it is, with its duality gap in balls.
+
+    ``value`` lies between :math:`\min_\lambda L_\tau(\hat\pi, \lambda)` and
+    :math:`\max_\pi L_\tau(\pi, \hat\lambda) \le V_\tau(\rho) + \max_s (T V_\tau - V_\tau)/(1-\gamma)`,
+    T the soft Bellman operator at :math:`\hat\lambda`. The distance of the multipliers follows from strong
+    convexity; that of the policy is not bounded.
+    """
+    cmdp, weights = shared.cmdp, shared.observers.astype(np.float64)
+    with balls.floats():
+        point = saddle(FederatedCMDP(cmdp.floats(), shared.visible), tau, float(cap.value))
+    found = np.nan_to_num(point.multipliers).max(axis=0)
+    lam = Balls(found).minimum(cap)
+    penalised = Balls.of(cmdp.r) - (Balls.of(cmdp.c) * (lam * weights).reshape(-1, 1, 1)).sum(0)
+    signals = concatenate([penalised[None], cmdp.signals])
+    soft = evaluate_soft(cmdp, point.log_policy, signals[:2], tau)
+    best = logsumexp(soft.Q[0] / tau).reshape(-1) * tau
+    rise = (best - soft.V[0]).max() / (Balls(1) - cmdp.gamma)
+    above = soft.at_rho[0] + rise + (weights * (lam * cmdp.d + lam * lam * (tau / 2))).sum()
+    excess = evaluate(cmdp, point.log_policy, cmdp.signals).at_rho[1:] - cmdp.d
+    worst = (excess / tau).maximum(0.0).minimum(cap)
+    below = soft.at_rho[1] + (weights * (worst * worst * (tau / 2) - worst * excess)).sum()
+    value = Measured.between(below, above)
+    far = float(np.sqrt(2 * float(value.upper - value.lower) / tau)) * (1 + 8 * UNIT)
+    multipliers = (lam + np.zeros(shared.mask.shape)).where(~shared.mask, np.nan)
+    return Saddle(point.log_policy, multipliers, value, np.inf, far, np.inf)
 
 
 def soft_optimum(cmdp: CMDP, reward: Array, tau: float, start: Array | None = None) -> Array:
