@@ -46,8 +46,9 @@ def log_policy(pi: ArrayLike, S: int, A: int) -> Array:
     s = int(np.argmax(np.abs(sums - 1)))
     if abs(sums[s] - 1) > 1e-9:
         raise InvalidProblem(f"policy row {s} sums to {sums[s]:.12g}, not to 1")
+    table = array(p)
     with np.errstate(divide="ignore"):
-        return log(p / sums[:, None])
+        return log(table / table.sum(axis=1).reshape(-1, 1))
 
 
 def natural_gradient_step(log_pi: Array, advantage: Array, step: float) -> Array:
@@ -115,7 +116,7 @@ def chi_squared(log_p: Array, log_q: Array) -> Array:
 
 def random_log_policy(rng: np.random.Generator, S: int, A: int, sharpness: float = 1.0) -> Array:
     """Softmax of normal logits with standard deviation ``sharpness``."""
-    return log_softmax(sharpness * rng.standard_normal((S, A)))
+    return log_softmax(array(sharpness * rng.standard_normal((S, A))))
 
 
 def enclosed(log_pi: Any) -> tuple[Measured, Measured]:
