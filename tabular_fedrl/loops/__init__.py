@@ -1,6 +1,8 @@
-"""The iterations of ``algorithms/`` as compiled loops over many small problems of one shape."""
+"""The iterations of ``algorithms/`` and the constrained optimum, compiled, for many small problems of one
+shape."""
 
 from tabular_fedrl.loops.batch import Batch
 from tabular_fedrl.loops.fednpg import Iterated, fednpg
+from tabular_fedrl.loops.optimum import Optima, optima
 
-__all__ = ["Batch", "Iterated", "fednpg"]
+__all__ = ["Batch", "Iterated", "Optima", "fednpg", "optima"]

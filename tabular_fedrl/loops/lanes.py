@@ -33,8 +33,8 @@ def to_lanes(x: Array) -> Array:
 
 def from_lanes(x: Array, B: int) -> Array:
     """The inverse of :func:`to_lanes`."""
-    moved = np.moveaxis(x, -1, 1)
-    return np.ascontiguousarray(moved.reshape(-1, *moved.shape[2:])[:B])
+    blocks, *rest, W = x.shape
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1).reshape(blocks * W, *rest)[:B])
 
 
 def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], *rest: Any) -> None:
