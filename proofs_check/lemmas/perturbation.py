@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from proofs_check.lemmas.performance_difference import Pairs
+from tabular_fedrl.algorithms.step_sizes import spans
 from tabular_fedrl.claims import Case, Rows, Table, Theorem, control, hypothesis, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.policies import enclosed, log_policy, random_log_policy
+from tabular_fedrl.policies import enclosed, log_policy, log_softmax, random_log_policy
 
 
 class OccupancyPerturbation(Theorem):
@@ -67,7 +68,7 @@ class OccupancyPerturbation(Theorem):
         Case("textbook:stay-or-leave"),
     )
     def nine_tenths(self, x: Pairs) -> tuple[Measured, Measured]:
-        stay, leave_rarely = (np.log([[1 - q, q]] * 2) for q in (1e-6, 1e-2))
+        stay, leave_rarely = (log_policy([[1 - q, q]] * 2, 2, 2) for q in (1e-6, 1e-2))
         return _occupancies(Pairs(x.problem, [leave_rarely], [stay]), 0.9 * 2 * x.problem.cmdp.gamma)
 
 
@@ -141,7 +142,7 @@ def _neighbours(problem: FederatedCMDP, pairs: int, seed: int, distance: float) 
     rng = np.random.default_rng(seed)
     S, A = problem.cmdp.S, problem.cmdp.A
     first = [random_log_policy(rng, S, A) for _ in range(pairs)]
-    return Pairs(problem, first, [p + distance * rng.standard_normal((S, A)) for p in first])
+    return Pairs(problem, first, [log_softmax(p + distance * rng.standard_normal((S, A))) for p in first])
 
 
 def _occupancies(x: Pairs, factor: float) -> tuple[Measured, Measured]:
@@ -157,9 +158,9 @@ def _occupancies(x: Pairs, factor: float) -> tuple[Measured, Measured]:
 
 def _values(x: Pairs, factor: float) -> tuple[Measured, Measured]:
     cmdp = x.problem.cmdp
-    low = cmdp.signals.min(axis=(1, 2), keepdims=True)
-    span = cmdp.signals.max(axis=(1, 2), keepdims=True) - low
-    unit = (cmdp.signals - low)[span.ravel() > 0] / span[span.ravel() > 0]
+    low, span = cmdp.signals.min(axis=(1, 2)), spans(cmdp.signals)
+    varies = span > 0
+    unit = (cmdp.signals - low.reshape(-1, 1, 1))[varies] / span[varies].reshape(-1, 1, 1)
     left, right = [], []
     for q, p in zip(x.first, x.second, strict=True):
         change = (evaluate(cmdp, q, unit).V - evaluate(cmdp, p, unit).V).abs()

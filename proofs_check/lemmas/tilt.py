@@ -6,40 +6,50 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabular_fedrl.arithmetic import logsumexp
 from tabular_fedrl.claims import Case, Rows, Table, Theorem, control, hypothesis, identity, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array, Measured, dot
-from tabular_fedrl.policies import enclosed, log_policy, random_log_policy
+from tabular_fedrl.policies import enclosed, log_policy, random_log_policy, uniform
 
 
 @dataclass(frozen=True)
 class Tilted:
-    r"""Laws p and :math:`p_t \propto p e^{tU}`, row by row, enclosed ``(S, A)``; ``h (S,)``: span of U."""
+    r"""Laws p and :math:`q = p_t \propto p e^{tU}`, row by row, enclosed ``(S, A)``; ``log_ratio``:
+    :math:`\log q/p`, known also where both are 0; ``cumulant (S,)``: :math:`\log E_p e^{t(U - E_p U)}`;
+    ``h (S,)``: span of U."""
 
     t: float
     U: Array
     f: Array
-    log_p: Measured
-    log_q: Measured
+    p: Measured
+    q: Measured
+    log_ratio: Measured
+    cumulant: Measured
     h: Measured
 
     @classmethod
     def of(cls, log_p: Array, U: Array, f: Array, t: float) -> Tilted:
-        p = enclosed(log_p)[0]
-        tilted = p + Measured(U) * t
-        return cls(t, U, f, p, tilted - logsumexp(tilted), Measured(U.max(axis=-1)) - U.min(axis=-1))
+        p, top = enclosed(log_p)[1], U.max(axis=-1)
+        exponent = (Measured(U) - top[:, None]) * t
+        log_z = (p * exponent.exp()).sum(-1).log()
+        log_ratio = exponent - log_z.reshape(-1, 1)
+        cumulant = log_z + (Measured(top) - dot(p, U)) * t
+        return cls(t, U, f, p, p * log_ratio.exp(), log_ratio, cumulant, Measured(top) - U.min(axis=-1))
+
+    @property
+    def squared(self) -> Measured:
+        """:math:`t^2 h^2`"""
+        return (self.h * self.t) ** 2
 
     def change(self, f: Array) -> Measured:
         """``<p_t - p, f>``"""
-        return dot(self.log_q.exp() - self.log_p.exp(), f)
+        return dot(self.q - self.p, f)
 
     def covariance(self, f: Array) -> Measured:
         """``Cov_p(U, f)``"""
-        p = self.log_p.exp()
-        centred = Measured(self.U) - dot(p, self.U).reshape(-1, 1)
-        return dot(p * centred, f)
+        centred = Measured(self.U) - dot(self.p, self.U).reshape(-1, 1)
+        return dot(self.p * centred, f)
 
 
 class Hoeffding(Theorem):
@@ -79,16 +89,16 @@ class Hoeffding(Theorem):
 
     @tight(r"0 \le \log E_p e^U")
     def jensen(self, x: Tilted) -> tuple[float, Measured]:
-        return 0.0, _cumulant(x)
+        return 0.0, x.cumulant
 
     @upper(r"\log E_p e^U \le \mathrm{span}(U)^2/8")
     def hoeffding(self, x: Tilted) -> tuple[Measured, Measured]:
-        return _cumulant(x), x.h * x.h * (x.t**2 / 8)
+        return x.cumulant, x.squared / 8.0
 
     @control("1/8 cannot be 1/9: a fair coin with a small span", Case("textbook:two-arm"))
     def ninth(self, x: Tilted) -> tuple[Measured, Measured]:
-        coin = Tilted.of(np.log([[0.5, 0.5]]), np.array([[1.0, 0.0]]), np.zeros((1, 2)), 0.1)
-        return _cumulant(coin), coin.h * coin.h * (coin.t**2 / 9)
+        coin = _coin(0.1)
+        return coin.cumulant, coin.squared / 9.0
 
 
 class ExponentialTilt(Theorem):
@@ -132,31 +142,35 @@ class ExponentialTilt(Theorem):
 
     @identity(r"\mathrm{Jeff}(p_t, p) = t \langle p_t - p, U \rangle")
     def jeffreys(self, x: Tilted) -> tuple[Measured, Measured]:
-        return dot(x.log_q.exp() - x.log_p.exp(), x.log_q - x.log_p), x.change(x.U) * x.t
+        return dot(x.q - x.p, x.log_ratio), x.change(x.U) * x.t
 
     @upper(r"KL(p_t\|p) \le t^2 h^2/8, \quad KL(p\|p_t) \le t^2 h^2/8")
     def divergences(self, x: Tilted) -> tuple[Measured, Measured]:
-        log_ratio = x.log_q - x.log_p
-        both = [dot(x.log_q.exp(), log_ratio), dot(x.log_p.exp(), -log_ratio)]
-        return Measured.stack(both), x.h * x.h * (x.t**2 / 8)
+        both = [dot(x.q, x.log_ratio), dot(x.p, -x.log_ratio)]
+        return Measured.stack(both), x.squared / 8.0
 
     @upper(r"\mathrm{TV}(p_t, p) \le t h/4")
     def total_variation(self, x: Tilted) -> tuple[Measured, Measured, float]:
-        return (x.log_q.exp() - x.log_p.exp()).abs().sum(-1) * 0.5, x.h * (x.t / 4), 1.0
+        return (x.q - x.p).abs().sum(-1) * 0.5, x.h * x.t / 4.0, 1.0
 
     @upper(r"|\langle p_t - p, f\rangle - t\,\mathrm{Cov}_p(U, f)| \le t^2 h^2\,\mathrm{span}(f)/8")
     def second_order(self, x: Tilted) -> tuple[Measured, Measured]:
         span_f = Measured(x.f.max(axis=-1)) - x.f.min(axis=-1)
-        return (x.change(x.f) - x.covariance(x.f) * x.t).abs(), x.h * x.h * span_f * (x.t**2 / 8)
+        return (x.change(x.f) - x.covariance(x.f) * x.t).abs(), x.squared * span_f / 8.0
 
-    @upper(r"\mathrm{Var}_p(U) (1 - e^{-th})/h \le \langle p_t - p, U\rangle")
+    @tight(r"\mathrm{Var}_p(U) (1 - e^{-th})/h \le \langle p_t - p, U\rangle")
     def gain(self, x: Tilted) -> tuple[Measured, Measured]:
         return x.covariance(x.U) * -(-x.h * x.t).expm1() / x.h, x.change(x.U)
 
     @control("t h/4 cannot be t h/5: a fair coin and a small tilt", Case("textbook:two-arm"))
     def fifth(self, x: Tilted) -> tuple[Measured, Measured]:
-        coin = Tilted.of(np.log([[0.5, 0.5]]), np.array([[1.0, 0.0]]), np.zeros((1, 2)), 0.1)
-        return (coin.log_q.exp() - coin.log_p.exp()).abs().sum(-1) * 0.5, coin.h * (coin.t / 5)
+        coin = _coin(0.1)
+        return (coin.q - coin.p).abs().sum(-1) * 0.5, coin.h * coin.t / 5.0
+
+
+def _coin(t: float) -> Tilted:
+    """A fair coin tilted towards its first side."""
+    return Tilted.of(uniform(1, 2), np.array([[1.0, 0.0]]), np.zeros((1, 2)), t)
 
 
 def _draw(
@@ -182,9 +196,3 @@ def _function(g: Rows, S: int, A: int) -> Array:
     if values.shape != (S, A) or not np.isfinite(values).all():
         raise InvalidProblem(f"a function of the actions for every state is a table of {S} x {A} numbers")
     return values
-
-
-def _cumulant(x: Tilted) -> Measured:
-    """``log E_p e^{t(U - E_p U)}``, per law."""
-    mean = dot(x.log_p.exp(), x.U).reshape(-1, 1)
-    return logsumexp(x.log_p + (Measured(x.U) - mean) * x.t).reshape(-1)
