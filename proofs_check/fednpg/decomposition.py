@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tabular_fedrl.arithmetic import stack
 from tabular_fedrl.claims import Case, Kind, Theorem, control, identity
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
-from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import random_log_policy
 
 
@@ -19,7 +20,7 @@ class Draws:
 
     problem: FederatedCMDP
     values: Measured
-    multipliers: Array
+    multipliers: Measured
 
 
 class Decomposition(Theorem):
@@ -55,22 +56,22 @@ class Decomposition(Theorem):
     def setup(self, problem: FederatedCMDP, draws: int = 8, seed: int = 0) -> Draws:
         rng = np.random.default_rng(seed)
         cmdp = problem.cmdp
-        policies = np.stack([random_log_policy(rng, cmdp.S, cmdp.A, 2.0) for _ in range(draws)])
+        policies = stack([random_log_policy(rng, cmdp.S, cmdp.A, 2.0) for _ in range(draws)])
         multipliers = rng.exponential(1.0, (draws, problem.N, cmdp.m)) * problem.mask
-        return Draws(problem, evaluate(cmdp, policies).at_rho, multipliers)
+        return Draws(problem, evaluate(cmdp, policies).at_rho, Measured(multipliers))
 
     @identity(
         r"\sum_i L_i(\pi, \lambda_i) = L_0(\pi, \lambda), \quad "
         r"\lambda_j = \sum_{i: j \in \Gamma_i} \lambda_{ij}"
     )
     def split(self, x: Draws) -> tuple[Measured, Measured]:
-        return _locals(x, 1.0 / x.problem.N), _global(x, x.multipliers.sum(axis=1))
+        return _locals(x, x.problem.N), _global(x, x.multipliers.sum(1))
 
     @control(
         "without the factor 1/N the reward is counted N times", Case("random-mdp:seed=1"), kind=Kind.IDENTITY
     )
     def whole_reward(self, x: Draws) -> tuple[Measured, Measured]:
-        return _locals(x, 1.0), _global(x, x.multipliers.sum(axis=1))
+        return _locals(x, 1), _global(x, x.multipliers.sum(1))
 
     @control(
         "with overlapping sets the multipliers add up; their mean is wrong",
@@ -78,15 +79,17 @@ class Decomposition(Theorem):
         kind=Kind.IDENTITY,
     )
     def mean_multiplier(self, x: Draws) -> tuple[Measured, Measured]:
-        return _locals(x, 1.0 / x.problem.N), _global(x, x.multipliers.sum(axis=1) / x.problem.observers)
+        observers = x.problem.observers.astype(np.float64)
+        return _locals(x, x.problem.N), _global(x, x.multipliers.sum(1) / observers)
 
 
-def _locals(x: Draws, factor: float) -> Measured:
+def _locals(x: Draws, shares: int) -> Measured:
+    """The sum of the agents' Lagrangians, each with one of so many shares of the reward."""
     reward, excess = x.values[:, :1], x.values[:, 1:] - x.problem.cmdp.d
-    per_agent = reward * factor - (Measured(x.multipliers) * excess.reshape(len(excess), 1, -1)).sum(-1)
+    per_agent = reward / float(shares) - (x.multipliers * excess.reshape(len(excess), 1, -1)).sum(-1)
     return per_agent.sum(-1)
 
 
-def _global(x: Draws, multipliers: Array) -> Measured:
+def _global(x: Draws, multipliers: Measured) -> Measured:
     excess = x.values[:, 1:] - x.problem.cmdp.d
     return x.values[:, 0] - (excess * multipliers).sum(-1)

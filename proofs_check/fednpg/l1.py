@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabular_fedrl.arithmetic import logsumexp
+from tabular_fedrl.arithmetic import logsumexp, magnitude, stack
 from tabular_fedrl.claims import Case, Kind, Theorem, control, identity
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
@@ -18,8 +18,8 @@ from tabular_fedrl.policies import enclosed, enclosed_kl, natural_gradient_step,
 class Step:
     """A natural-gradient step on the signal f from a policy to the next.
 
-    ``before``, ``after``, ``comparator``: log-policies ``(S, A)`` (``after`` in floats, as the algorithm
-    computes it, each entry within ``rounding`` of the exact step); ``span``: B, the span of f; ``log_z``:
+    ``before``, ``after``, ``comparator``: log-policies ``(S, A)`` (``after`` as the algorithm computes it;
+    in floats each entry is within ``rounding`` of the exact step); ``span``: B, the span of f; ``log_z``:
     enclosure of log Z, ``(S,)``.
     """
 
@@ -45,21 +45,22 @@ def steps(problem: FederatedCMDP, eta: float, draws: int, seed: int) -> list[Ste
     out = []
     for _ in range(draws):
         before, comparator = (random_log_policy(rng, cmdp.S, cmdp.A, 2.0) for _ in range(2))
-        f = cmdp.r / problem.N - np.tensordot(rng.exponential(1.0, cmdp.m), cmdp.c, axes=1)
+        lam = rng.exponential(1.0, (cmdp.m, 1, 1))
+        f = cmdp.r / problem.N - (lam * cmdp.c).sum(axis=0)
         out.append(take_step(cmdp, f, eta, before, comparator))
     return out
 
 
 def take_step(cmdp: CMDP, f: Array, eta: float, before: Array, comparator: Array) -> Step:
     """The step on the signal ``f`` from ``before``."""
-    scale = eta / (1.0 - cmdp.gamma)
+    scale = Measured(eta) / (Measured(1.0) - cmdp.gamma)
     advantage = evaluate(cmdp, before, f[None]).advantage[0]
-    after = natural_gradient_step(before, advantage.value, scale)
+    after = natural_gradient_step(before, advantage.plain, scale.plain)
     log_z = logsumexp(enclosed(before)[0] + advantage * scale)
     # The floats' step: the error of A enters once directly and once through log Z, each operation rounds.
-    reach = np.abs(before).max() + np.abs(after).max() + scale * np.abs(advantage.value).max()
-    rounding = 2 * scale * float(advantage.error.max()) + (cmdp.A + 16) * UNIT * (1 + reach)
-    return Step(cmdp, f, eta, before, after, comparator, advantage, log_z.reshape(cmdp.S), float(rounding))
+    reach = magnitude(before) + magnitude(after) + magnitude(advantage * scale)
+    rounding = 2 * magnitude(scale) * float(advantage.error.max()) + (cmdp.A + 16) * UNIT * (1 + reach)
+    return Step(cmdp, f, eta, before, after, comparator, advantage, log_z.reshape(cmdp.S), rounding)
 
 
 class OneStep(Theorem):
@@ -118,6 +119,6 @@ class OneStep(Theorem):
 def _sides(step: Step, of_comparator: bool) -> tuple[Measured, Measured]:
     d = visitation(step.cmdp, step.comparator if of_comparator else step.before)
     change = enclosed_kl(step.comparator, step.after) - enclosed_kl(step.comparator, step.before)
-    left = average(d, Measured(change.value, change.error + step.rounding))
-    values = evaluate(step.cmdp, np.stack([step.comparator, step.before]), step.f[None]).at_rho
+    left = average(d, change.rounded_by(step.rounding))
+    values = evaluate(step.cmdp, stack([step.comparator, step.before]), step.f[None]).at_rho
     return left, (values[0, 0] - values[1, 0]) * (-step.eta) + average(d, step.log_z)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from proofs_check.fednpg.l1 import Step, steps, take_step
+from tabular_fedrl.arithmetic import magnitude, stack
 from tabular_fedrl.claims import Case, Theorem, control, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
@@ -59,7 +60,7 @@ class Normaliser(Theorem):
 
     @tight(r"\frac{1-\gamma}{\eta} \log Z(s) \le V_f^{\pi'}(s) - V_f^\pi(s)")
     def monotone(self, x: list[Step]) -> tuple[Measured, Measured]:
-        left = [step.log_z * ((1 - step.cmdp.gamma) / step.eta) for step in x]
+        left = [step.log_z * (Measured(1.0) - step.cmdp.gamma) / step.eta for step in x]
         return Measured.stack(left), Measured.stack([_gain(step) for step in x])
 
     @control("Hoeffding's 1/8 cannot be 1/9: two arms, uniform policy, small step", Case("textbook:two-arm"))
@@ -71,9 +72,8 @@ class Normaliser(Theorem):
         "the gain is not at least log Z without the factor (1-gamma)/eta", Case("random-mdp:seed=1", eta=0.01)
     )
     def factor_dropped(self, x: list[Step]) -> tuple[Measured, Measured]:
-        return Measured.stack([step.log_z * (1 / step.eta**2) for step in x]), Measured.stack(
-            [_gain(s) for s in x]
-        )
+        left = [step.log_z / step.eta / step.eta for step in x]
+        return Measured.stack(left), Measured.stack([_gain(step) for step in x])
 
 
 def _hoeffding(x: list[Step], constant: float) -> tuple[Measured, Measured]:
@@ -87,8 +87,8 @@ def _hoeffding(x: list[Step], constant: float) -> tuple[Measured, Measured]:
 
 def _gain(step: Step) -> Measured:
     cmdp = step.cmdp
-    values = evaluate(cmdp, np.stack([step.after, step.before]), step.f[None])
-    gain = values.V[0, 0] - values.V[1, 0]
-    # after is within `rounding` of the exact step in log-probability; by performance difference:
-    moved = step.rounding * np.ptp(values.Q.value[0]) / (1 - cmdp.gamma)
-    return Measured(gain.value, gain.error + moved)
+    values = evaluate(cmdp, stack([step.after, step.before]), step.f[None])
+    gain, Q = values.V[0, 0] - values.V[1, 0], values.Q[0]
+    # In floats `after` is within `rounding` of the exact step in log-probability; by performance difference:
+    moved = (Q.max() - Q.min()) * step.rounding / (Measured(1.0) - cmdp.gamma)
+    return gain.rounded_by(magnitude(moved))

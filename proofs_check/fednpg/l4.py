@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tabular_fedrl.arithmetic import magnitude, stack
 from tabular_fedrl.claims import Case, Theorem, control, identity, tight
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import UNIT, Array, Measured
@@ -14,8 +15,8 @@ from tabular_fedrl.policies import arithmetic_mean, enclosed, enclosed_kl, geome
 
 @dataclass(frozen=True)
 class Aggregation:
-    """Agents' log-policies ``(N, S, A)``, their two means ``(S, A)`` in floats, a comparator, enclosures of
-    ``KL(p||q_i)``, averaged over i, ``(S,)``."""
+    """Agents' log-policies ``(N, S, A)``, their two means ``(S, A)`` as the server computes them, a
+    comparator, enclosures of ``KL(p||q_i)``, averaged over i, ``(S,)``."""
 
     local: Array
     arithmetic: Array
@@ -25,9 +26,9 @@ class Aggregation:
 
     def kl(self, mean: Array) -> Measured:
         """``KL(p||mean)``, the rounding of the mean in floats included."""
-        value = enclosed_kl(self.comparator, mean)
-        reach = 1 + np.abs(self.local).max()
-        return Measured(value.value, value.error + (8 * len(self.local) + 4 * mean.shape[-1]) * UNIT * reach)
+        reach = 1 + magnitude(self.local)
+        rounding = (8 * len(self.local) + 4 * mean.shape[-1]) * UNIT * reach
+        return enclosed_kl(self.comparator, mean).rounded_by(rounding)
 
 
 class AggregationLemma(Theorem):
@@ -64,7 +65,7 @@ class AggregationLemma(Theorem):
     ) -> Aggregation:
         rng = np.random.default_rng(seed)
         S, A = problem.cmdp.S, problem.cmdp.A
-        local = np.stack([random_log_policy(rng, S, A, sharpness) for _ in range(agents)])
+        local = stack([random_log_policy(rng, S, A, sharpness) for _ in range(agents)])
         p = random_log_policy(rng, S, A, sharpness)
         return Aggregation(
             local, arithmetic_mean(local), geometric_mean(local), p, enclosed_kl(p, local).mean(0)
