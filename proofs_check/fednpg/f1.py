@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from proofs_check.fednpg.f1_bound import Bound, Checked, checked
+from proofs_check.fednpg.lockstep import Lockstep
 from tabular_fedrl.algorithms.step_sizes import span
 from tabular_fedrl.arithmetic import seen
 from tabular_fedrl.claims import (
@@ -26,7 +27,8 @@ from tabular_fedrl.claims.slopes import convergence_study
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.instances import load
-from tabular_fedrl.measured import Measured
+from tabular_fedrl.loops import Batch
+from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner import run
 from tabular_fedrl.solvers import solve
 
@@ -103,6 +105,15 @@ class F1(Theorem):
         Case("garnet:S=10,A=3,b=3,m=2,seed=1,gamma=0.1", rounds=20000),
     )
     small = {"rounds": 8, "local_steps": 3}
+    family = "cmdp:S=1..3,A=2..3,m=1..2,N=1..3,gamma=0..0.95"
+    space = {
+        "rounds": (1, 300),
+        "local_steps": (1, 20),
+        "aggregation": ["arithmetic", "geometric"],
+        "eta": [None, (1e-4, 10.0)],
+        "eta_dual": [None, (1e-4, 10.0)],
+        "dual_cap": [None, (1e-2, 100.0)],
+    }
 
     @hypothesis("the server weighs all agents equally")
     def uniform_weights(self, problem: FederatedCMDP, weights: list[float] | None) -> bool:
@@ -176,10 +187,7 @@ class F1(Theorem):
     )
     def comparators(self, x: Checked) -> tuple[Measured, Measured]:
         excess = x.run.average_costs - x.run.problem.cmdp.d
-        mask = x.run.problem.mask.astype(np.float64)
-        rng = np.random.default_rng(0)
-        draws = rng.choice([0.0, 0.3, 1.0], size=(16, *mask.shape)) * mask
-        drawn = [Measured(draw) * x.bound.dual_cap for draw in draws]
+        drawn = [Measured(draw) * x.bound.dual_cap for draw in _comparators(x.run.problem.mask)]
         left = [x.run.gap + (excess * lam).sum() for lam in drawn]
         return Measured.stack(left), Measured.stack([x.bound.rate((lam * lam).sum(0)) for lam in drawn])
 
@@ -210,11 +218,29 @@ class F1(Theorem):
         yield "the lambda-inequality on the violated constraints", factor * charged
         yield "all constraints", x.bound.violation
 
+    def batch(self, problems: Batch, **parameters: Any) -> dict[str, tuple[Array, Array]]:
+        """The inequalities on many instances at once, for the worst-case search."""
+        x = Lockstep.of(problems, **parameters)
+        bound, excess = x.bound, x.run.costs - problems.d
+        # What the theory's own cap is, a given one must be.
+        wide = x.best.slack > 0
+        if parameters.get("dual_cap") is not None:
+            wide &= bound.dual_cap >= 2 * x.best.multipliers.max(axis=1, initial=0.0)
+        drawn = [draw * bound.dual_cap[:, None, None] for draw in _comparators(problems.mask)]
+        left = [x.gap + (excess[:, None] * lam).sum(axis=(1, 2)) for lam in drawn]
+        right = [bound.rate((lam * lam).sum(axis=1)).value for lam in drawn]
+        return {
+            "gap": (x.gap, bound.rate().value),
+            "comparators": (np.stack(left, axis=-1), np.stack(right, axis=-1)),
+            "local_gap": (x.local_gap, (bound.primal + bound.step + bound.dual).value),
+            "violation": (np.where(wide, x.violation, np.nan), bound.violation.value),
+        }
+
     @identity(r"R(0) \text{ with the tuned steps has slope } -\tfrac12 \text{ in } T: 2 R_{4T}(0) = R_T(0)")
     def slope_of_the_bound(self, x: Checked) -> tuple[Measured, Measured]:
         tuned = [
             Bound.of(
-                x.bound.problem, n * x.bound.rounds, x.bound.local_steps, None, None, x.bound.dual_cap or None
+                x.run.problem, n * x.bound.rounds, x.bound.local_steps, None, None, x.bound.dual_cap or None
             )
             for n in (1, 4)
         ]
@@ -324,7 +350,7 @@ class F1(Theorem):
     def no_drift(self, x: Checked) -> tuple[Measured, Measured]:
         bound, cap = x.bound, x.bound.dual_cap
         dropped = bound.step * float(bound.local_steps - 1)
-        return _lagrangian(x, cap), bound.rate(bound.problem.observers * cap**2) - dropped
+        return _lagrangian(x, cap), bound.rate(bound.observers * cap**2) - dropped
 
     @control(
         "server weights that are not uniform: the second agent is hardly heard",
@@ -339,7 +365,12 @@ class F1(Theorem):
     )
     def uneven_weights(self, x: Checked) -> tuple[Measured, Measured]:
         bound, cap = x.bound, x.bound.dual_cap
-        return _lagrangian(x, cap), bound.rate(bound.problem.observers * cap**2)
+        return _lagrangian(x, cap), bound.rate(bound.observers * cap**2)
+
+
+def _comparators(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
+    """Comparators for the lambda-inequality as fractions of the cap, ``(16, N, m)``."""
+    return np.random.default_rng(0).choice([0.0, 0.3, 1.0], size=(16, *mask.shape)) * mask
 
 
 def _convergence(sources: list[str], name: str) -> StudyData:

@@ -17,11 +17,15 @@ from tabular_fedrl.runner import Run, run
 class Bound:
     r"""The constants of the bound, enclosed, for T = ``rounds * local_steps``.
 
-    ``span_r``; ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up in floats; ``eta_dual (m,)``: the
-    dual steps; ``dual_cap``: :math:`\Lambda`, the largest cap.
+    ``gamma``; ``A`` actions, ``N`` agents, ``observers (m,)``: how many see each constraint; ``span_r``;
+    ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up in floats; ``eta_dual (m,)``: the dual steps;
+    ``dual_cap``: :math:`\Lambda`, the largest cap. Axes before these are those of a batch of problems.
     """
 
-    problem: FederatedCMDP
+    gamma: Any
+    A: int
+    N: int
+    observers: Array
     rounds: int
     local_steps: int
     eta: Any
@@ -42,7 +46,8 @@ class Bound:
         span_r = Measured(cmdp.r.max()) - cmdp.r.min()
         span_c = Measured(cmdp.c.max(axis=(1, 2))) - cmdp.c.min(axis=(1, 2))
         B = (span_c * problem.mask.astype(np.float64)).sum(-1) * cap + span_r / float(problem.N)
-        return cls(problem, rounds, local_steps, steps.eta, steps.eta_dual, cap, span_r, B, cost_gaps(cmdp))
+        sizes = cmdp.gamma, cmdp.A, problem.N, problem.observers.astype(np.float64)
+        return cls(*sizes, rounds, local_steps, steps.eta, steps.eta_dual, cap, span_r, B, cost_gaps(cmdp))
 
     @property
     def T(self) -> float:
@@ -50,18 +55,17 @@ class Bound:
 
     @property
     def b2(self) -> Measured:
-        return (self.B * self.B).sum()
+        return (self.B * self.B).sum(-1)
 
     @property
     def effective(self) -> Measured:
         """``1 - gamma``"""
-        return Measured(1.0) - self.problem.cmdp.gamma
+        return Measured(1.0) - self.gamma
 
     @property
     def primal(self) -> Measured:
         r""":math:`N \log|A| / (\eta T)`"""
-        logs = Measured(float(self.problem.cmdp.A)).log()
-        return logs * float(self.problem.N) / (Measured(self.eta) * self.T)
+        return Measured(float(self.A)).log() * float(self.N) / (Measured(self.eta) * self.T)
 
     @property
     def step(self) -> Measured:
@@ -71,14 +75,13 @@ class Bound:
     @property
     def dual(self) -> Measured:
         r""":math:`(\eta_\lambda/2) \sum_{ij} G_j^2`"""
-        squares = Measured(self.G) * self.G * self.problem.observers.astype(np.float64)
-        return (squares * self.eta_dual).sum() / 2.0
+        return (Measured(self.G) * self.G * self.observers * self.eta_dual).sum(-1) / 2.0
 
     def rate(self, squares: Measured | Array | float = 0.0) -> Measured:
         r""":math:`R(\lambda)` for a comparator with :math:`\sum_i \lambda_{ij}^2` = ``squares``: for each j,
         or the same for all."""
         rate = self.primal + self.step * float(self.local_steps) + self.dual
-        return rate + (Measured.of(squares) / (Measured(self.eta_dual) * (2.0 * self.T))).sum()
+        return rate + (Measured.of(squares) / (Measured(self.eta_dual) * (2.0 * self.T))).sum(-1)
 
     @property
     def trivial_gap(self) -> Measured:
@@ -87,7 +90,8 @@ class Bound:
     @property
     def violation(self) -> Measured:
         r""":math:`\tfrac{2}{\Lambda} R(\Lambda 1)`"""
-        return Measured(2.0) / self.dual_cap * self.rate(Measured(self.dual_cap) ** 2)
+        square = Measured(self.dual_cap) ** 2
+        return Measured(2.0) / self.dual_cap * self.rate(square.reshape(*square.shape, 1))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from proofs_check.fednpg.f2_bound import Bounds, lockstep
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms.step_sizes import log_actions, number, slater_slack
 from tabular_fedrl.algorithms.unit_form import unit_form
@@ -29,7 +30,8 @@ from tabular_fedrl.claims.slopes import convergence_study
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.instances import load
-from tabular_fedrl.measured import Measured
+from tabular_fedrl.loops import Batch
+from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner import Run, run
 from tabular_fedrl.solvers import solve
 
@@ -54,40 +56,12 @@ class Twins:
     eta_dual: Any
     xi: Any
 
-    @property
-    def T(self) -> float:
-        return float(self.federated.rounds)
-
-    @property
-    def effective(self) -> Measured:
-        """``1 - gamma``"""
-        return Measured(1.0) - self.federated.problem.cmdp.gamma
-
-    @property
-    def cap(self) -> Measured:
-        r""":math:`\Lambda = 2/((1-\gamma)\xi)`"""
-        return Measured(2.0) / (self.effective * self.xi)
-
-    def gap_bound(self, third: float = 2.0) -> Measured:
-        """The bound on the gap, with the constant of its third term."""
-        problem, near = self.federated.problem, self.effective
-        logs = Measured(float(problem.cmdp.A)).log()
-        duals = Measured(self.eta_dual) * float(problem.pairs)
-        return (
-            logs / (Measured(self.eta_1) * self.T)
-            + Measured(1.0) / (near**2 * self.T)
-            + duals * third / near**3
-            + duals / (near**2 * 2.0)
-        )
-
-    @property
-    def violation_bound(self) -> Measured:
-        m = float(self.federated.problem.cmdp.m)
-        return (
-            self.effective
-            * self.xi
-            * (self.gap_bound() + self.cap**2 * m / (Measured(self.eta_dual) * (2.0 * self.T)))
-        )
+    @cached_property
+    def bounds(self) -> Bounds:
+        """The right sides."""
+        problem = self.federated.problem
+        sizes = problem.cmdp.gamma, problem.cmdp.A, problem.cmdp.m, problem.pairs
+        return Bounds(*sizes, self.federated.rounds, self.eta_1, self.eta_dual, self.xi)
 
     @cached_property
     def at_optimal_visitation(self) -> Measured:
@@ -145,6 +119,8 @@ class F2(Theorem):
         Case("gym:FrozenLake-v1,gamma=0.9,agents=2", rounds=300),
     )
     small = {"rounds": 20}
+    family = "cmdp:S=1..3,A=2..3,m=1..2,N=1..2,gamma=0..0.95"
+    space = {"rounds": (1, 400), "eta_1": [None, (1e-2, 20.0)], "eta_dual": [None, (1e-4, 10.0)]}
 
     @hypothesis("at least one constraint, two actions")
     def choices(self, problem: FederatedCMDP) -> bool:
@@ -162,6 +138,10 @@ class F2(Theorem):
     @hypothesis("one constraint seen by one agent", only=["corollary_gap", "corollary_violation"])
     def single(self, problem: FederatedCMDP) -> bool:
         return problem.pairs == 1
+
+    @hypothesis("the steps of the corollary", only=["corollary_gap", "corollary_violation"])
+    def its_steps(self, problem: FederatedCMDP, eta_1: float | None, eta_dual: float | None) -> bool:
+        return eta_1 is None and eta_dual is None
 
     def setup(
         self,
@@ -181,7 +161,7 @@ class F2(Theorem):
         assert x.central.iterates is not None
         # Balls bring their rounding along: certified, the identity is checked in every round.
         n, k = x.federated.problem.observers, slice(None if balls.working() else COMPARED)
-        scale = n * float(x.cap.upper)
+        scale = n * float(x.bounds.cap.upper)
         lam = seen(x.federated.multipliers[k, :, 0]).max(axis=1) * n / scale
         fed = concatenate([exp(x.federated.iterates.log_policies[k]).ravel(), lam.ravel()])
         mu = x.central.multipliers[k, 0, 0] / scale
@@ -193,11 +173,11 @@ class F2(Theorem):
         r"\frac{2 M \eta_\lambda}{(1-\gamma)^3} + \frac{M \eta_\lambda}{2(1-\gamma)^2}"
     )
     def gap(self, x: Twins) -> tuple[Measured, Measured, float]:
-        return x.federated.gap, x.gap_bound(), x.federated.problem.cmdp.horizon
+        return x.federated.gap, x.bounds.gap(), x.federated.problem.cmdp.horizon
 
     @chain("gap")
     def gap_chain(self, x: Twins) -> Iterator[tuple[str, Measured]]:
-        result, near = x.central, x.effective
+        result, near = x.central, x.bounds.effective
         assert result.kl is not None
         assert result.solution is not None
         cmdp = result.problem.cmdp
@@ -207,17 +187,17 @@ class F2(Theorem):
         paid = (lam * (result.costs - cmdp.d)).mean(0).sum()
         duals = Measured(x.eta_dual) * float(x.federated.problem.pairs)
         dual = duals / (near**2 * 2.0)
-        drop = (result.kl[0] - result.kl[-1]) / (Measured(x.eta_1) * x.T)
+        drop = (result.kl[0] - result.kl[-1]) / (Measured(x.eta_1) * x.bounds.T)
         change = x.at_optimal_visitation[1:] - x.at_optimal_visitation[:-1]
         gain = (change[:, 0] - (lam * change[:, 1:]).sum(-1)).mean() / near
         yield "gap", result.gap
         yield "weak duality: the optimal policy is feasible", result.gap + slack
         yield "projected subgradient: the multipliers' regret", result.gap + slack + paid + dual
         yield "L1 and L2 from the optimal visitation", drop + gain + dual
-        bounded = Measured(1.0) / (near**2 * x.T) + duals / near**3
+        bounded = Measured(1.0) / (near**2 * x.bounds.T) + duals / near**3
         yield "the Lagrangian telescopes, multipliers move slowly", drop + bounded + dual
-        yield "the uniform start is within log|A|", x.gap_bound(third=1.0)
-        yield "the constant 2", x.gap_bound()
+        yield "the uniform start is within log|A|", x.bounds.gap(third=1.0)
+        yield "the constant 2", x.bounds.gap()
 
     @upper(
         r"\sum_j [\overline{V_{c_j}} - d_j]_+ \le (1-\gamma)\xi "
@@ -225,23 +205,21 @@ class F2(Theorem):
     )
     def violation(self, x: Twins) -> tuple[Measured, Measured, Measured]:
         cmdp = x.federated.problem.cmdp
-        room = (Measured(1.0) / x.effective - cmdp.d).sum()
-        return x.federated.violations.sum(), x.violation_bound, room
+        room = (Measured(1.0) / x.bounds.effective - cmdp.d).sum()
+        return x.federated.violations.sum(), x.bounds.violation, room
 
-    @upper(r"V_r^\star - \overline{V_r} \le 4/((1-\gamma)^2 \sqrt T)")
+    @upper(r"V_r^\star - \overline{V_r} \le 4/((1-\gamma)^2 \sqrt T)", constant=4)
     def corollary_gap(self, x: Twins) -> tuple[Measured, Measured, float]:
-        bound = Measured(4.0) / (x.effective**2 * Measured(x.T).sqrt())
-        return x.federated.gap, bound, x.federated.problem.cmdp.horizon
+        return x.federated.gap, x.bounds.corollary_gap, x.federated.problem.cmdp.horizon
 
     @upper(r"[\overline{V_c} - d]_+ \le (2/\xi + 4\xi)/((1-\gamma)^2 \sqrt T)")
     def corollary_violation(self, x: Twins) -> tuple[Measured, Measured, Measured]:
-        xi = Measured(x.xi)
-        bound = (Measured(2.0) / xi + xi * 4.0) / (x.effective**2 * Measured(x.T).sqrt())
-        return (
-            x.federated.violations.sum(),
-            bound,
-            Measured(1.0) / x.effective - x.federated.problem.cmdp.d.sum(),
-        )
+        room = Measured(1.0) / x.bounds.effective - x.federated.problem.cmdp.d.sum()
+        return x.federated.violations.sum(), x.bounds.corollary_violation, room
+
+    def batch(self, problems: Batch, **parameters: Any) -> dict[str, tuple[Array, Array]]:
+        """The inequalities on many instances at once, for the worst-case search."""
+        return lockstep(problems, **parameters)
 
     @study("convergence")
     def convergence(self) -> StudyData:
@@ -256,8 +234,8 @@ class F2(Theorem):
             T,
             gap=[[x.federated.gap for x in row] for row in table],
             violation=[[x.federated.violations.sum() for x in row] for row in table],
-            gap_bound=[[x.gap_bound() for x in row] for row in table],
-            violation_bound=[[x.violation_bound for x in row] for row in table],
+            gap_bound=[[x.bounds.gap() for x in row] for row in table],
+            violation_bound=[[x.bounds.violation for x in row] for row in table],
             trivial=[Measured(problem.cmdp.horizon) for problem in problems],
         )
 
@@ -283,7 +261,7 @@ class F2(Theorem):
     @control("the first term alone", Case("textbook:running-b", rounds=2000))
     def first_term_alone(self, x: Twins) -> tuple[Measured, Measured]:
         logs = Measured(float(x.federated.problem.cmdp.A)).log()
-        return x.federated.gap, logs / (Measured(x.eta_1) * x.T)
+        return x.federated.gap, logs / (Measured(x.eta_1) * x.bounds.T)
 
 
 def _policies(result: Run) -> Measured:

@@ -3,13 +3,16 @@ r"""L3: how far local steps drift from the broadcast policy."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from proofs_check.fednpg.lockstep import Lockstep
 from tabular_fedrl.algorithms.step_sizes import lagrangian_spans, spans
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances import load
+from tabular_fedrl.loops import Batch
 from tabular_fedrl.measured import UNIT, Array, Measured
 from tabular_fedrl.runner import Run, run
 
@@ -54,6 +57,13 @@ class DriftBound(Theorem):
         Case("gym:FrozenLake-v1", rounds=5, local_steps=5),
     )
     small = {"rounds": 3, "local_steps": 3}
+    family = "cmdp:S=1..3,A=2..3,m=1..2,N=1..3,gamma=0..0.95"
+    space = {
+        "rounds": (1, 30),
+        "local_steps": (2, 20),
+        "eta": [None, (1e-4, 10.0)],
+        "dual_cap": [None, (1e-2, 100.0)],
+    }
 
     @hypothesis("the reward is not constant")
     def reward_varies(self, problem: FederatedCMDP) -> bool:
@@ -100,6 +110,16 @@ class DriftBound(Theorem):
         per_step = Measured(x.eta) * x.B / ((Measured(1.0) - cmdp.gamma) ** 4 * 4.0)
         bound = per_step.reshape(1, -1, 1, 1) * np.arange(1, E).reshape(1, 1, -1, 1)
         return both, bound, cmdp.horizon
+
+    def batch(self, problems: Batch, **parameters: Any) -> dict[str, tuple[Array, Array]]:
+        """Both claims on many instances at once, for the worst-case search."""
+        x = Lockstep.of(problems, **parameters)
+        effective, scale = 1.0 - problems.gamma[:, None], np.where(problems.spans > 0, problems.spans, 1.0)
+        reach = x.bound.eta[:, None] * x.bound.B.value
+        step = np.where(x.usable[:, None], x.run.step, np.nan)
+        value = np.where(x.usable[:, None, None], x.run.value_drift / scale[:, None], np.nan)
+        bound = np.broadcast_to((reach / (4 * effective**4))[..., None], value.shape)
+        return {"step": (step, reach / (2 * effective**2)), "value": (value, bound)}
 
     @control(
         "half the constant is too small: a fair bandit attains the tilt's h/4 in the limit of small steps",

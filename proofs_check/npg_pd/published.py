@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tabular_fedrl.algorithms.step_sizes import slater_slack
+import numpy as np
+
+from tabular_fedrl.algorithms.step_sizes import SLATER_TOLERANCE, slater_slack
 from tabular_fedrl.algorithms.unit_form import unit_form
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances import load
-from tabular_fedrl.measured import Measured
+from tabular_fedrl.loops import Batch, fednpg, optima
+from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner import Run, run
 from tabular_fedrl.solvers import solve
 
@@ -20,12 +23,27 @@ class Published:
     """A run in unit form and the Slater slack there."""
 
     run: Run
-    xi: float
+    xi: Any
 
     def rate(self, constant: Measured | float) -> Measured:
         r""":math:`\text{constant} / ((1-\gamma)^2 \sqrt T)`"""
-        near = Measured(1.0) - self.run.problem.cmdp.gamma
-        return Measured.of(constant) / (near**2 * Measured(float(self.run.rounds)).sqrt())
+        return rate(constant, self.run.problem.cmdp.gamma, self.run.rounds)
+
+    @property
+    def violation_bound(self) -> Measured:
+        r""":math:`(2/\xi + 4\xi) / ((1-\gamma)^2 \sqrt T)`"""
+        return self.rate(violation_constant(self.xi))
+
+
+def rate(constant: Measured | float, gamma: Any, rounds: int) -> Measured:
+    r""":math:`\text{constant} / ((1-\gamma)^2 \sqrt T)`; arrays for a batch of problems."""
+    near = Measured(1.0) - gamma
+    return Measured.of(constant) / (near**2 * Measured(float(rounds)).sqrt())
+
+
+def violation_constant(xi: Any) -> Measured:
+    r""":math:`2/\xi + 4\xi`"""
+    return Measured(2.0) / xi + Measured(xi) * 4.0
 
 
 class NPGPD(Theorem):
@@ -65,6 +83,7 @@ class NPGPD(Theorem):
         Case("gym:CliffWalking-v1,d=0.5,gamma=0.9", rounds=500),
     )
     small = {"rounds": 20}
+    space = {"rounds": (1, 1000)}
 
     @hypothesis("exactly one constraint, at least two actions")
     def one_constraint(self, problem: FederatedCMDP) -> bool:
@@ -83,15 +102,30 @@ class NPGPD(Theorem):
         unit = unit_form(problem).problem
         return Published(run("npg-pd", unit, rounds), slater_slack(unit.cmdp))
 
-    @upper(r"V_r^\star - \overline{V_r} \le 7/((1-\gamma)^2 \sqrt T)")
+    @upper(r"V_r^\star - \overline{V_r} \le 7/((1-\gamma)^2 \sqrt T)", constant=7)
     def gap(self, x: Published) -> tuple[Measured, Measured, float]:
         return x.run.gap, x.rate(7.0), x.run.problem.cmdp.horizon
 
     @upper(r"[b - \overline{V_g}]_+ \le (2/\xi + 4\xi)/((1-\gamma)^2 \sqrt T)")
-    def violation(self, x: Published) -> tuple[Measured, Measured, float]:
-        cmdp, xi = x.run.problem.cmdp, Measured(x.xi)
-        room = cmdp.horizon - float(cmdp.d[0])
-        return x.run.violations.sum(), x.rate(Measured(2.0) / xi + xi * 4.0), room
+    def violation(self, x: Published) -> tuple[Measured, Measured, Any]:
+        cmdp = x.run.problem.cmdp
+        return x.run.violations.sum(), x.violation_bound, cmdp.horizon - cmdp.d[0]
+
+    def batch(self, problems: Batch, rounds: int = 1000) -> dict[str, tuple[Array, Array]]:
+        """Both claims on many instances in unit form at once, for the worst-case search."""
+        if problems.m != 1:
+            return {}
+        best, horizon = optima(problems), 1.0 / (1.0 - problems.gamma)
+        usable = (best.slack > SLATER_TOLERANCE * (1.0 + np.abs(problems.d[:, 0]))) & (problems.d[:, 0] > 0)
+        xi = np.where(usable, best.slack, 1.0)
+        steps = 2.0 * np.log(problems.A), (1.0 - problems.gamma) / rounds**0.5, 2.0 * horizon / xi
+        result = fednpg(problems.central(), rounds, 1, steps[0], steps[1][:, None], steps[2][:, None])
+        gap = np.where(usable, best.value - result.value, np.nan)
+        excess = np.where(usable, np.maximum(result.costs - problems.d, 0.0).sum(axis=1), np.nan)
+        return {
+            "gap": (gap, rate(7.0, problems.gamma, rounds).value),
+            "violation": (excess, rate(violation_constant(xi), problems.gamma, rounds).value),
+        }
 
     @control(
         "a rate 1/T for the gap, constant 1/2 (the first term of F2 alone)",
@@ -107,7 +141,7 @@ class NPGPD(Theorem):
     def not_rescaled(self, x: Published) -> tuple[Measured, Measured]:
         steps: dict[str, Any] = {name: x.run.parameters[name] for name in ("eta", "eta_dual", "dual_cap")}
         unscaled = run("npg-pd", load("textbook:scaled-arms"), x.run.rounds, **steps)
-        return unscaled.violations.sum(), x.rate(Measured(2.0) / x.xi + 4.0 * x.xi)
+        return unscaled.violations.sum(), x.violation_bound
 
     @control("the violation does not decrease like 1/T", Case("windy-cliff:ncost=1", rounds=500))
     def faster_violation(self, x: Published) -> tuple[Measured, Measured]:

@@ -57,7 +57,8 @@ class Table(StrEnum):
 
 Range = tuple[int, int] | tuple[float, float] | list[Any] | Table
 """What the search may set a free parameter to: a pair of whole numbers or of reals, both ends included (on a
-logarithmic scale where the lower one is positive), a list to choose from, or a table."""
+logarithmic scale where the lower one is positive), a list to choose from, or a table. A choice may be such a
+pair of reals: ``[None, (1e-3, 1.0)]``."""
 
 TOLERANCE = 1e-9
 """Default tolerance of identities, relative to ``max(1, |lhs|, |rhs|)``."""

@@ -119,7 +119,7 @@ class Climb:
     def _pool(self, rng: np.random.Generator, target: str) -> Point | None:
         """The best of a pool, None if no instance in it is of use."""
         best: Point | None = None
-        count = POOL[self._by_page(target)] // STRUCTURES
+        count = POOL[self._by_page] // STRUCTURES
         for _ in range(STRUCTURES):
             coding = self.space.draw(rng)
             best = self._better(best, coding, coding.random(rng, count), target)
@@ -137,7 +137,7 @@ class Climb:
         import cma
 
         coding = point.coding
-        population = max(POPULATION[self._by_page(target)], 4 + int(3 * np.log(coding.size)))
+        population = max(POPULATION[self._by_page], 4 + int(3 * np.log(coding.size)))
         options = {
             "popsize": population,
             "verbose": -9,
@@ -166,7 +166,7 @@ class Climb:
         coding = point.coding
         for size in (None, *STEPS):
             moves: Sequence[Any] = coding.places if size is None else coding.exchanges
-            chunk = CHUNK[self._by_page(target)]
+            chunk = CHUNK[self._by_page]
             for _ in range(SWEEPS):
                 before = point.ratio
                 order = rng.permutation(len(moves))
@@ -178,8 +178,10 @@ class Climb:
                     break
 
     # ---- evaluation -------------------------------------------------------------------------------------
-    def _by_page(self, target: str) -> bool:
-        return self.objective.batched is not None and target not in self.objective.batched
+    @property
+    def _by_page(self) -> bool:
+        """Whether instances are evaluated one at a time."""
+        return not hasattr(self.objective.theorem, "batch")
 
     def _better(self, best: Point | None, coding: Coding, X: Array, target: str) -> Point | None:
         column = self._column(coding, X, target)

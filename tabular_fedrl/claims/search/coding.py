@@ -125,11 +125,11 @@ class Coding:
     def random(self, rng: np.random.Generator, count: int) -> Array:
         """Coordinates of ``count`` instances in all styles, ``(count, n)``."""
         out = np.empty((count, self.size))
-        for i in range(count):
-            style = STYLES[i % len(STYLES)]
+        for i, style in enumerate(STYLES):
+            rows = out[i :: len(STYLES)]
             for block in self.blocks:
-                draw = _laws(rng, block, style) if block.is_law else _units(rng, block, style)
-                out[i, block.start : block.stop] = draw.ravel()
+                draw = (_laws if block.is_law else _units)(rng, block, style, len(rows))
+                rows[:, block.start : block.stop] = draw.reshape(len(rows), -1)
         return self.project(out)
 
     @cached_property
@@ -188,22 +188,21 @@ def _between(u: Array, low: float, high: float) -> Array:
     return np.where(u <= 0, low, np.where(u >= 1, high, np.clip(inside, low, high)))
 
 
-def _laws(rng: np.random.Generator, block: Block, style: str) -> Array:
-    shape = block.rows, block.width
-    dense = rng.dirichlet(np.ones(block.width), size=block.rows)
-    vertex = np.eye(block.width)[rng.integers(block.width, size=block.rows)]
+def _laws(rng: np.random.Generator, block: Block, style: str, count: int) -> Array:
+    shape = count, block.rows
     if style == "dense":
-        return dense
+        return rng.dirichlet(np.ones(block.width), size=shape)
+    vertex = np.eye(block.width)[rng.integers(block.width, size=shape)]
     if style == "vertex":
         return vertex
-    thin = rng.dirichlet(np.full(block.width, 0.3), size=block.rows)
-    return np.where(rng.random((shape[0], 1)) < 0.5, thin, vertex)
+    thin = rng.dirichlet(np.full(block.width, 0.3), size=shape)
+    return np.where(rng.random((*shape, 1)) < 0.5, thin, vertex)
 
 
-def _units(rng: np.random.Generator, block: Block, style: str) -> Array:
-    shape = block.rows, block.width
+def _units(rng: np.random.Generator, block: Block, style: str, count: int) -> Array:
+    shape = count, block.rows, block.width
     free = rng.random(shape)
-    ends = rng.integers(2, size=shape).astype(np.float64)
     if style == "dense" or block.name in ("d", "gamma"):
         return free
+    ends = rng.integers(2, size=shape).astype(np.float64)
     return np.where(rng.random(shape) < (1 / 3 if style == "sparse" else 0.0), free, ends)

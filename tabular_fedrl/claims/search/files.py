@@ -100,13 +100,17 @@ def _plain(point: Point) -> dict[str, Any]:
         "ratio": point.ratio if np.isfinite(point.ratio) else None,
         "shape": asdict(coding.shape),
         "fixed": dict(coding.fixed),
+        "free": list(coding.reals),
         "x": point.x.tolist(),
         "evaluations": point.evaluations,
     }
 
 
 def _point(space: Space, data: Mapping[str, Any]) -> Point:
-    coding = space.coding(Shape(**{key: int(n) for key, n in data["shape"].items()}), data["fixed"])
+    shape = Shape(**{key: int(n) for key, n in data["shape"].items()})
+    ranges = {name: r for name, c in space.choices.items() for r in c if isinstance(r, tuple)}
+    free = {name: ranges[name] for name in data["free"] if name in ranges}
+    coding = space.coding(shape, {**data["fixed"], **free})
     x = np.array(data["x"], dtype=np.float64)
     # Not projected again: that could move the last digit of a coordinate, and with it the instance.
     if x.shape != (coding.size,) or not (np.abs(coding.project(x[None])[0] - x) <= 1e-9).all():

@@ -56,42 +56,47 @@ class Objective:
     def __init__(self, theorem: type[Theorem], claims: Sequence[Claim]) -> None:
         self.theorem = theorem
         self.claims = tuple(claims)
-        self.batched: frozenset[str] | None = None if hasattr(theorem, "batch") else frozenset()
         self.reason = ""
 
     def ratios(self, coding: Coding, X: Array, target: str) -> tuple[Array, bool]:
         """Ratios ``(B, claims)`` at projected coordinates; -inf where a claim does not apply. Whether they
         come from the page itself: a batch is used where it knows the claim ``target``."""
         problems, parameters = coding.decode(X)
-        if self.batched is None or target in self.batched:
-            sides = self._batch(problems, parameters)
-            self.batched = frozenset(sides)
-            if target in sides:
-                none = np.full(len(X), -np.inf)
-                columns = [_float_ratio(*sides[c.name]) if c.name in sides else none for c in self.claims]
-                return np.stack(columns, axis=-1), False
+        sides = self._batch(problems, parameters)
+        if target in sides:
+            none = np.full(len(X), -np.inf)
+            columns = [_float_ratio(*sides[c.name]) if c.name in sides else none for c in self.claims]
+            return np.stack(columns, axis=-1), False
         rows = [self.page(problems.problem(i), coding.parameters_of(parameters, i)) for i in range(len(X))]
         return np.reshape(rows, (len(X), len(self.claims))), True
 
     def page(self, problem: FederatedCMDP, parameters: Parameters) -> list[float]:
         """The ratio of each claim on one instance, by the page itself."""
         try:
-            bench = Bench(self.theorem, Case(problem, **parameters))
-            x, blocked = bench.prepare()
-            self.reason = next(iter(blocked.values()), self.reason)
-            return [
-                -np.inf if c.name in blocked else certain_ratio(*c.function(bench.theorem, x)[:2])
-                for c in self.claims
-            ]
+            with np.errstate(all="ignore"):
+                bench = Bench(self.theorem, Case(problem, **parameters))
+                x, blocked = bench.prepare()
+                self.reason = next(iter(blocked.values()), self.reason)
+                return [
+                    -np.inf if c.name in blocked else certain_ratio(*c.function(bench.theorem, x)[:2])
+                    for c in self.claims
+                ]
         except (SolverFailure, InvalidProblem, ArithmeticError) as error:
             # A corner of the family that the page or a solver cannot handle is no worst case.
             self.reason = str(error)
             return [-np.inf] * len(self.claims)
 
     def _batch(self, problems: Batch, parameters: Parameters) -> dict[str, tuple[Array, Array]]:
-        batch: Any = self.theorem().batch  # type: ignore[attr-defined]
+        """The sides that the page's ``batch`` gives, if it has one and it suits these problems."""
+        batch: Any = getattr(self.theorem(), "batch", None)
+        if batch is None:
+            return {}
         with np.errstate(all="ignore"):
-            sides: dict[str, tuple[Array, Array]] = batch(problems, **parameters)
+            try:
+                sides: dict[str, tuple[Array, Array]] = batch(problems, **parameters)
+            except InvalidProblem:
+                # Too many policies to enumerate, say: then one at a time.
+                return {}
         return sides
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.claims.search.coding import Coding
-from tabular_fedrl.claims.search.family import Family
+from tabular_fedrl.claims.search.family import Family, Shape
 from tabular_fedrl.claims.theorem import Range, Table, Theorem
 from tabular_fedrl.errors import InvalidProblem
 
@@ -51,11 +51,13 @@ class Space:
             fixed[name] = min(int(drawn) - base, high)
         for name, values in self.choices.items():
             fixed[name] = values[int(rng.integers(len(values)))]
-        return Coding(shape, self.family.gamma, fixed, self.reals, self.tables)
+        return self.coding(shape, fixed)
 
-    def coding(self, shape: Any, fixed: Mapping[str, Any]) -> Coding:
-        """The coding of a known structure."""
-        return Coding(shape, self.family.gamma, dict(fixed), self.reals, self.tables)
+    def coding(self, shape: Shape, fixed: Mapping[str, Any]) -> Coding:
+        """The coding of a structure; a choice that is a range becomes a coordinate."""
+        ranges = {name: value for name, value in fixed.items() if isinstance(value, tuple)}
+        rest = {name: value for name, value in fixed.items() if name not in ranges}
+        return Coding(shape, self.family.gamma, rest, {**self.reals, **ranges}, self.tables)
 
     def neighbours(self, coding: Coding) -> Iterator[Coding]:
         """Structures with the same coordinates in which one free parameter is another."""
@@ -66,7 +68,7 @@ class Space:
                     yield replace(coding, fixed={**coding.fixed, name: value})
         for name, values in self.choices.items():
             for value in values:
-                if value != coding.fixed[name]:
+                if name in coding.fixed and not isinstance(value, tuple) and value != coding.fixed[name]:
                     yield replace(coding, fixed={**coding.fixed, name: value})
 
 
