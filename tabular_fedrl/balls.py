@@ -30,7 +30,7 @@ from tabular_fedrl.errors import Undecided
 from tabular_fedrl.measured import Array, Measured
 
 Number = flint.fmpq | flint.arb
-_ZERO, _ONE = flint.fmpq(0), flint.fmpq(1)
+_ZERO, _ONE, _BOTTOM = flint.fmpq(0), flint.fmpq(1), flint.arb("-inf")
 
 
 @contextmanager
@@ -102,14 +102,16 @@ def _larger(a: Number, b: Number) -> Number:
 
 
 def _exp(a: Number) -> Number:
-    return _ONE if isinstance(a, flint.fmpq) and a == 0 else _ball(a).exp()
+    if isinstance(a, flint.fmpq):
+        return _ONE if a == 0 else _ball(a).exp()
+    return _ZERO if a == _BOTTOM else a.exp()
 
 
 def _log(a: Number) -> Number:
     if isinstance(a, flint.fmpq) and a == 1:
         return _ZERO
     ball = _ball(a)
-    return flint.arb("-inf") if ball.is_zero() else ball.log()
+    return _BOTTOM if ball.is_zero() else ball.log()
 
 
 def _sqrt(a: Number) -> Number:
@@ -300,7 +302,9 @@ class Balls(Measured):
         return Balls._wrap(self.items[index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.items[index] = Balls.of(value).items
+        items = Balls.of(value).items
+        # An array of objects would take an array as one of its entries.
+        self.items[index] = items if isinstance(self.items[index], np.ndarray) else items.item()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -345,8 +349,7 @@ class Balls(Measured):
     @property
     def is_minus_infinity(self) -> Any:
         """Where the entry is exactly ``-inf`` (the logarithm of an exact 0), elementwise."""
-        bottom = flint.arb("-inf")
-        return _map(lambda a: isinstance(a, flint.arb) and bool(a == bottom), self.items).astype(bool)
+        return _map(lambda a: isinstance(a, flint.arb) and bool(a == _BOTTOM), self.items).astype(bool)
 
     @property
     def is_nan(self) -> Any:
@@ -525,11 +528,14 @@ def matmul(a: Balls, b: Balls) -> Balls:
     left = a.reshape(1, -1) if a.ndim == 1 else a
     right = b.reshape(-1, 1) if b.ndim == 1 else b
     shape = (*a.shape[:-1], *(b.shape[1:] if b.ndim > 1 else ()))
-    A: Any = matrix(left)
-    B: Any = matrix(right)
+    return array(times(matrix(left), matrix(right)), shape)
+
+
+def times(A: Any, B: Any) -> Any:
+    """Product of two matrices of the library, rational or of balls."""
     if type(A) is not type(B):
         A, B = flint.arb_mat(A), flint.arb_mat(B)
-    return array(A * B, shape)
+    return A * B
 
 
 def solve(a: Balls, b: Balls) -> Balls:

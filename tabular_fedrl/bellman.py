@@ -2,7 +2,8 @@ r"""The Bellman equations in ball arithmetic, for problems of exact data.
 
 What :mod:`tabular_fedrl.evaluation` computes in floats and bounds afterwards is here enclosed on the way:
 :math:`V = (I - \gamma P_\pi)^{-1} f_\pi` and :math:`d = (1-\gamma)(I - \gamma P_\pi^T)^{-1}\mu` by a linear
-solve whose result encloses the exact solution (``arb_mat.solve``). No residual is needed.
+solve whose result encloses the exact solution (``arb_mat.solve``). No residual is needed. Deterministic
+policies, whose probabilities are exact, are evaluated in exact rationals.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import flint
 import numpy as np
 
 from tabular_fedrl import balls
@@ -30,40 +30,42 @@ class _Data:
     gamma: Balls
 
 
-def _data(cmdp: CMDP) -> _Data:
+def _data(cmdp: CMDP, rational: bool) -> _Data:
+    """The problem's rationals as they are, or as balls of the working precision, which compute faster."""
+
     def convert() -> _Data:
         fields: list[Any] = [cmdp.P, cmdp.signals, cmdp.rho, cmdp.gamma]
-        P, signals, rho, gamma = (Balls.of(x).balls() for x in fields)
+        P, signals, rho, gamma = (x if rational else x.balls() for x in fields)
         return _Data(balls.matrix(P.reshape(-1, cmdp.S)), P, signals, rho, gamma)
 
-    return cmdp._remember(("balls", balls.working()), convert)
+    return cmdp._remember("rationals" if rational else ("balls", balls.working()), convert)
 
 
 def values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[Balls, Balls]:
     """V ``(k, S)`` and Q ``(k, S, A)`` of one policy ``(S, A)``; signals ``(k, S, A)``, default reward and
     costs."""
-    data = _data(cmdp)
+    pi: Any = enclosed(log_pi)[1]
+    data = _data(cmdp, pi.is_rational)
     f = data.signals if signals is None else Balls.of(signals)
-    pi = enclosed(log_pi)[1]
     f_pi = (f * pi).sum(-1)
     S, k = cmdp.S, len(f)
     if cmdp.gamma == 0:
         return f_pi, f
     V = balls.solve(_resolvent(data, pi), Balls.of(f_pi).T).T
-    successor = balls.array(data.rows * flint.arb_mat(V.T.items.tolist()), (S * cmdp.A, k)).T
+    successor = balls.array(balls.times(data.rows, balls.matrix(V.T)), (S * cmdp.A, k)).T
     return V, f + data.gamma * successor.reshape(k, S, cmdp.A)
 
 
 def at_start(cmdp: CMDP, V: Balls) -> Balls:
     """Values at rho of ``V (..., S)``."""
-    return (V * _data(cmdp).rho).sum(-1)
+    return (V * _data(cmdp, V.is_rational).rho).sum(-1)
 
 
 def visitation(cmdp: CMDP, log_pi: Any, start: Any | None = None) -> Balls:
     """Normalised visitation ``(S,)`` of one policy ``(S, A)`` from ``start`` (default rho)."""
-    data = _data(cmdp)
+    pi: Any = enclosed(log_pi)[1]
+    data = _data(cmdp, pi.is_rational)
     mu = data.rho if start is None else Balls.of(start)
-    pi = enclosed(log_pi)[1]
     return balls.solve(_resolvent(data, pi).T, ((1 - data.gamma) * mu).reshape(-1, 1)).ravel()
 
 

@@ -42,4 +42,11 @@ class SolverFailure(TabularFedRLError):
 
 
 class Undecided(TabularFedRLError):
-    """An enclosure does not settle a comparison (exit code 5); a higher precision may."""
+    """An enclosure does not settle a comparison (exit code 5); a higher precision may.
+
+    ``reached``: the share of a run that was done when its enclosures gave out, None outside a run.
+    """
+
+    def __init__(self, message: str, reached: float | None = None) -> None:
+        super().__init__(message)
+        self.reached = reached

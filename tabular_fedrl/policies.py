@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tabular_fedrl import balls
 from tabular_fedrl.arithmetic import array, exp, is_minus_infinity, log, logsumexp, sum
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.errors import InvalidProblem
@@ -126,6 +127,8 @@ def enclosed(log_pi: Any) -> tuple[Measured, Measured]:
     Where the logarithm is ``-inf`` the probability is 0 and the logarithm's enclosure is that of -800: use it
     only where it is multiplied by that 0.
     """
+    if balls.working() and not isinstance(log_pi, Balls):
+        log_pi = log_softmax(array(log_pi))
     none = is_minus_infinity(log_pi)
     if isinstance(log_pi, Balls):
         return log_pi.where(none, -800.0), log_pi.exp().where(none, 0.0)

@@ -19,7 +19,7 @@ from typing import Any
 from tabular_fedrl.algorithms.fednpg import fednpg
 from tabular_fedrl.algorithms.local import primal_dual_step, vanilla
 from tabular_fedrl.algorithms.rounds import Round
-from tabular_fedrl.algorithms.step_sizes import dual_cap, dual_step, lagrangian_spans
+from tabular_fedrl.algorithms.step_sizes import dual_cap, dual_step, lagrangian_spans, number, positive_or
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.federation import Federation, PublicSteps
 
@@ -34,7 +34,7 @@ def gradient_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -
     cap = dual_cap(problem.cmdp, given)
     eta = given["eta"]
     if eta is None:
-        largest = float(lagrangian_spans(problem, cap).max()) or 1.0
+        largest = positive_or(number(lagrangian_spans(problem, cap).max()), 1.0)
         eta = (1.0 - problem.cmdp.gamma) ** 3 / (8.0 * largest)
     T = rounds * int(given["local_steps"])
-    return PublicSteps(float(eta), dual_step(problem.cmdp, given, cap, T), cap)
+    return PublicSteps(number(eta), dual_step(problem.cmdp, given, cap, T), cap)

@@ -45,7 +45,7 @@ def natural(view: CMDP, log_pi: Array, advantage: Array) -> Array:
 
 def vanilla(view: CMDP, log_pi: Array, advantage: Array) -> Array:
     r"""The gradient in the logits, :math:`d_\rho^\pi(s)\, \pi(a|s) A(s,a)/(1-\gamma)`."""
-    d = visitation(view, log_pi).value
+    d = visitation(view, log_pi).plain
     return d[:, None] * exp(log_pi) * advantage / (1.0 - view.gamma)
 
 

@@ -29,19 +29,19 @@ FIRST_BITS = 128
 MOST_BITS = 16384
 """Precision at which an open question is left undecided."""
 
-Progress = Callable[[int, int, str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Certified:
     """Verdicts at the certified level and all that is needed to decide them again.
 
-    ``theorem``: its id; ``source``: the SOURCE (or a name made from the problem's content); ``problem``: the
+    ``page``: the theorem; ``source``: the SOURCE (or a name made from the problem's content); ``problem``: the
     exact problem; ``parameters``: those that were set; ``bits``: the precision of the last run; ``bases``:
     of the linear programs it solved, by ``KIND:DIGEST``; ``seconds``: over all precisions.
     """
 
-    theorem: str
+    page: type[Theorem]
     source: str
     problem: FederatedCMDP
     parameters: dict[str, Any]
@@ -62,8 +62,7 @@ def certify(
     """Decide every claim of a theorem, and every link of its proof, on one case.
 
     The precision starts at ``bits`` and is doubled until everything is decided or it exceeds ``most_bits``:
-    what is open then stays ``undecided``. ``progress``: called with the number of the attempt, how many there
-    can be, and a text.
+    what is open then stays ``undecided``. ``progress``: called with a text before every attempt.
 
     Raises
     ------
@@ -71,22 +70,24 @@ def certify(
     """
     begin = time.perf_counter()
     problem = load_exact(case.source)
-    attempts = max(1, (most_bits // bits).bit_length())
-    verdicts: list[Verdict] = []
     # One session: what is proved exactly need not be proved again at a higher precision.
     with session() as proofs:
-        for attempt in range(attempts):
+        while True:
             if progress is not None:
-                progress(attempt, attempts, f"{theorem.id} at {bits << attempt} bits")
-            verdicts = certify_at(theorem, case, problem, bits << attempt)
-            if all(v.status is not Status.UNDECIDED for v in verdicts):
+                progress(f"{theorem.id} at {bits} bits")
+            verdicts, reached = _attempt(theorem, case, problem, bits)
+            if bits >= most_bits or all(v.status is not Status.UNDECIDED for v in verdicts):
                 break
+            # Radii grow by about as many bits in every round: skip precisions that would give out again.
+            wanted = bits / reached if reached else 2 * bits
+            while bits < min(wanted, most_bits):
+                bits = min(2 * bits, most_bits)
     return Certified(
-        theorem=theorem.id,
+        page=theorem,
         source=case.instance,
         problem=problem,
         parameters=dict(case.parameters),
-        bits=bits << attempt,
+        bits=bits,
         verdicts=verdicts,
         bases=dict(proofs.bases),
         seconds=time.perf_counter() - begin,
@@ -103,11 +104,19 @@ def certify_at(
 
     ``case`` gives the parameters and the name of the instance.
     """
+    return _attempt(theorem, case, problem, bits)[0]
+
+
+def _attempt(
+    theorem: type[Theorem], case: Case, problem: FederatedCMDP, bits: int
+) -> tuple[list[Verdict], float | None]:
+    """The verdicts, and the share of a run that was done when its balls gave out."""
     if any(claim.confidence is not None for claim in theorem.claims()):
-        return [_sampled(theorem, case, claim) for claim in theorem.claims()]
+        return [_sampled(theorem, case, claim) for claim in theorem.claims()], None
     try:
         with balls.precision(bits):
-            return list(Bench(theorem, case, problem).verdicts())
+            bench = Bench(theorem, case, problem)
+            return list(bench.verdicts()), bench.reached
     except TypeError as error:
         if "alls" not in str(error):  # what Balls say when a function of NumPy is called on them
             raise

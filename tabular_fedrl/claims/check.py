@@ -83,6 +83,7 @@ class Bench:
     """One theorem on one case: loads the problem (unless it is given), tests hypotheses, runs ``setup`` once.
 
     Inside ``balls.precision(...)`` its verdicts are certified: the problem must then be one of exact data.
+    ``reached``: the share of a run that was done when its balls grew beyond bounds.
 
     Raises :class:`InvalidProblem` for an unknown or missing parameter and for bad problems.
     """
@@ -90,6 +91,7 @@ class Bench:
     def __init__(self, theorem: type[Theorem], case: Case, problem: FederatedCMDP | None = None) -> None:
         self.theorem = theorem()
         self.case = case
+        self.reached: float | None = None
         known = theorem.parameters()
         unknown = [k for k in case.parameters if k not in known]
         if unknown:
@@ -129,6 +131,7 @@ class Bench:
         try:
             x, blocked = self.prepare()
         except Undecided as open_question:
+            self.reached = open_question.reached
             for claim in self.theorem.claims():
                 yield self._undecided(claim.name, claim.kind, claim.statement, Role.CLAIM, open_question)
             return

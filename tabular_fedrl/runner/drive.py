@@ -137,6 +137,9 @@ def _drive(
         if file is not None:
             file.save(tracks, *mark)
         raise
+    except Undecided as lost:
+        k = federation.server.round
+        raise Undecided(f"round {k} of {tracks.K}: {lost}", reached=k / tracks.K) from None
     if file is not None:
         file.save(tracks, *mark)
 
@@ -165,7 +168,7 @@ def _checked(stream: Iterator[Round], steps: PublicSteps) -> Iterator[Round]:
             this = next(stream)
         if not (finite(this.local) and finite(this.next_log_policy)):
             if balls.working():
-                raise Undecided(f"round {this.k}: a ball is unbounded")
+                raise Undecided("a ball is unbounded")
             raise InvalidProblem(
                 f"round {this.k}: a policy is not finite; the steps are too large (eta = {steps.eta:g}, "
                 f"largest dual cap {steps.dual_cap.max(initial=0.0):g})"
