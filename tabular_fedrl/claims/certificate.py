@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from flint import fmpq
 
 from tabular_fedrl import __version__
 from tabular_fedrl.atomic import atomic_path
-from tabular_fedrl.claims.discovery import find
 from tabular_fedrl.claims.recheck_file import FORMAT, FORMAT_VERSION, decimal
 from tabular_fedrl.claims.recheck_proof import LINK_TOLERANCE, follows, ratio
 from tabular_fedrl.claims.theorem import Theorem
@@ -42,7 +42,7 @@ def certificate(certified: Certified) -> dict[str, Any]:
     InvalidProblem: a number or a parameter that a file cannot hold.
     SolverFailure: the decimals of a verdict do not decide it (the file would be refused).
     """
-    page = getattr(certified, "page", None) or find(certified.theorem)
+    page = certified.page
     # All of them, the defaults too: those may be others in another version.
     parameters = certified.verdicts[0].parameters if certified.verdicts else certified.parameters
     body = {
@@ -117,7 +117,8 @@ def _claim(v: Verdict, page: type[Theorem]) -> dict[str, Any]:
     tolerance = LINK_TOLERANCE if v.role is Role.LINK else tolerances[v.claim]
     sides, bounds = None, None
     if v.enclosure is not None:
-        sides = {"lhs": list(v.enclosure[:2]), "rhs": list(v.enclosure[2:])}
+        ends = [_plain(x) for x in v.enclosure]
+        sides = {"lhs": ends[:2], "rhs": ends[2:]}
         if "inf" not in v.enclosure:
             lhs, rhs = ((decimal(x[0], v.claim), decimal(x[1], v.claim)) for x in sides.values())
             bounds = ratio(v.kind, lhs, rhs)
@@ -136,10 +137,18 @@ def _claim(v: Verdict, page: type[Theorem]) -> dict[str, Any]:
         "status": str(v.status),
         "reason": v.reason,
         "sides": sides,
-        "ratio": bounds,
+        "ratio": bounds and list(bounds),
         "vacuous": v.vacuous,
         "entries": v.entries,
     }
+
+
+def _plain(text: str) -> str:
+    """A decimal number with its point in the usual place."""
+    if "inf" in text or "/" in text:
+        return text
+    usual = str(Decimal(text))
+    return usual.rstrip("0").rstrip(".") if "." in usual and "E" not in usual else usual
 
 
 def _value(name: str, x: Any) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from tabular_fedrl.claims.recheck_proof import LINK_TOLERANCE, Interval, Mismatc
 from tabular_fedrl.claims.theorem import Case, Theorem
 from tabular_fedrl.claims.verdict import Verdict
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.errors import InvalidProblem, SolverFailure
+from tabular_fedrl.errors import InvalidProblem, SolverFailure, TabularFedRLError
 from tabular_fedrl.instances.text import one_line, shorten
 from tabular_fedrl.solvers.exact import session
 
@@ -50,10 +51,10 @@ class Rechecked:
         return not self.mismatch
 
 
-def recheck(path: str | os.PathLike[str], page: type[Theorem] | None = None) -> Rechecked:
+def recheck(path: str | os.PathLike[str], pages: Sequence[type[Theorem]] = ()) -> Rechecked:
     """Decide the certificate in a file again.
 
-    ``page``: the theorem, where it is not installed (a file or notebook of one's own).
+    ``pages``: theorems that are not installed (of a file or notebook of one's own).
 
     Raises
     ------
@@ -61,7 +62,7 @@ def recheck(path: str | os.PathLike[str], page: type[Theorem] | None = None) -> 
     """
     begin = time.perf_counter()
     stored = read(path)
-    theorem = find(stored.theorem) if page is None else page
+    theorem = {page.id: page for page in pages}.get(stored.theorem) or find(stored.theorem)
     unknown = [name for name in stored.parameters if name not in theorem.parameters()]
     if unknown:
         raise InvalidProblem(f"{os.fspath(path)}: {theorem.id} has no parameter {shorten(unknown[0])!r}")
@@ -98,12 +99,12 @@ def _same_page(stored: Stored, theorem: type[Theorem]) -> None:
 
 def _consistent(claim: StoredClaim, what: str) -> None:
     """The status must follow from the enclosures."""
-    if claim.sides is None or "inf" in claim.sides:
+    lhs, rhs = (claim.sides and _interval(claim.sides[at : at + 2], what) for at in (0, 2))
+    if claim.sides is None or lhs is None or rhs is None:
         expected = ("undecided",) if claim.sides else ("undecided", "not applicable")
         if claim.status not in expected or claim.ratio is not None:
             raise Mismatch(f"{what}: stated {claim.status!r} without bounded enclosures")
         return
-    lhs, rhs = _intervals(claim, what)
     status = follows(claim.kind, lhs, rhs, fmpq(*claim.tolerance.as_integer_ratio()))
     if status != claim.status:
         raise Mismatch(
@@ -144,9 +145,8 @@ def _recomputed(stored: Stored, theorem: type[Theorem], problem: FederatedCMDP) 
             fresh = certify_at(theorem, case, problem, bits)
     except SolverFailure as error:
         raise Mismatch(f"bases: {error}") from None
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, InvalidProblem):
-            raise
+    except (TabularFedRLError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # Whatever a page makes of a stranger's parameters.
         raise Mismatch(f"the page cannot be run on this: {type(error).__name__}: {error}") from None
     if proofs.bases != stored.bases:
         odd = sorted(set(stored.bases) ^ set(proofs.bases))
@@ -176,28 +176,26 @@ def _agree(claim: StoredClaim, fresh: Verdict, what: str, same: bool) -> None:
         ("vacuous", claim.vacuous, fresh.vacuous),
         ("reason", claim.reason, fresh.reason),
     ]
-    if same:
-        pairs += [("sides", claim.sides, fresh.enclosure)]
     for name, stated, found in pairs:
         if stated != found:
             raise Mismatch(f"{what}: {name}: stated {_shown(stated)}, recomputed {_shown(found)}")
-    if (claim.sides is None) != (fresh.enclosure is None):
-        raise Mismatch(f"{what}: sides: stated {_shown(claim.sides)}, recomputed {_shown(fresh.enclosure)}")
-    if claim.sides is None or fresh.enclosure is None or "inf" in (*claim.sides, *fresh.enclosure):
-        return
     for name, at in (("lhs", 0), ("rhs", 2)):
-        stated, found = claim.sides[at : at + 2], fresh.enclosure[at : at + 2]
-        (a, b), (x, y) = (_interval(side, what) for side in (stated, found))
-        if a > y or x > b:
+        stated, found = (side and side[at : at + 2] for side in (claim.sides, fresh.enclosure))
+        if not _alike(_interval(stated, what), _interval(found, what), same):
             raise Mismatch(f"{what}: {name}: stated {_shown(stated)}, recomputed {_shown(found)}")
 
 
-def _intervals(claim: StoredClaim, what: str) -> tuple[Interval, Interval]:
-    sides = claim.sides or ()
-    return _interval(sides[:2], what), _interval(sides[2:], what)
+def _alike(stated: Interval | None, found: Interval | None, same: bool) -> bool:
+    """The same ends; or, of another version's, some point in common."""
+    if same or stated is None or found is None:
+        return stated == found or not same
+    return stated[0] <= found[1] and found[0] <= stated[1]
 
 
-def _interval(ends: tuple[str, ...], what: str) -> Interval:
+def _interval(ends: tuple[str, ...] | None, what: str) -> Interval | None:
+    """None where there is no bounded enclosure."""
+    if ends is None or "inf" in ends:
+        return None
     return decimal(ends[0], what), decimal(ends[1], what)
 
 
