@@ -110,6 +110,30 @@ def test_constraints_on_different_scales(scale):
     assert np.allclose(ours.multipliers[feasible], theirs.multipliers[feasible] * units, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("S, A, m", [(2, 2, 1), (3, 2, 2), (2, 3, 3), (3, 3, 4)])
+def test_vertices_of_the_problems(S, A, m):
+    """Deterministic kernels, signals 0 or 1, constraints on scales from 1e-6 to 1, thresholds on the values:
+    every tie there is. Primal and dual agree all the same."""
+    g, B = np.random.default_rng(6), 2000
+    gamma = g.choice([0.0, 0.5, 0.9, 0.99, 0.9999], size=B)
+    c = g.integers(0, 2, size=(B, m, S, A)) * 10.0 ** g.integers(-6, 1, size=(B, m, 1, 1))
+    batch = Batch(
+        P=np.eye(S)[g.integers(S, size=(B, S, A))],
+        r=g.integers(0, 2, size=(B, S, A)),
+        c=c,
+        d=g.choice([0, 0.25, 0.5, 1], size=(B, m)) / (1 - gamma[:, None]) * c.max(axis=(2, 3)),
+        rho=np.eye(S)[g.integers(S, size=B)],
+        gamma=gamma,
+        mask=np.ones((1, m)),
+    )
+    ours = optima(batch)
+    feasible = ~np.isnan(ours.value)
+    assert 0.1 < feasible.mean() < 0.9
+    assert (np.abs(ours.duality_gap) * (1 - gamma))[feasible].max() <= 1e-11
+    assert (ours.slack[~feasible] < 0).all()
+    assert (ours.value[feasible] <= ours.highest[feasible, 0] + 1e-9).all()
+
+
 def test_without_constraints_it_is_the_best_policy():
     g = np.random.default_rng(3)
     cmdp = CMDP(g.dirichlet(np.ones(3), size=(3, 2)), g.random((3, 2)), [], [], [1, 0, 0], 0.8)

@@ -19,7 +19,11 @@ import numpy as np
 from tabular_fedrl.measured import Array
 
 compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-"""Compiled once, cached on disk, free of the interpreter lock; 1/0 is infinite, a*b + c rounds once."""
+"""Compiled once, cached on disk, free of the interpreter lock; 1/0 is infinite, a*b + c may round once.
+
+The cache looks at the time stamp of a function's own file only: whoever edits a block here must touch the
+modules that call it, or they go on with the old one.
+"""
 
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 """log 2 in two parts, the first with 21 trailing zero bits, so that small multiples of it are exact."""

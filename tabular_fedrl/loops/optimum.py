@@ -35,6 +35,9 @@ and after which a program is given up."""
 TOLERANCE = 1e-12
 """What counts as 0 in a program whose numbers are of size 1."""
 
+PIVOT = 1e-9
+"""Entries below this fraction of their column's largest are no pivots."""
+
 
 @dataclass(frozen=True)
 class Optima:
@@ -133,7 +136,7 @@ def _solve(x: Block, answers: Answers) -> None:
             _simplex(columns, units, True, basis, weights, y)
             slack = _objective(columns, True, basis, weights)
             answers.slack[w] = slack * scale[1:].max()
-            if slack < -TOLERANCE:
+            if slack < -TOLERANCE / units.max():
                 continue
         _simplex(columns, units, False, basis, weights, y)
         value = _objective(columns, False, basis, weights)
@@ -226,17 +229,34 @@ def _simplex(columns: Array, units: Array, for_slack: bool, basis: Array, weight
             along[i] = 0.0
             for j in range(size):
                 along[i] += inverse[i, j] * entering[j]
-        leaving, shortest = -1, np.inf
-        for i in range(size):
-            if along[i] <= TOLERANCE or (for_slack and basis[i] == n):
-                continue
-            length = max(weights[i], 0.0) / along[i]
-            better = basis[i] < basis[leaving] if first else along[i] > along[leaving]
-            if length < shortest or (length == shortest and better):
-                leaving, shortest = i, length
+        leaving = _leaving(along, weights, basis, n if for_slack else -1, first)
         if leaving < 0:
             return
         basis[leaving] = q
+
+
+@compiled
+def _leaving(along: Array, weights: Array, basis: Array, stays: int, first: bool) -> int:
+    """The place of the column that reaches 0 first as the weights move along ``-along``; -1 if none does.
+
+    Among those that are within rounding of being first the one with the largest pivot is taken (Harris), or
+    the first of the exact ties. ``stays``: the column that may be negative.
+    """
+    largest = 0.0
+    for i in range(basis.size):
+        largest = max(largest, abs(along[i]))
+    reach = np.inf
+    for i in range(basis.size):
+        if along[i] > PIVOT * largest and basis[i] != stays:
+            allowed = 0.0 if first else TOLERANCE
+            reach = min(reach, (max(weights[i], 0.0) + allowed) / along[i])
+    leaving = -1
+    for i in range(basis.size):
+        if along[i] > PIVOT * largest and basis[i] != stays and max(weights[i], 0.0) / along[i] <= reach:
+            better = basis[i] < basis[leaving] if first else along[i] > along[leaving]
+            if leaving < 0 or better:
+                leaving = i
+    return leaving
 
 
 @compiled
@@ -259,22 +279,22 @@ def _gain(columns: Array, q: int, for_slack: bool) -> float:
 def _entering(columns: Array, units: Array, for_slack: bool, y: Array, first: bool) -> int:
     """The column with the largest positive reduced cost, or the first with one; -1 if there is none."""
     n, m = columns.shape[0], units.size
-    size = 1.0
+    sum_prices, t_price = 0.0, 0.0
     for j in range(m):
-        size += abs(y[j]) * units[j]
-    chosen, largest = -1, TOLERANCE * size
+        sum_prices += abs(y[j])
+        t_price += y[j] * units[j]
+    chosen, largest = -1, 0.0
     for q in range(n + 1 + m if m > 0 else n):
-        cost = _gain(columns, q, for_slack)
+        cost, size = _gain(columns, q, for_slack), 1.0 + sum_prices
         if q < n:
             cost -= y[m]
             for j in range(m):
                 cost -= y[j] * columns[q, 1 + j]
         elif q == n:
-            for j in range(m):
-                cost -= y[j] * units[j]
+            cost, size = cost - t_price, 1.0 + sum_prices * units.max()
         else:
             cost -= y[q - n - 1]
-        if cost > largest:
+        if cost > largest and cost > TOLERANCE * size:
             chosen, largest = q, cost
             if first:
                 return chosen
