@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tabular_fedrl.arithmetic import concatenate, magnitude, stack
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import UNIT, Array, Measured
@@ -99,11 +100,11 @@ class SharedTable(Theorem):
     def mean_is_nothing(self, x: Modes) -> tuple[Measured, Measured]:
         result = x.shared[1]
         assert result.iterates is not None
-        tables = np.stack([result.iterates.log_policies[1:]] * result.problem.N)
-        means = np.stack([arithmetic_mean(tables), geometric_mean(tables)])
+        tables = stack([result.iterates.log_policies[1:]] * result.problem.N)
+        means = stack([arithmetic_mean(tables), geometric_mean(tables)])
         # Each mean sums N and then A exponentials or logarithms.
-        rounding = 8 * (result.problem.N + tables.shape[-1] + 4) * UNIT * (1 + np.abs(tables).max())
-        return Measured(means, rounding), Measured(tables[:1])
+        rounding = 8 * (result.problem.N + tables.shape[-1] + 4) * UNIT * (1 + magnitude(tables))
+        return Measured(means).rounded_by(rounding), Measured(tables[:1])
 
     @identity(
         r"\pi_T \propto \exp(\eta T \sum_i f_i) \text{ for every E (bandit, fixed multipliers)}",
@@ -142,7 +143,7 @@ def _handover(result: Run) -> tuple[Array, Array]:
     """Where agents 2..N start and the next round's policy, against where the agent before stopped."""
     assert result.iterates is not None
     local, after = result.iterates.local, result.iterates.log_policies[1:]
-    starts = np.concatenate([local[:, 1:, 0], after[:, None]], axis=1)
+    starts = concatenate([local[:, 1:, 0], after[:, None]], axis=1)
     return starts, local[:, :, -1]
 
 
@@ -155,10 +156,11 @@ def _effect(one: Run, many: Run) -> Measured:
 
 def _closed_form(result: Run) -> tuple[Measured, Measured]:
     """Log-odds of the last policy against its first arm, and those of the closed form at multipliers 1."""
-    cmdp, eta = result.problem.cmdp, float(result.parameters["eta"])
+    cmdp, eta = result.problem.cmdp, Measured(result.parameters["eta"])
     last = enclosed(result.final_log_policy)[0][0]
-    objective = Measured(cmdp.r[0]) - cmdp.c[:, 0].T @ result.problem.observers.astype(np.float64)
+    observers = result.problem.observers.astype(np.float64)
+    objective = Measured(cmdp.r[0]) - (Measured(cmdp.c[:, 0]) * observers[:, None]).sum(0)
     steps = result.T * result.problem.N
-    reach = 1 + float(np.abs(result.final_log_policy).max()) + eta * float(np.abs(cmdp.signals).max())
-    odds, wanted = last - last[0], (objective - objective[0]) * (Measured(eta) * float(result.T))
-    return Measured(odds.value, odds.error + 32 * steps * UNIT * reach), wanted
+    reach = 1 + magnitude(result.final_log_policy) + magnitude(eta) * magnitude(cmdp.signals)
+    odds, wanted = last - last[0], (objective - objective[0]) * (eta * float(result.T))
+    return odds.rounded_by(32 * steps * UNIT * reach), wanted

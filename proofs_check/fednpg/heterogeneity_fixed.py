@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
+from tabular_fedrl.arithmetic import magnitude
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances.textbook import bandit
@@ -21,13 +22,13 @@ BANDIT = "textbook:fixed-multipliers-bandit"
 @dataclass(frozen=True)
 class Twins:
     """The same run with both means. ``arithmetic``, ``geometric``: log-policies of the global policy,
-    ``(K+1, 3)``; ``x``: enclosure of E eta; ``third``: b, what the third arm pays each agent; ``rounding``:
-    how far E local steps and a mean in floats are from exact ones, in log-probability."""
+    ``(K+1, 3)``; ``x``: E eta; ``third``: b, what the third arm pays each agent; ``rounding``: how far E
+    local steps and a mean in floats are from exact ones, in log-probability."""
 
     arithmetic: Array
     geometric: Array
     x: Measured
-    third: float
+    third: Measured
     rounding: float
 
     def growth(self, log_policies: Array) -> Measured:
@@ -38,7 +39,7 @@ class Twins:
         change = odds[1:] - odds[:-1]
         # Where rounding has made arms 1 and 2 differ, the two agents' normalisers differ by at most as much.
         asymmetry = (logs[:-1, 0] - logs[:-1, 1]).abs().upper
-        return Measured(change.value, change.error + self.rounding + asymmetry)
+        return change.rounded_by(self.rounding + asymmetry)
 
     @property
     def log_factor(self) -> Measured:
@@ -91,7 +92,7 @@ class FixedMultipliers(Theorem):
         "two agents, three arms, objectives (1, 0, b) and (0, 1, b) at multipliers 1, with 1/2 < b < 1"
     )
     def the_bandit(self, problem: FederatedCMDP) -> bool:
-        return _is_bandit(problem) and 0.5 < _third(problem) < 1
+        return _is_bandit(problem) and bool(1 < problem.cmdp.r[0, 2] < 2)
 
     def setup(
         self, problem: FederatedCMDP, step: float = 0.1, local_steps: int = 10, rounds: int = 60
@@ -112,11 +113,10 @@ class FixedMultipliers(Theorem):
             both.append(result.iterates.log_policies[:, 0])
         # Per local step: an advantage to a few ulps of the largest reward, a product, a sum, a log-softmax;
         # then the mean.
-        reach = (
-            1 + max(float(np.abs(p).max()) for p in both) + step * local_steps * np.abs(problem.cmdp.r).max()
-        )
+        reach = 1 + max(magnitude(p) for p in both) + step * local_steps * magnitude(problem.cmdp.r)
         rounding = 16 * (local_steps + 1) * UNIT * reach
-        return Twins(both[0], both[1], Measured(step) * float(local_steps), _third(problem), float(rounding))
+        third = Measured(problem.cmdp.r[0, 2]) / 2.0
+        return Twins(both[0], both[1], Measured(step) * float(local_steps), third, rounding)
 
     @identity(
         r"\bar\pi(3)/\bar\pi(1) \text{ grows by } 2 e^{bx}/(e^x + 1) \text{ a round (arithmetic mean)}",
@@ -140,21 +140,18 @@ class FixedMultipliers(Theorem):
     @tight(r"|\bar\pi_k(3) - 1_{x < x^\star}| \le 2 e^{-k |\log\varphi(x)|}", tolerance=1e-6)
     def limit(self, x: Twins) -> tuple[Measured, Measured, float]:
         k, third = np.arange(len(x.arithmetic)), enclosed(x.arithmetic)[1][:, 2]
-        found = 1.0 if float(x.x) < float(_threshold(x.third)) else 0.0
+        # Where this enclosure does not settle it, both limits are right: |log phi| < 1e-9, and the right side
+        # exceeds 1 in every round there is time for.
+        found = 1.0 if float((_threshold(x.third) - x.x).value) > 0 else 0.0
         # What k rounds of rounding may do to the odds, and with them to a probability.
-        drift = x.rounding * k
-        distance = (third - found).abs()
-        return Measured(distance.value, distance.error + drift), (-x.log_factor.abs() * k).exp() * 2.0, 1.0
+        distance = (third - found).abs().rounded_by(x.rounding * k)
+        return distance, (-x.log_factor.abs() * k).exp() * 2.0, 1.0
 
     @tight(r"1 - \bar\pi_k(3) \le 2 e^{-k (b - 1/2) x} \text{ for every E (geometric mean)}", tolerance=1e-6)
     def always_found(self, x: Twins) -> tuple[Measured, Measured, float]:
         k = np.arange(len(x.geometric))
         others = enclosed(x.geometric)[1][:, :2].sum(-1)
-        return (
-            Measured(others.value, others.error + x.rounding * k),
-            (x.x * (0.5 - x.third) * k).exp() * 2.0,
-            1.0,
-        )
+        return others.rounded_by(x.rounding * k), (x.x * (0.5 - x.third) * k).exp() * 2.0, 1.0
 
     @control(
         "the arithmetic mean does not grow by the geometric one's factor",
@@ -178,28 +175,24 @@ class FixedMultipliers(Theorem):
         return probabilities[0], probabilities[1]
 
 
-def _third(problem: FederatedCMDP) -> float:
-    return float(problem.cmdp.r[0, 2]) / problem.N
-
-
 def _is_bandit(problem: FederatedCMDP) -> bool:
     cmdp = problem.cmdp
-    if (cmdp.S, cmdp.A, cmdp.m, cmdp.gamma, problem.N) != (1, 3, 2, 0.0, 2):
+    if (cmdp.S, cmdp.A, cmdp.m, problem.N) != (1, 3, 2, 2) or cmdp.gamma != 0:
         return False
-    local = [cmdp.r[0] / 2 - cmdp.c[list(seen), 0].sum(0) for seen in problem.visible]
-    b = _third(problem)
-    return all(np.array_equal(f, wanted) for f, wanted in zip(local, ([1, 0, b], [0, 1, b])))
+    first, second = (cmdp.r[0] / 2 - cmdp.c[list(seen), 0].sum(0) for seen in problem.visible)
+    wanted = (first[0], 1), (first[1], 0), (second[0], 0), (second[1], 1), (first[2], second[2])
+    return all(bool(f == w) for f, w in wanted) and bool(cmdp.r[0, 2] / 2 == first[2])
 
 
-def _threshold(b: float) -> Measured:
+def _threshold(b: Measured) -> Measured:
     r"""The positive root of :math:`\log 2 + bx - \log(1 + e^x)`, enclosed by its change of sign."""
 
     def log_factor(x: float) -> Measured:
         return Measured(2.0).log() + Measured(x) * b - Measured(x).exp().log1p()
 
     # Positive at the maximum b/(1-b) = e^x, negative where 2 < e^{(1-b)x}.
-    low, high = np.log(b / (1 - b)), np.log(2.0) / (1 - b) + 1.0
-    root = brentq(lambda x: float(log_factor(x)), low, high, xtol=1e-13)
+    low, high = np.log(b.value / (1 - b.value)), np.log(2.0) / (1 - b.value) + 1.0
+    root = brentq(lambda x: float(log_factor(x).value), low, high, xtol=1e-13)
     left, right = root - 1e-9, root + 1e-9
     if not (log_factor(left).lower > 0 > log_factor(right).upper):
         raise ArithmeticError(f"the threshold is not isolated around {root!r}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from proofs_check.fednpg.f1_bound import Bound
+from tabular_fedrl.arithmetic import seen
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances import load
@@ -124,11 +125,11 @@ class HeterogeneousDuals(Theorem):
         return Sweep(tuple(runs), step, dual_cap)
 
     @upper(r"\max_t \lambda_{ij}^t \le \Lambda/2: \text{ the cap is not reached}")
-    def below_cap(self, x: Sweep) -> tuple[Array, float]:
-        return np.array([np.nanmax(r.multipliers) for r in x.runs]), x.cap / 2
+    def below_cap(self, x: Sweep) -> tuple[Measured, float]:
+        return Measured.stack([Measured(seen(r.multipliers).max()) for r in x.runs]), x.cap / 2
 
     @upper(r"\mathrm{avg}\, V_{c_i}(\pi_i^{k,e}) - d_i \le \Lambda/(\eta_\lambda T')")
-    def own_constraint(self, x: Sweep) -> tuple[Measured, Array, float]:
+    def own_constraint(self, x: Sweep) -> tuple[Measured, Measured, float]:
         return x.local_excess, _allowance(x), 0.8
 
     @upper(r"\text{the violation of the averaged policy grows with E}")
@@ -137,34 +138,28 @@ class HeterogeneousDuals(Theorem):
         return total[:-1], total[1:]
 
     @upper(r"\tfrac1N - d_j \le [\mathrm{avg}\, V_{c_j}(\bar\pi_k) - d_j]_+ + 0.01 \text{ at the largest E}")
-    def collapse(self, x: Sweep) -> tuple[Array, Measured]:
-        problem = x.runs[-1].problem
-        return 1 / problem.N - problem.cmdp.d, x.excess[-1].positive() + 0.01
+    def collapse(self, x: Sweep) -> tuple[Measured, Measured]:
+        return _collapsed(x.runs[-1].problem), x.excess[-1].positive() + 0.01
 
     @upper(r"\sum_j [\overline{V_{c_j}} - d_j]_+ \le \tfrac2\Lambda R(\Lambda 1) \text{ (F1, all K rounds)}")
-    def f1(self, x: Sweep) -> tuple[Measured, Measured, float]:
+    def f1(self, x: Sweep) -> tuple[Measured, Measured, Measured]:
         bounds = [Bound.of(r.problem, r.rounds, r.local_steps, x.step, x.step, x.cap) for r in x.runs]
-        trivial = float(bounds[0].G.sum())
-        return (
-            Measured.stack([r.violations.sum() for r in x.runs]),
-            Measured.stack([b.violation for b in bounds]),
-            trivial,
-        )
+        violations = Measured.stack([r.violations.sum() for r in x.runs])
+        return violations, Measured.stack([b.violation for b in bounds]), Measured(bounds[0].G).sum()
 
     @control(
         "that every agent meets its own constraint does not make the averaged policy feasible",
         Case(BANDIT, local_steps=(1000,), steps=(40000,)),
     )
-    def averaged_policy(self, x: Sweep) -> tuple[Measured, Array]:
+    def averaged_policy(self, x: Sweep) -> tuple[Measured, Measured]:
         return x.excess, _allowance(x)
 
     @control(
         "without heterogeneity (both agents see both constraints) local steps do no such harm",
         Case(BANDIT + ",visible=0+1/0+1", local_steps=(1000,), steps=(40000,)),
     )
-    def homogeneous(self, x: Sweep) -> tuple[Array, Measured]:
-        problem = x.runs[-1].problem
-        return 1 / problem.N - problem.cmdp.d, x.excess[-1].positive() + 0.01
+    def homogeneous(self, x: Sweep) -> tuple[Measured, Measured]:
+        return _collapsed(x.runs[-1].problem), x.excess[-1].positive() + 0.01
 
     @study("plane")
     def plane(self) -> StudyData:
@@ -175,8 +170,13 @@ class HeterogeneousDuals(Theorem):
         return _plane(BANDIT, 1000, 60, 4000, eta=STEP, eta_dual=STEP, dual_cap=CAP)
 
 
-def _allowance(x: Sweep) -> Array:
-    return x.cap / (x.step * x.window)
+def _allowance(x: Sweep) -> Measured:
+    return Measured(x.cap) / (Measured(x.step) * x.window)
+
+
+def _collapsed(problem: FederatedCMDP) -> Measured:
+    """By how much the policy that plays the arms of N agents in turn violates each constraint, ``(m,)``."""
+    return Measured(1.0) / float(problem.N) - problem.cmdp.d
 
 
 def _plane(source: str, E: int, rounds: int, rounds_of_one: int, **steps: Any) -> StudyData:

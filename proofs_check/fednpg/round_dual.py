@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import Measured
@@ -85,9 +83,10 @@ class RoundDual(Theorem):
     @upper(
         r"\tfrac1N - d_j \le [\mathrm{avg}\,V_{c_j} - d_j]_+ + 0.01 \text{ in spite of it, arithmetic mean}"
     )
-    def arithmetic(self, x: Repair) -> tuple[np.ndarray, Measured]:
-        problem = x.repaired["arithmetic"].problem
-        return 1 / problem.N - problem.cmdp.d, _violation(x.repaired["arithmetic"]) + 0.01
+    def arithmetic(self, x: Repair) -> tuple[Measured, Measured]:
+        result = x.repaired["arithmetic"]
+        collapsed = Measured(1.0) / float(result.problem.N) - result.problem.cmdp.d
+        return collapsed, _violation(result) + 0.01
 
     @control("the repair does not help the arithmetic mean", Case("textbook:heterogeneous-bandit"))
     def arithmetic_repaired(self, x: Repair) -> tuple[Measured, float]:
