@@ -266,7 +266,7 @@ def test_hypotheses_are_decided_exactly() -> None:
     ["random-mdp:seed=1", "windy-cliff:ncost=2", "textbook:machine-repair", "random-mdp:seed=1,agents=6"],
 )
 def test_the_equivalence_of_f2_holds_in_every_round(source: str) -> None:
-    """In floats the two paths part after some hundred rounds; the difference is rounding, and this proves it."""
+    """In floats the two paths part after some hundred rounds: it is rounding, and this proves it."""
     found = certify(_f2(), Case(source, rounds=60))
     same = next(v for v in found.verdicts if v.claim == "equivalence")
     assert same.status is Status.HOLDS

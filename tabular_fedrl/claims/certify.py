@@ -36,9 +36,9 @@ Progress = Callable[[str], None]
 class Certified:
     """Verdicts at the certified level and all that is needed to decide them again.
 
-    ``page``: the theorem; ``source``: the SOURCE (or a name made from the problem's content); ``problem``: the
-    exact problem; ``parameters``: those that were set; ``bits``: the precision of the last run; ``bases``:
-    of the linear programs it solved, by ``KIND:DIGEST``; ``seconds``: over all precisions.
+    ``page``: the theorem; ``source``: the SOURCE (or a name made from the problem's content); ``problem``:
+    the exact problem; ``parameters``: those that were set; ``bits``: the precision of the last run;
+    ``bases``: of the linear programs it solved, by ``KIND:DIGEST``; ``seconds``: over all precisions.
     """
 
     page: type[Theorem]

@@ -8,11 +8,13 @@ q in floats, which stands for the one whose rows are normalised exactly,
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tabular_fedrl import balls
 from tabular_fedrl.algorithms import Algorithm, Round
 from tabular_fedrl.arithmetic import concatenate, exp, logsumexp, same, seen, stack
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
@@ -21,6 +23,8 @@ from tabular_fedrl.measured import Array, Measured, dot
 from tabular_fedrl.policies import enclosed
 from tabular_fedrl.solvers import Solution
 
+COARSE = 64
+"""Bits for what is only drawn, never claimed."""
 CHUNK = 512
 """Most policies in one call of the evaluation."""
 
@@ -36,8 +40,7 @@ class Comparator:
 
     def kl(self, log_q: Array) -> Measured:
         """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``."""
-        q = Measured(log_q)
-        return average(self.d, dot(self.pi, self.log_pi - (q - logsumexp(q))))
+        return average(self.d, dot(self.pi, self.log_pi - _normalised(log_q)))
 
     def log_normaliser(self, log_pi: Array, log_next: Array, x: Measured) -> Measured:
         r"""E_{d*} log Z of steps :math:`\pi' = \pi e^x/Z`, ``(n,)``, from ``(n, S, A)`` arrays.
@@ -45,12 +48,26 @@ class Comparator:
         The radius also covers :math:`\sum d^* \pi^* |\log\pi + x - \log\pi' - \log Z|`, by which the recorded
         step misses the exact one.
         """
-        p, q = Measured(log_pi), Measured(log_next)
-        p = p - logsumexp(p)
+        p = _normalised(log_pi)
         log_z = logsumexp(p + x)
-        missed = (p + x - (q - logsumexp(q)) - log_z).abs().upper
         mean = average(self.d, log_z.reshape(*log_z.shape[:-1]))
-        return mean.rounded_by((self.weights.upper * missed).sum(axis=(-2, -1)))
+        if balls.working():
+            return mean  # the recorded step is an enclosure of the exact one
+        missed = (p + x - _normalised(log_next) - log_z).abs().upper
+        return mean.widened((self.weights.upper * missed).sum(axis=(-2, -1)))
+
+
+def _normalised(log_q: Any) -> Measured:
+    """The logarithm of the policy that log-policies in floats stand for; balls are normalised already."""
+    q = Measured(log_q)
+    return q if balls.working() else q - logsumexp(q)
+
+
+def _drift(start: Any, end: Any) -> Any:
+    """``max_i max_s ||end - start||_1`` for each round; of balls a coarse enclosure, as no claim rests on
+    it."""
+    with balls.precision(COARSE) if balls.working() else nullcontext():
+        return abs(exp(end) - exp(start)).sum(axis=-1).max(axis=(1, 2))
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ class Observer:
             "local_value": own[..., 0],
             "local_costs": own[..., 1:],
             "multipliers": multipliers,
-            "drift": abs(exp(end) - exp(start)).sum(axis=-1).max(axis=(1, 2)),
+            "drift": _drift(start, end),
             "transitions": np.array([r.transitions for r in rounds]),
         }
         if self.comparator is not None:
