@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from proofs_check.fednpg.lockstep import Lockstep
-from tabular_fedrl.algorithms.step_sizes import lagrangian_spans, spans
+from tabular_fedrl.algorithms.step_sizes import lagrangian_spans, span, spans
+from tabular_fedrl.arithmetic import array, exp
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances import load
@@ -22,8 +23,8 @@ class Drift:
     """A run with its iterates, ``B`` the agents' spans ``(N,)``, ``eta`` the primal step."""
 
     run: Run
-    B: Array
-    eta: float
+    B: Any
+    eta: Any
 
 
 class DriftBound(Theorem):
@@ -67,7 +68,7 @@ class DriftBound(Theorem):
 
     @hypothesis("the reward is not constant")
     def reward_varies(self, problem: FederatedCMDP) -> bool:
-        return bool(np.ptp(problem.cmdp.r) > 0)
+        return bool(span(problem.cmdp.r) > 0)
 
     def setup(
         self,
@@ -86,8 +87,8 @@ class DriftBound(Theorem):
             dual_cap=dual_cap,
             record="iterates",
         )
-        cap = np.asarray(result.parameters["dual_cap"])
-        return Drift(result, lagrangian_spans(problem, cap), float(result.parameters["eta"]))
+        cap = array(result.parameters["dual_cap"])
+        return Drift(result, lagrangian_spans(problem, cap), result.parameters["eta"])
 
     @upper(r"\max_s \|\pi_i^{k,e+1} - \pi_i^{k,e}\|_1 \le \eta B_i / (2 (1-\gamma)^2)")
     def step(self, x: Drift) -> tuple[Measured, Measured, float]:
@@ -103,10 +104,7 @@ class DriftBound(Theorem):
         start = result.value.reshape(K, 1, 1), result.costs.reshape(K, 1, 1, cmdp.m)
         reward = (result.local_value - start[0]).abs() / scale[0]
         costs = (result.local_costs - start[1]).abs() / scale[1:]
-        both = Measured(
-            np.concatenate([reward.value[..., None], costs.value], axis=-1)[:, :, 1:],
-            np.concatenate([reward.error[..., None], costs.error], axis=-1)[:, :, 1:],
-        )
+        both = Measured.concatenate([reward[..., None], costs], axis=-1)[:, :, 1:]
         per_step = Measured(x.eta) * x.B / ((Measured(1.0) - cmdp.gamma) ** 4 * 4.0)
         bound = per_step.reshape(1, -1, 1, 1) * np.arange(1, E).reshape(1, 1, -1, 1)
         return both, bound, cmdp.horizon
@@ -144,10 +142,10 @@ class DriftBound(Theorem):
 
 def _moves(x: Drift, constant: float) -> tuple[Measured, Measured]:
     assert x.run.iterates is not None
-    p = np.exp(x.run.iterates.local)
+    p = exp(x.run.iterates.local)
     # Each probability errs by a few ulps of |log p| p, and sum p |log p| <= log A.
     rounding = (8 + 2 * np.log(p.shape[-1])) * 4 * UNIT
-    moved = Measured(np.abs(np.diff(p, axis=2)).sum(axis=-1).max(axis=-1), rounding)
+    moved = Measured(abs(p[:, :, 1:] - p[:, :, :-1]).sum(axis=-1).max(axis=-1)).rounded_by(rounding)
     gamma = x.run.problem.cmdp.gamma
     bound = Measured(x.eta) * x.B / ((Measured(1.0) - gamma) ** 2 * constant)
     return moved, bound.reshape(1, -1, 1)
