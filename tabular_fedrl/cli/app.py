@@ -31,6 +31,10 @@ EXIT_CODES = (
     "Exit codes: 0 fine; 1 a claim fails; 2 bad input; 3 infeasible problem; 4 internal error; "
     "5 nothing fails, but something is undecided; 130 interrupted."
 )
+RECHECK_CODES = (
+    "Exit codes: 0 it comes out as stated; 1 it does not; 2 no certificate, or a file that was changed; "
+    "4 internal error; 130 interrupted."
+)
 
 app = typer.Typer(name=NAME, add_completion=False, epilog=EXIT_CODES, pretty_exceptions_enable=False)
 
@@ -60,7 +64,9 @@ def top(
         raise typer.Exit(deliver(output, lambda _: answer))
     if context.invoked_subcommand is None:
         if output.json:
-            raise typer.Exit(fail(output, "no command: verify, search, solve, run, list or show", BAD_INPUT))
+            raise typer.Exit(
+                fail(output, "no command: verify, search, recheck, solve, run, list or show", BAD_INPUT)
+            )
         typer.echo(context.get_help())
         raise typer.Exit(0)
     return 0
@@ -90,6 +96,14 @@ def verify(
         ),
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes side by side.")] = None,
+    certify: Annotated[
+        bool,
+        typer.Option("--certify", help="Decide in exact rationals and balls; needs --on."),
+    ] = False,
+    certificates: Annotated[
+        str,
+        typer.Option("--certificates", metavar="DIR", help="Where --certify writes its certificates."),
+    ] = "certificates",
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -98,7 +112,8 @@ def verify(
     def command(output: Output) -> Answer:
         from tabular_fedrl.cli.verify import verify_theorems
 
-        return verify_theorems(output, theorem or [], on or [], set_ or [], seed, report, jobs)
+        folder = certificates if certify else None
+        return verify_theorems(output, theorem or [], on or [], set_ or [], seed, report, jobs, folder)
 
     return _deliver(context, json, quiet, command)
 
@@ -236,6 +251,29 @@ def search(
         return search_theorem(
             output, theorem, family, budget, seed or 0, claim or [], set_ or [], out, resume
         )
+
+    return _deliver(context, json, quiet, command)
+
+
+@app.command(epilog=RECHECK_CODES)
+def recheck(
+    context: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A certificate, as verify --certify writes it.")
+    ],
+    theorem: Annotated[
+        str | None,
+        typer.Option("--theorem", metavar="FILE.py", help="Where the theorem's page is, if it is your own."),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Decide a certificate again, from its file alone."""
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.recheck import recheck_file
+
+        return recheck_file(output, file, theorem)
 
     return _deliver(context, json, quiet, command)
 

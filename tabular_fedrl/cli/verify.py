@@ -11,7 +11,9 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from tabular_fedrl.claims import Results, Status, Theorem, theorems, verify_all
+from tabular_fedrl.claims import Case, Results, Status, Theorem, theorems, verify_all
+from tabular_fedrl.claims.certificate import write_certificates
+from tabular_fedrl.claims.certify import Certified, certify
 from tabular_fedrl.claims.discovery import select
 from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.pool import workers
@@ -33,22 +35,34 @@ def verify_theorems(
     seed: int | None,
     report: str | None,
     jobs: int | None,
+    certificates: str | None = None,
 ) -> Answer:
-    """Verify the named theorems (none: all) on problems (none: their suites); write the report if asked."""
+    """Verify the named theorems (none: all) on problems (none: their suites); write the report if asked.
+
+    ``certificates``: a folder for certificates; the verdicts are then certified, which needs problems.
+    """
     parameters = parse_settings(settings)
     if seed is not None:
         parameters["seed"] = seed
     if parameters and not on:
         raise InvalidProblem("--set and --seed need --on SOURCE: the suite fixes its own parameters")
+    if certificates is not None and not on:
+        raise InvalidProblem("--certify needs --on SOURCE: it decides one instance after another")
     if report is None and not names and not on:
         report = DEFAULT_REPORT
-    if report is not None:
-        _writable(Path(report))
+    for folder in (report, certificates):
+        if folder is not None:
+            _writable(Path(folder))
     chosen = _chosen(names)
     groups = _by_parameters(chosen, parameters)
     for source in on:
         load(source)
-    results = _verify(output, groups, on, jobs or (1 if on else _processors()))
+    proved: list[Certified] = []
+    if certificates is None:
+        results = _verify(output, groups, on, jobs or (1 if on else _processors()))
+    else:
+        proved = _certify(output, groups, on)
+        results = Results([v for c in proved for v in c.verdicts], seconds=sum(c.seconds for c in proved))
     options = [*(f"--on={s}" for s in on), *(f"--set={s}" for s in settings)]
     if seed is not None:
         options.append(f"--seed={seed}")
@@ -64,6 +78,7 @@ def verify_theorems(
             for note in notes:
                 output.warn(note)
             page = os.path.join(report, "index.html")
+    files = write_certificates(proved, Path(certificates)) if certificates is not None else []
     idle = all(v.status is Status.NOT_APPLICABLE for v in results.verdicts)
     if idle:
         reasons = "; ".join(sorted({v.reason for v in results.verdicts}))
@@ -74,9 +89,10 @@ def verify_theorems(
         "message": headline(data),
         "report": report,
         "warnings": output.warnings,
+        "certificates": [str(file) for file in files],
         **data,
     }
-    last = _conclusion(data, page)
+    last = [*_conclusion(data, page), *_certificates(proved, files)]
     return Answer(answer, [verdict_table(data), *last], brief=last, code=results.exit_code)
 
 
@@ -86,6 +102,18 @@ def _conclusion(data: dict[str, Any], page: str | None) -> list[RenderableType]:
     lines.append(Text(f"{headline(data)} ({data['seconds']:.1f} s)", style=style))
     if page is not None:
         lines.append(Text(f"Report: {page}"))
+    return lines
+
+
+def _certificates(proved: Sequence[Certified], files: Sequence[Path]) -> list[RenderableType]:
+    """A line for each certificate: how far the precision went, and where it is."""
+    lines: list[RenderableType] = []
+    decided = [one for one in proved if any(v.enclosure is not None for v in one.verdicts)]
+    for one, file in zip(decided, files, strict=True):
+        text = f"Certified at {one.bits} bits on {one.source}: {file} ({file.stat().st_size / 1024:.1f} kB)"
+        lines.append(Text(text))
+    if files:
+        lines.append(Text(f"Decide one again with: tabular-fedrl recheck {files[0]}", style="dim"))
     return lines
 
 
@@ -128,6 +156,22 @@ def _verify(
             total.plots |= found.plots
             total.seconds += found.seconds
     return total
+
+
+def _certify(
+    output: Output, groups: Sequence[tuple[list[type[Theorem]], dict[str, Any]]], on: Sequence[str]
+) -> list[Certified]:
+    cases = [(t, Case(s, **parameters)) for members, parameters in groups for t in members for s in on]
+    proved = []
+    with output.progress("certifying", "theorems") as tick:
+        for i, (theorem, case) in enumerate(cases):
+
+            def note(what: str, done: int = i) -> None:
+                if tick is not None:  # no progress is wanted
+                    tick(done, len(cases), what)
+
+            proved.append(certify(theorem, case, progress=note))
+    return proved
 
 
 def _processors() -> int:
