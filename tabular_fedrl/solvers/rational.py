@@ -19,48 +19,18 @@ import numpy as np
 from flint import fmpq
 
 from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
-from tabular_fedrl.solvers.rational_program import Program, Rationals, occupancy_program
+from tabular_fedrl.solvers.rational_basis import Vertex, prove
+from tabular_fedrl.solvers.rational_pivots import Infeasible, complete, repair
+from tabular_fedrl.solvers.rational_program import Program, Rationals, occupancy_program, shown
 from tabular_fedrl.solvers.rational_proposal import propose
-from tabular_fedrl.solvers.rational_reading import lagrangian, objective, prices, rationals, variables
-from tabular_fedrl.solvers.rational_simplex import Infeasible, Vertex, complete, prove, repair
-
-
-@dataclass(frozen=True)
-class RationalOptimum:
-    r"""The exact optimum.
-
-    ``value``: :math:`V_r^*(\rho)`; ``occupancy (S, A)``: an optimal policy's, normalised (sums to 1);
-    ``policy (S, A)``: that policy; where it never goes, an action that is greedy for the Lagrangian; ``costs
-    (m,)``: its :math:`V_{c_j}(\rho)`; ``multipliers (m,)``: :math:`\lambda^* \ge 0`; ``potentials (S,)``:
-    :math:`\max_\pi V_{r - \lambda^* \cdot c}(s)`, with which
-    :math:`V_r^*(\rho) = \sum_s \rho(s) V(s) + \lambda^* \cdot d`; ``basis``: the S + m basic variables, in
-    increasing order: ``s*A + a`` for a pair, ``S*A + j`` for the slack of constraint j.
-    """
-
-    value: fmpq
-    occupancy: Rationals
-    policy: Rationals
-    costs: Rationals
-    multipliers: Rationals
-    potentials: Rationals
-    basis: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class RationalSlack:
-    r"""The exact Slater slack :math:`\max_\pi \min_j\, d_j - V_{c_j}(\rho)`, negative if no policy meets all
-    constraints.
-
-    ``policy (S, A)`` attains it; ``costs (m,)`` are its :math:`V_{c_j}(\rho)`; ``multipliers (m,)``:
-    :math:`\mu \ge 0`, of sum 1, with :math:`\min_\pi V_{\mu\cdot c}(\rho) = \mu\cdot d - \xi`; ``basis`` as
-    in :class:`RationalOptimum`, and ``S*A + m`` for the slack itself.
-    """
-
-    value: fmpq
-    policy: Rationals
-    costs: Rationals
-    multipliers: Rationals
-    basis: tuple[int, ...]
+from tabular_fedrl.solvers.rational_reading import (
+    RationalOptimum,
+    RationalSlack,
+    nothing,
+    read_optimum,
+    read_slack,
+    settled,
+)
 
 
 @dataclass(frozen=True)
@@ -119,7 +89,8 @@ def optimum(
         found = _solved(program, propose(P, r, c, d, rho, gamma) if basis is None else basis)
     except Infeasible:
         raise _infeasible(slack(P, c, d, rho, gamma), d) from None
-    return _optimum(program, found, (P, r, c, d, rho, gamma))
+    found = settled(program, found, P, r, c, gamma)
+    return read_optimum(program, found, (P, r, c, d, rho, gamma))
 
 
 def prove_optimum(
@@ -139,7 +110,7 @@ def prove_optimum(
     InvalidProblem: a row of P or rho that is no distribution.
     """
     program = occupancy_program(P, r, c, d, rho, gamma)
-    return _optimum(program, prove(program, basis), (P, r, c, d, rho, gamma))
+    return read_optimum(program, prove(program, basis), (P, r, c, d, rho, gamma))
 
 
 def slack(
@@ -158,7 +129,8 @@ def slack(
     """
     program = occupancy_program(P, None, c, d, rho, gamma)
     found = _solved(program, propose(P, None, c, d, rho, gamma) if basis is None else basis)
-    return _slack(program, found, (P, c, d, rho, gamma))
+    found = settled(program, found, P, nothing(P), c, gamma)
+    return read_slack(program, found, (P, c, d, rho, gamma))
 
 
 def prove_slack(
@@ -166,7 +138,7 @@ def prove_slack(
 ) -> RationalSlack:
     """The exact Slater slack by this basis and no other. Errors as in :func:`prove_optimum`."""
     program = occupancy_program(P, None, c, d, rho, gamma)
-    return _slack(program, prove(program, basis), (P, c, d, rho, gamma))
+    return read_slack(program, prove(program, basis), (P, c, d, rho, gamma))
 
 
 def value_range(P: Rationals, f: Rationals, rho: Rationals, gamma: fmpq) -> tuple[fmpq, fmpq]:
@@ -184,35 +156,6 @@ def _solved(program: Program, candidates: Sequence[int]) -> Vertex:
         return repair(program, basis)
 
 
-def _optimum(program: Program, found: Vertex, problem: tuple[Any, ...]) -> RationalOptimum:
-    P, r, c, d, _, gamma = problem
-    y, free = variables(program, found)
-    potentials, policy = lagrangian(program, found, P, r, c, gamma)
-    return RationalOptimum(
-        value=objective(program, found),
-        occupancy=y * (1 - fmpq(gamma)),
-        policy=policy,
-        costs=rationals(list(d)) - free,
-        multipliers=prices(program, found)[1],
-        potentials=potentials,
-        basis=found.basis,
-    )
-
-
-def _slack(program: Program, found: Vertex, problem: tuple[Any, ...]) -> RationalSlack:
-    P, c, d, _, gamma = problem
-    value = objective(program, found)
-    _, free = variables(program, found)
-    nothing = np.full(P.shape[:2], fmpq(0), dtype=object)
-    return RationalSlack(
-        value=value,
-        policy=lagrangian(program, found, P, nothing, c, gamma)[1],
-        costs=rationals(list(d)) - value - free,
-        multipliers=prices(program, found)[1],
-        basis=found.basis,
-    )
-
-
 def _farkas(proved: RationalSlack, d: Rationals) -> RationalFarkas:
     budget = sum((x * y for x, y in zip(proved.multipliers, d)), fmpq(0))
     return RationalFarkas(proved.multipliers, budget - proved.value, budget, -proved.value, proved.basis)
@@ -222,6 +165,6 @@ def _infeasible(proved: RationalSlack, d: Rationals) -> InfeasibleCMDP:
     proof = _farkas(proved, d)
     return InfeasibleCMDP(
         f"no policy meets all constraints: weighted by {[round(float(x), 4) for x in proof.multipliers]} the "
-        f"costs are at least {float(proof.lowest):.6g}, the thresholds allow {float(proof.budget):.6g}",
+        f"costs are at least {shown(proof.lowest)}, the thresholds allow {shown(proof.budget)}",
         proof,
     )

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
+from flint import arb, fmpq, fmpq_mat, fmpz, fmpz_mat
 
 from tabular_fedrl.errors import InvalidProblem
 
@@ -130,11 +130,19 @@ def distribution(weights: Rationals, name: str) -> tuple[list[fmpz], fmpz]:
     entries = numerators.entries()
     for i, x in enumerate(entries):
         if x < 0:
-            raise InvalidProblem(f"{name} has the negative entry {float(weights[i]):.6g} at {i}")
+            raise InvalidProblem(f"{name} has the negative entry {shown(weights[i])} at {i}")
     total = sum(entries, fmpz(0))
     if total != denominator:
         raise InvalidProblem(f"{name} sums to {fmpq(total, denominator)}, not to 1 exactly")
     return entries, denominator
+
+
+def shown(x: fmpq) -> str:
+    """A rational in a message, to six digits."""
+    try:
+        return f"{float(x):.6g}"
+    except OverflowError:
+        return str(arb(x).str(6, radius=False))
 
 
 def _shift(c: Rationals, d: Rationals, gamma: fmpq) -> fmpq:

@@ -27,7 +27,7 @@ OPTIONS: dict[str, str | int | float] = {
 """HiGHS' settings: the least tolerances it takes."""
 
 VISITED = 1e-12
-"""Expected visits, as a fraction of 1/S, below which a state counts as never visited."""
+"""Expected visits, in units of 1/S, below which a pair counts as never taken."""
 
 
 def propose(
@@ -39,58 +39,57 @@ def propose(
     """
     S, A = P.shape[:2]
     m = len(d)
-    kernel, costs, start = P.astype(np.float64), c.astype(np.float64).reshape(m, S, A), rho.astype(np.float64)
-    reward = np.zeros((S, A)) if r is None else r.astype(np.float64)
-    budget, discount = d.astype(np.float64), float(gamma)
-    highs, units = _run(kernel, None if r is None else reward, costs, budget, start, discount)
+    kernel, start, discount = P.astype(np.float64), rho.astype(np.float64), float(gamma)
+    # The slack's costs keep their common unit, which is t's.
+    tops = [_largest(c)] * m if r is None else [_largest(x) for x in c]
+    costs = np.array([(x / top).astype(np.float64) for x, top in zip(c, tops)]).reshape(m, S, A)
+    budgets = np.array([_nearest(x / top) for x, top in zip(d, tops)])
+    reward = np.zeros((S, A)) if r is None else (r / _largest(r)).astype(np.float64)
+    highs = _run(kernel, reward, costs, budgets, start, discount, with_slack=r is None)
     status, answer = highs.getBasis(), highs.getSolution()
     if not (status.valid and answer.value_valid and answer.dual_valid):
         return ()
     basic = [x == highspy.HighsBasisStatus.kBasic for x in (*status.col_status, *status.row_status)]
-    n = len(status.col_status)
-    pairs = np.reshape(basic[: S * A], (S, A))
-    slacks = [S * A + j for j in range(m) if basic[n + S + j]]
-    visited = np.asarray(answer.col_value)[: S * A].reshape(S, A).sum(axis=1) > VISITED
-    multipliers = np.maximum(np.asarray(answer.row_dual)[S:], 0.0) * units
-    greedy = np.zeros(S, dtype=int)
-    if not visited.all():
-        mdp = CMDP(kernel, reward, costs, budget, start, discount)
-        best = optimise(mdp, reward - np.tensordot(multipliers, costs, axes=1))
-        greedy = best.log_policy.argmax(axis=1)
-    certain = np.flatnonzero(pairs & visited[:, None]).tolist()
-    slope = [S * A + m] if r is None else []
-    return (*certain, *slope, *slacks, *(np.arange(S) * A + greedy).tolist())
+    pairs = np.flatnonzero(basic[: S * A])
+    used = np.asarray(answer.col_value)[pairs] > VISITED
+    margin = [S * A + m] if r is None else []
+    slacks = [S * A + j for j in range(m) if basic[len(basic) - m + j]]
+    greedy: Array = np.empty(0, dtype=int)
+    if len(set((pairs[used] // A).tolist())) < S:
+        multipliers = np.maximum(np.asarray(answer.row_dual)[S:], 0.0)
+        greedy = _greedy(kernel, reward - np.tensordot(multipliers, costs, axes=1), start, discount)
+    order = (pairs[used], margin, slacks, greedy, pairs[~used])
+    return tuple(int(i) for part in order for i in part)
+
+
+def _greedy(P: Array, f: Array, rho: Array, gamma: float) -> Array:
+    """Best pairs, one for each state, for the signal f ``(S, A)``; none if floats cannot say."""
+    S, A = f.shape
+    if gamma >= 1 or not np.isfinite(f).all():
+        return np.empty(0, dtype=int)
+    mdp = CMDP(P, f, np.empty((0, S, A)), np.empty(0), rho, gamma)
+    return np.arange(S) * A + optimise(mdp).log_policy.argmax(axis=1)
 
 
 def _run(
-    P: Array, r: Array | None, c: Array, d: Array, rho: Array, gamma: float
-) -> tuple[highspy.Highs, Array]:
-    """HiGHS after solving, and what its multipliers of the costs must be multiplied with ``(m,)``."""
-    S, A = P.shape[:2]
+    P: Array, r: Array, c: Array, d: Array, rho: Array, gamma: float, *, with_slack: bool
+) -> highspy.Highs:
+    """HiGHS after solving: columns are pairs and, ``with_slack``, t; rows are flows and costs."""
+    S, A = r.shape
     m, pairs = len(d), S * A
     flow = np.repeat(np.eye(S), A, axis=0) - gamma * P.reshape(pairs, S)
-    largest = np.abs(c).max(axis=(1, 2), initial=0.0)
-    largest = np.where(largest > 0, largest, 1.0)
-    unit = 1.0
-    dense = np.hstack([flow, (c / largest[:, None, None]).reshape(m, pairs).T])
-    gain = np.zeros(pairs)
-    if r is None:
-        # t is in units of the largest cost of all.
-        unit = float(largest.max())
-        dense = np.vstack([dense, np.concatenate([np.zeros(S), unit / largest])])
-        gain = np.append(gain, 1.0)
-    elif r.any():
-        unit = float(np.abs(r).max())
-        gain = r.ravel() / unit
+    dense = np.hstack([flow, c.reshape(m, pairs).T])
+    gain, lower = r.ravel(), np.zeros(pairs)
+    if with_slack:
+        dense = np.vstack([dense, np.append(np.zeros(S), np.ones(m))])
+        gain, lower = np.append(gain, 1.0), np.append(lower, -np.inf)
+    used = dense != 0
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = gain.size, S + m
     lp.sense_ = highspy.ObjSense.kMaximize
     lp.col_cost_ = gain
-    lp.col_lower_ = np.append(np.zeros(pairs), [-np.inf] * (gain.size - pairs))
-    lp.col_upper_ = np.full(gain.size, np.inf)
-    lp.row_lower_ = np.append(S * rho, np.full(m, -np.inf))
-    lp.row_upper_ = np.append(S * rho, S * d / largest)
-    used = dense != 0
+    lp.col_lower_, lp.col_upper_ = lower, np.full(gain.size, np.inf)
+    lp.row_lower_, lp.row_upper_ = np.append(S * rho, np.full(m, -np.inf)), np.append(S * rho, S * d)
     lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     lp.a_matrix_.start_ = np.append(0, np.cumsum(used.sum(axis=1))).astype(np.int32)
     lp.a_matrix_.index_ = np.nonzero(used)[1].astype(np.int32)
@@ -101,4 +100,17 @@ def _run(
         highs.setOptionValue(name, value)
     highs.passModel(lp)
     highs.run()
-    return highs, unit / largest
+    return highs
+
+
+def _largest(signal: Rationals) -> fmpq:
+    """Largest magnitude, 1 where the signal vanishes."""
+    return max(abs(x) for x in signal.ravel()) or fmpq(1)
+
+
+def _nearest(x: fmpq) -> float:
+    """The nearest float, infinite beyond the range of floats."""
+    try:
+        return float(x)
+    except OverflowError:
+        return np.inf if x > 0 else -np.inf
