@@ -76,6 +76,16 @@ def log(x: float) -> float:
 
 
 @compiled
+def copy(x: Array, out: Array) -> None:
+    """``x (m, n, W)`` into ``out``. (NumPy's slice assignment takes seconds to compile, for its messages.)"""
+    m, n, W = x.shape
+    for i in range(m):
+        for k in range(n):
+            for w in range(W):
+                out[i, k, w] = x[i, k, w]
+
+
+@compiled
 def log_softmax(logits: Array, pi: Array, scratch: Array) -> None:
     """Turn ``logits (S, A, W)`` into their log-policy, in place, and write its probabilities into ``pi``.
 

@@ -18,6 +18,7 @@ from tabular_fedrl.kernels.lanes import (
     advantage,
     at_start,
     compiled,
+    copy,
     exp,
     largest_move,
     log,
@@ -160,15 +161,16 @@ def _rounds(x: Block, total: Totals, mask: Mask, rounds: int, local_steps: int, 
     weights, direction = np.empty((K, W)), np.empty((S, A, W))
     pibar, before, after = np.empty((S, A, W)), np.empty((S, A, W)), np.empty((S, A, W))
     log_pi, log_pibar = np.empty((N, S, A, W)), total.log_policy
+    everything = np.ones(K - 1, dtype=np.bool_)
     log_softmax(log_pibar, pibar, scratch)
     for _ in range(rounds):
         policy_values(x.P, x.f, pibar, x.gamma, matrix, V_shared)
         at_start(x.rho, V_shared, v_shared)
-        total.shared[:] += v_shared
+        _add_seen(v_shared, everything, total.shared)
         for i in range(N):
             lam = total.multipliers[i]
-            log_pi[i] = log_pibar
-            before[:] = pibar
+            copy(log_pibar, log_pi[i])
+            copy(pibar, before)
             for e in range(local_steps):
                 V, v = V_shared, v_shared
                 if e > 0:
@@ -183,11 +185,11 @@ def _rounds(x: Block, total: Totals, mask: Mask, rounds: int, local_steps: int, 
                 _dual_step(v, x.d, mask[i], x.eta_dual, x.dual_cap, lam)
                 log_softmax(log_pi[i], after, scratch)
                 largest_move(after, before, scratch, total.step[i])
-                before[:] = after
+                copy(after, before)
             largest_move(before, pibar, scratch, total.drift)
         if N == 1:
-            log_pibar[:] = log_pi[0]
-            pibar[:] = before
+            copy(log_pi[0], log_pibar)
+            copy(before, pibar)
         else:
             _mean(log_pi, geometric, scratch, log_pibar)
             log_softmax(log_pibar, pibar, scratch)

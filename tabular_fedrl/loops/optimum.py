@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.kernels.lanes import at_start, compiled, policy_values
+from tabular_fedrl.kernels.lanes import at_start, compiled, copy, policy_values
 from tabular_fedrl.loops.batch import Batch
 from tabular_fedrl.loops.lanes import from_lanes, in_parallel, to_lanes
 from tabular_fedrl.measured import Array
@@ -122,29 +122,32 @@ def _solve(x: Block, answers: Answers) -> None:
     scale, units = np.empty(1 + m), np.empty(m)
     basis, weights = np.empty(1 + m, dtype=np.int64), np.empty(1 + m)
     for w in range(W):
-        columns[:] = values[:, :, w]
         for k in range(1 + m):
-            low, high = columns[:, k].min(), columns[:, k].max()
+            low, high = np.inf, -np.inf
+            for p in range(columns.shape[0]):
+                low, high = min(low, values[p, k, w]), max(high, values[p, k, w])
             answers.lowest[k, w], answers.highest[k, w] = low, high
             origin = low if k == 0 else x.d[k - 1, w]
             scale[k] = max(high - origin, origin - low)
             if scale[k] == 0.0:
                 scale[k] = 1.0
-            columns[:, k] = (columns[:, k] - origin) / scale[k]
-        _start(columns, scale, units, basis)
-        if m > 0:
-            _simplex(columns, units, True, basis, weights, y)
-            slack = _objective(columns, True, basis, weights)
-            answers.slack[w] = slack * scale[1:].max()
-            if slack < -TOLERANCE / units.max():
-                continue
-        _simplex(columns, units, False, basis, weights, y)
-        value = _objective(columns, False, basis, weights)
-        for j in range(m):
-            y[j] = max(y[j], 0.0)
-            answers.multipliers[j, w] = y[j] * scale[0] / scale[1 + j]
-        answers.value[w] = answers.lowest[0, w] + value * scale[0]
-        answers.duality_gap[w] = (_lagrangian_bound(columns, y) - value) * scale[0]
+            for p in range(columns.shape[0]):
+                columns[p, k] = (values[p, k, w] - origin) / scale[k]
+        largest = _start(columns, scale, units, basis)
+        for phase in range(0 if m > 0 else 1, 2):
+            for_slack = phase == 0
+            _simplex(columns, units, for_slack, basis, weights, y)
+            best = _objective(columns, for_slack, basis, weights)
+            if for_slack:
+                answers.slack[w] = best * largest
+                if best < -TOLERANCE / units.max():
+                    break
+            else:
+                answers.value[w] = answers.lowest[0, w] + best * scale[0]
+                for j in range(m):
+                    y[j] = max(y[j], 0.0)
+                    answers.multipliers[j, w] = y[j] * scale[0] / scale[1 + j]
+                answers.duality_gap[w] = (_lagrangian_bound(columns, y) - best) * scale[0]
 
 
 @compiled
@@ -161,8 +164,9 @@ def _deterministic_values(x: Block, out: Array) -> None:
         at_start(x.rho, V, out[p])
         for s in range(S):
             chosen[s] = (chosen[s] + 1) % A
-            P[s, 0] = x.P[s, chosen[s]]
-            f[:, s, 0] = x.f[:, s, chosen[s]]
+            a = chosen[s]
+            copy(x.P[s, a : a + 1], P[s])
+            copy(x.f[:, s, a : a + 1], f[:, s])
             if chosen[s] > 0:
                 break
 
@@ -186,12 +190,15 @@ def _lagrangian_bound(columns: Array, lam: Array) -> float:
 
 
 @compiled
-def _start(columns: Array, scale: Array, units: Array, basis: Array) -> None:
+def _start(columns: Array, scale: Array, units: Array, basis: Array) -> float:
     """A basis feasible for the slack's program: the policy with the largest slack, t, and every s_j but that
-    of its tightest constraint; and the units of t."""
+    of its tightest constraint. Sets ``units`` as well, and returns the largest scale, which is t's own."""
     n, m = columns.shape[0], units.size
+    largest = 0.0
     for j in range(m):
-        units[j] = scale[1:].max() / scale[1 + j]
+        largest = max(largest, scale[1 + j])
+    for j in range(m):
+        units[j] = largest / scale[1 + j]
     best, policy, tightest = -np.inf, 0, 0
     for p in range(n):
         slack, where = np.inf, 0
@@ -203,6 +210,7 @@ def _start(columns: Array, scale: Array, units: Array, basis: Array) -> None:
     for j in range(m):
         basis[j] = n if j == tightest else n + 1 + j
     basis[m] = policy
+    return largest
 
 
 @compiled
