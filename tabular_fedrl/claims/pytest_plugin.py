@@ -1,10 +1,10 @@
 """Pytest plugin: theorem modules become test items.
 
 ``pytest proofs_check`` (or any file that defines theorems) collects, for each theorem, one item per claim
-and case (``fednpg.f1::gap[random-mdp:seed=1;local_steps=5]``), one per control and per tightness instance,
-and one that draws small random problems. A claim item fails unless its verdict is ``holds`` or ``not
-applicable``; links of proof chains are reported with their claim; a control item fails unless the statement
-fails.
+and case (``fednpg.f1::gap[random-mdp:seed=1;local_steps=5]``), one per certified case, per control and per
+tightness instance, and one that draws small random problems. A claim item fails unless its verdict is
+``holds`` or ``not applicable``; links of proof chains are reported with their claim; a control item fails
+unless the statement fails.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ class TheoremItems(pytest.Collector):
                     self, name=f"{claim.name}[{case.label}]", claim=claim, case=case, number=number
                 )
                 yield item
+        for case in self.theorem.certified:
+            yield CertifiedItem.from_parent(self, name=f"certified[{case.label}]", case=case)
         for claim in self.theorem.claims():
             if claim.attained is not None:
                 yield AttainedItem.from_parent(
@@ -133,6 +135,22 @@ class ClaimItem(_Item):
             if v.claim == self.claim.name or v.claim.startswith(self.claim.name + "/")
         ]
         _require([v for v in mine if v.status not in ("holds", "not applicable")])
+
+
+class CertifiedItem(_Item):
+    """All claims and links, decided in exact rationals and balls."""
+
+    def __init__(self, *, case: Case, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.case = case
+
+    def runtest(self) -> None:
+        from tabular_fedrl.claims.certify import certify
+
+        found = certify(self.parent.theorem, self.case).verdicts
+        _require([v for v in found if v.status not in ("holds", "not applicable")])
+        if all(v.status == "not applicable" for v in found):
+            raise Unexpected(f"{self.case.label}: no claim applies, so nothing is certified")
 
 
 class AttainedItem(_Item):

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tabular_fedrl.claims.certify import certify
 from tabular_fedrl.claims.check import AnyProblem, check_attained, check_case, check_control
 from tabular_fedrl.claims.discovery import load_file
 from tabular_fedrl.claims.theorem import Case, StudyData, Theorem
-from tabular_fedrl.claims.verdict import Role, Status, Verdict
+from tabular_fedrl.claims.verdict import Level, Role, Status, Verdict
 
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, what)``"""
@@ -74,6 +75,7 @@ def tasks(theorems: Sequence[type[Theorem]], problems: Sequence[Case] = ()) -> l
             out += [Task(*where, "case", case=case) for case in problems]
             continue
         out += [Task(*where, "case", case=case) for case in theorem.suite]
+        out += [Task(*where, "certified", case=case) for case in theorem.certified]
         claims = theorem.claims()
         out += [Task(*where, "attained", i) for i, claim in enumerate(claims) if claim.attained is not None]
         out += [Task(*where, "control", i) for i in range(len(theorem.controls()))]
@@ -93,6 +95,8 @@ def perform(task: Task) -> list[Verdict] | StudyData:
         return [check_attained(theorem, theorem.claims()[task.index])]
     if task.case is None:
         raise ValueError("a case task carries its case")
+    if task.part == "certified":
+        return certify(theorem, task.case).verdicts
     return check_case(theorem, task.case)
 
 
@@ -171,6 +175,7 @@ class Summary:
     ratio: float | None
     worst: str
     informative: int | None
+    certified: int
     seconds: float
 
 
@@ -198,6 +203,9 @@ def summarise(verdicts: Iterable[Verdict]) -> list[Summary]:
                 ratio=worst.ratio if worst else None,
                 worst=place.case,
                 informative=sum(not v.vacuous for v in stated) if stated else None,
+                certified=sum(
+                    v.level is Level.CERTIFIED and v.status in (Status.HOLDS, Status.FAILS) for v in group
+                ),
                 seconds=sum(v.seconds for v in group),
             )
         )

@@ -219,6 +219,8 @@ class Theorem:
         Case("windy-cliff:ncost=2"),
     )
     """The cases of the default verification."""
+    certified: ClassVar[Iterable[Case]] = ()
+    """Cases that the default verification decides in exact rationals and balls: small ones."""
     small: ClassVar[dict[str, Any] | None] = {}
     """Parameters for many tiny random problems (property-based items); None: fixed instances only."""
     space: ClassVar[Mapping[str, Range]] = {}

@@ -109,7 +109,7 @@ def headline(data: Data) -> str:
         text = f"The claim of {claims[0]['theorem']} holds on every instance it applies to."
     else:
         text = f"All {of} hold on every instance they apply to."
-    return " ".join([text, *_controls(data["counts"]["controls"])])
+    return " ".join([text, *_certified(claims), *_controls(data["counts"]["controls"])])
 
 
 def failures(data: Data) -> Iterator[str]:
@@ -125,6 +125,14 @@ def failures(data: Data) -> Iterator[str]:
             )
         status = "does not fail" if v["role"] == "control" else v["status"]
         yield f"{v['theorem']}::{v['claim']} on {v['case']}: {status}{sides}"
+
+
+def _certified(claims: list[Row]) -> list[str]:
+    proved = sum(row["certified"] > 0 for row in claims)
+    if not proved:
+        return []
+    subject = "All" if proved == len(claims) > 1 else str(proved)
+    return [f"{subject} {'is' if proved == 1 else 'are'} certified on at least one instance."]
 
 
 def _controls(counts: Mapping[str, int]) -> list[str]:
