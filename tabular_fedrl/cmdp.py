@@ -110,6 +110,11 @@ class CMDP:
         floats: list[Any] = [x.value for x in fields]
         nearest = cls(*floats, **names)
         P, r, c, d, rho, gamma = fields
+        # A negative number next to nothing is 0 among the floats.
+        for name, x in (("P", P), ("rho", rho), ("gamma", gamma)):
+            if (x < 0).any():
+                place = ", ".join(str(int(i)) for i in np.argwhere(x < 0)[0])
+                raise InvalidProblem(f"{name}{f'[{place}]' if place else ''} is negative")
         exact = object.__new__(cls)
         shapes = nearest.P.shape, nearest.r.shape, nearest.c.shape
         exact.__dict__.update(

@@ -156,3 +156,33 @@ def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
     with pytest.raises(InvalidProblem, match="No space left on device"):
         write_certificates([certified()], tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+class Near(Theorem):
+    """Sides that forty digits do not tell apart."""
+
+    id, mark = "test.near", "ours"
+
+    def setup(self, problem):
+        return problem.cmdp.d[0]
+
+    @upper("1/3 <= 1/3")
+    def same(self, x):
+        return x, x
+
+    @upper("1/3 + 3^-101 <= 1/3")
+    def above(self, x):
+        return x + x**101, x
+
+    @upper("exp(1/3) <= exp(1/3) (1 + 3^-50)")
+    def below(self, x):
+        return Measured(x).exp(), Measured(x).exp() * (1 + x**50)
+
+
+def test_decimals_show_what_was_decided_however_close():
+    data = certificate(certify(Near, Case("textbook:two-arm,d=1/3")))
+    same, above, below = data["claims"]
+    assert [claim["status"] for claim in data["claims"]] == ["holds", "fails", "holds"]
+    assert same["sides"] == {"lhs": ["1/3", "1/3"], "rhs": ["1/3", "1/3"]}
+    assert Fraction(above["sides"]["lhs"][0]) > Fraction(above["sides"]["rhs"][1])
+    assert Fraction(below["sides"]["lhs"][1]) < Fraction(below["sides"]["rhs"][0])

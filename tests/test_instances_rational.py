@@ -148,6 +148,8 @@ def test_too_many_states_are_refused_with_the_number(write):
         ({"gamma": np.array("1e-1001")}, "has an exponent beyond 1000"),
         ({"gamma": np.array("nan")}, "'nan' is not a number"),
         ({"d": np.array(["1/0"])}, "divides by zero"),
+        ({"gamma": np.array("-1e-400")}, "gamma is negative"),
+        ({"rho": np.array(["-1e-400", "1"])}, "rho[0] is negative"),
         ({"gamma": np.array("1")}, "outside [0, 1)"),
         ({"r": np.array([[np.inf, 0], [0, 0]])}, "not finite"),
         ({"rho": np.array(["1/3", "1/3"])}, "rho sums to"),

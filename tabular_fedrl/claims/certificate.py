@@ -23,8 +23,8 @@ from flint import fmpq
 from tabular_fedrl import __version__
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.claims.recheck_file import FORMAT, FORMAT_VERSION, decimal
-from tabular_fedrl.claims.recheck_proof import LINK_TOLERANCE, follows, ratio
-from tabular_fedrl.claims.theorem import Theorem
+from tabular_fedrl.claims.recheck_proof import follows, ratio
+from tabular_fedrl.claims.theorem import LINK_TOLERANCE, Theorem
 from tabular_fedrl.claims.verdict import Role, Verdict
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
 from tabular_fedrl.instances.rational_json import to_json

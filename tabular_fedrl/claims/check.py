@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tabular_fedrl import balls
-from tabular_fedrl.claims.theorem import Case, Chain, Claim, Control, Hypothesis, Theorem
+from tabular_fedrl.claims.theorem import LINK_TOLERANCE, Case, Chain, Claim, Control, Hypothesis, Theorem
 from tabular_fedrl.claims.verdict import Kind, Level, Mark, Role, Status, Verdict, decide
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, NotSlater, Undecided
@@ -167,7 +167,9 @@ class Bench:
             for number, (reason, value) in enumerate(chain.function(self.theorem, x)):
                 if previous is not None:
                     name, sides = f"{chain.of}/{number}", (previous, value)
-                    yield self.verdict(name, Kind.TIGHT, reason, sides, 1e-8, Role.LINK, begin=begin)
+                    yield self.verdict(
+                        name, Kind.TIGHT, reason, sides, LINK_TOLERANCE, Role.LINK, begin=begin
+                    )
                 previous, begin = Measured.of(value), time.perf_counter()
         except Undecided as open_question:
             yield self._undecided(

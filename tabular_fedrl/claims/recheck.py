@@ -24,8 +24,8 @@ from tabular_fedrl import __version__
 from tabular_fedrl.claims.certify import certify_at
 from tabular_fedrl.claims.discovery import find
 from tabular_fedrl.claims.recheck_file import Stored, StoredClaim, decimal, read
-from tabular_fedrl.claims.recheck_proof import LINK_TOLERANCE, Interval, Mismatch, follows, prove_basis, ratio
-from tabular_fedrl.claims.theorem import Case, Theorem
+from tabular_fedrl.claims.recheck_proof import Interval, Mismatch, follows, prove_basis, ratio
+from tabular_fedrl.claims.theorem import LINK_TOLERANCE, Case, Theorem
 from tabular_fedrl.claims.verdict import Verdict
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure, TabularFedRLError

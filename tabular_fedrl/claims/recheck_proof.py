@@ -16,9 +16,6 @@ from tabular_fedrl.instances.rational_json import Tables
 
 Interval = tuple[fmpq, fmpq]
 
-LINK_TOLERANCE = 1e-8
-"""Tolerance of a link of a proof (a claim states its own)."""
-
 
 class Mismatch(Exception):
     """What a certificate states does not come out; the message names the field and the numbers."""

@@ -62,6 +62,8 @@ pair of reals: ``[None, (1e-3, 1.0)]``."""
 
 TOLERANCE = 1e-9
 """Default tolerance of identities, relative to ``max(1, |lhs|, |rhs|)``."""
+LINK_TOLERANCE = 1e-8
+"""The same for the links of a proof, which may be equalities."""
 
 
 class Case:

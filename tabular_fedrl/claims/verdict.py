@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.balls import Balls, decimals
+from tabular_fedrl.balls import Balls, decimals, ends
+from tabular_fedrl.errors import Undecided
 from tabular_fedrl.measured import Array, Measured
 
 
@@ -189,7 +190,7 @@ def decide(
     enclosure = None
     if isinstance(left, Balls) and isinstance(right, Balls):
         x, y = (np.broadcast_to(side.items, difference.shape).ravel()[worst] for side in (left, right))
-        enclosure = (*decimals(x), *decimals(y))
+        enclosure = _written(x, y)
     return Decision(
         status=status,
         lhs=float(a[worst]),
@@ -200,3 +201,18 @@ def decide(
         entries=int(difference.size),
         enclosure=enclosure,
     )
+
+
+def _written(x: Any, y: Any) -> tuple[str, str, str, str]:
+    """The ends of two entries as decimals, with as many digits as it takes to show what their order decides;
+    as fractions where they touch."""
+    try:
+        (a, b), (c, d) = ends(x), ends(y)
+    except Undecided:
+        return (*decimals(x), *decimals(y))
+    gap = max(c - b, a - d)
+    if gap == 0:
+        return str(a), str(b), str(c), str(d)
+    size = max(abs(a), abs(b), abs(c), abs(d))
+    apart = int((size / gap).floor()).bit_length() * 30103 // 100000 if gap > 0 else 0
+    return (*decimals(x, 40 + apart), *decimals(y, 40 + apart))
