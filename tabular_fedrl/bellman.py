@@ -16,6 +16,7 @@ import numpy as np
 from tabular_fedrl import balls
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.policies import enclosed
 
 
@@ -30,8 +31,12 @@ class _Data:
     gamma: Balls
 
 
-def _data(cmdp: CMDP, rational: bool) -> _Data:
-    """The problem's rationals as they are, or as balls of the working precision, which compute faster."""
+def _data(cmdp: CMDP, beside: Any) -> _Data:
+    """The problem's rationals as they are where ``beside`` is rational too, else as balls of the working
+    precision, which compute faster."""
+    if not balls.working():
+        raise InvalidProblem("a problem of exact data is evaluated inside balls.precision(...)")
+    rational = beside.is_rational
 
     def convert() -> _Data:
         fields: list[Any] = [cmdp.P, cmdp.signals, cmdp.rho, cmdp.gamma]
@@ -45,7 +50,7 @@ def values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[Balls, 
     """V ``(k, S)`` and Q ``(k, S, A)`` of one policy ``(S, A)``; signals ``(k, S, A)``, default reward and
     costs."""
     pi: Any = enclosed(log_pi)[1]
-    data = _data(cmdp, pi.is_rational)
+    data = _data(cmdp, pi)
     f = data.signals if signals is None else Balls.of(signals)
     f_pi = (f * pi).sum(-1)
     S, k = cmdp.S, len(f)
@@ -58,13 +63,13 @@ def values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[Balls, 
 
 def at_start(cmdp: CMDP, V: Balls) -> Balls:
     """Values at rho of ``V (..., S)``."""
-    return (V * _data(cmdp, V.is_rational).rho).sum(-1)
+    return (V * _data(cmdp, V).rho).sum(-1)
 
 
 def visitation(cmdp: CMDP, log_pi: Any, start: Any | None = None) -> Balls:
     """Normalised visitation ``(S,)`` of one policy ``(S, A)`` from ``start`` (default rho)."""
     pi: Any = enclosed(log_pi)[1]
-    data = _data(cmdp, pi.is_rational)
+    data = _data(cmdp, pi)
     mu = data.rho if start is None else Balls.of(start)
     return balls.solve(_resolvent(data, pi).T, ((1 - data.gamma) * mu).reshape(-1, 1)).ravel()
 

@@ -285,3 +285,13 @@ def test_nothing_of_a_certified_run_leaks_into_the_next_measured_one() -> None:
     certify(Toy, Case("textbook:three-state"), most_bits=256)
     assert balls.working() is None
     assert run("fednpg", load("textbook:three-state"), 5).value.value.tolist() == before
+
+
+def test_exact_data_outside_a_precision_are_refused_and_floats_inside() -> None:
+    problem = exact(load("textbook:three-state"))
+    with pytest.raises(InvalidProblem, match="inside balls"):
+        run("fednpg", problem, 2)
+    with pytest.raises(InvalidProblem, match="inside balls"):
+        evaluate(problem.cmdp, np.zeros((3, 2)))
+    with precision(64), pytest.raises(InvalidProblem, match="exact data, and no other"):
+        run("fednpg", load("textbook:three-state"), 2)

@@ -73,6 +73,8 @@ def run(
     K = _whole("rounds", rounds, 1)
     seed = _whole("seed", seed, 0)
     acting = chosen.acts_on(federated(problem))
+    if acting.cmdp.is_exact != bool(balls.working()):
+        raise InvalidProblem("a problem of exact data, and no other, runs inside balls.precision(...)")
     given = _given(chosen, parameters)
     steps = chosen.steps(acting, K, given)
     federation = _federation(chosen, acting, steps, given, seed)
