@@ -1,0 +1,1 @@
+"""DRPO: offline federated policy optimisation with two regularisers (theory notes, drpo)."""
