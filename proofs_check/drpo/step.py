@@ -26,6 +26,20 @@ from tabular_fedrl.measured import Array, Measured
 
 Support = Literal["full", "nested", "crossing"]
 
+FAMILIES = (
+    "random-mdp:seed=1",
+    "random-mdp:nS=6,nA=3,seed=2",
+    "garnet:S=12,A=3,b=2,seed=2",
+    "garnet:S=30,A=4,b=4,seed=3",
+    "windy-cliff",
+    "gym:FrozenLake-v1",
+    "gym:CliffWalking-v1",
+    "textbook:three-state",
+    "textbook:two-arm",
+    "textbook:heterogeneous-bandit",
+)
+"""What the pages vary (see :func:`draw`)."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -198,7 +212,7 @@ class Round:
 
 
 def _positive(weight: Measured) -> bool:
-    return bool(np.asarray(weight.upper) > 0)
+    return bool(weight.value != 0 or weight.error > 0)
 
 
 def rounds(problem: FederatedCMDP, draws: int, seed: int, **settings: Any) -> list[Round]:
@@ -220,13 +234,13 @@ def draw(
 ) -> Round:
     r"""A random round on a random variation of the problem.
 
-    The problem keeps its transitions; its reward is exchanged, half the time, for a random one. ``alpha``,
-    ``beta``: random on a logarithmic scale unless given; ``sharpness``: standard deviation of the policies'
-    logits; ``noise``: that of the critics' errors, in units of the span of :math:`Q^{\pi_k}`; ``statewise``:
-    weights of the clients that depend on the state.
+    Half the time the problem is taken as it is; else its transition laws are dealt out anew among the
+    state-action pairs, with random rewards. ``alpha``, ``beta``: random on a logarithmic scale unless given;
+    ``sharpness``: standard deviation of the policies' logits; ``noise``: that of the critics' errors, in
+    units of the span of :math:`Q^{\pi_k}`; ``statewise``: weights of the clients that depend on the state.
 
-    ``vertex``: near-deterministic policies, rewards 0 and 1, half the time :math:`\gamma = 0.99`, tiny and
-    huge weights, one client that has nearly all the say.
+    ``vertex``: near-deterministic policies, always another problem with rewards 0 and 1, half the time
+    :math:`\gamma = 0.99`, tiny and huge weights, one client that has nearly all the say.
 
     ``support``: ``full``; ``nested``: policies with zeros, :math:`\mathrm{supp}\,\pi_k \subseteq
     \mathrm{supp}\,b_i`; ``crossing``: zeros anywhere, one action common to all in every state.
@@ -255,10 +269,13 @@ def draw(
 
 
 def _variation(cmdp: CMDP, rng: np.random.Generator, vertex: bool) -> CMDP:
-    if vertex:
-        far = {"gamma": 0.99} if rng.random() < 0.5 else {}
-        return cmdp.replace(r=rng.integers(0, 2, (cmdp.S, cmdp.A)).astype(np.float64), **far)
-    return cmdp.replace(r=rng.random((cmdp.S, cmdp.A))) if rng.random() < 0.5 else cmdp
+    if not vertex and rng.random() < 0.5:
+        return cmdp
+    shape = cmdp.S, cmdp.A
+    rewards = rng.integers(0, 2, shape).astype(np.float64) if vertex else rng.random(shape)
+    far = {"gamma": 0.99} if vertex and rng.random() < 0.5 else {}
+    P = cmdp.rows[rng.permutation(cmdp.S * cmdp.A)].reshape(*cmdp.P.shape)
+    return cmdp.replace(P=P, r=rewards, **far)
 
 
 def _supports(rng: np.random.Generator, shape: tuple[int, int, int], support: Support) -> Any:
@@ -274,9 +291,8 @@ def _supports(rng: np.random.Generator, shape: tuple[int, int, int], support: Su
 def _policies(rng: np.random.Generator, held: Any, sharpness: float, vertex: bool) -> Law:
     logits: Array = sharpness * rng.standard_normal(held.shape)
     if vertex:
-        logits = (
-            logits + 25 * rng.random() * np.eye(held.shape[2])[rng.integers(0, held.shape[2], held.shape[:2])]
-        )
+        chosen = rng.integers(0, held.shape[2], held.shape[:2])
+        logits = logits + 25 * rng.random() * np.eye(held.shape[2])[chosen]
     return Law.normalised(Measured(logits), held)
 
 
