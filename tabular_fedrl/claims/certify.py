@@ -79,7 +79,8 @@ def certify(
             if bits >= most_bits or all(v.status is not Status.UNDECIDED for v in verdicts):
                 break
             # Radii grow by about as many bits in every round: skip precisions that would give out again.
-            wanted = bits / reached if reached else 2 * bits
+            wanted = bits / reached if reached else 0.0
+            bits = min(2 * bits, most_bits)
             while bits < min(wanted, most_bits):
                 bits = min(2 * bits, most_bits)
     return Certified(
