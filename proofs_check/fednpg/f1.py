@@ -222,10 +222,10 @@ class F1(Theorem):
         """The inequalities on many instances at once, for the worst-case search."""
         x = Lockstep.of(problems, **parameters)
         bound, excess = x.bound, x.run.costs - problems.d
-        # What the theory's own cap is, a given one must be.
-        wide = x.best.slack > 0
+        # The theory's own cap is wide; a given one must be, and not by a rounding error.
+        wide = x.slater
         if parameters.get("dual_cap") is not None:
-            wide &= bound.dual_cap >= 2 * x.best.multipliers.max(axis=1, initial=0.0)
+            wide &= bound.dual_cap >= (2 + 1e-9) * x.best.multipliers.max(axis=1, initial=0.0)
         drawn = [draw * bound.dual_cap[:, None, None] for draw in _comparators(problems.mask)]
         left = [x.gap + (excess[:, None] * lam).sum(axis=(1, 2)) for lam in drawn]
         right = [bound.rate((lam * lam).sum(axis=1)).value for lam in drawn]

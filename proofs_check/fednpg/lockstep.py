@@ -18,13 +18,14 @@ class Lockstep:
     """FedNPG on a batch of problems in plain floats, with the bound for the steps it used.
 
     ``usable (B,)``: whether the steps exist and the problem has two actions, a reward that is not constant
-    and a feasible policy; ``best``: the optima.
+    and a feasible policy; ``slater (B,)``: whether one is strictly feasible; ``best``: the optima.
     """
 
     run: Iterated
     bound: Bound
     best: Optima
     usable: np.ndarray[Any, np.dtype[np.bool_]]
+    slater: np.ndarray[Any, np.dtype[np.bool_]]
     thresholds: Array
 
     @classmethod
@@ -46,7 +47,7 @@ class Lockstep:
         if problems.m == 0:
             dual_cap = np.zeros(problems.B)
         elif dual_cap is None:
-            usable &= best.slack > SLATER_TOLERANCE * (1.0 + np.abs(problems.d).max(axis=1, initial=0.0))
+            usable &= _slater(problems, best)
             dual_cap = 2.0 * spans[:, 0] / (effective * np.where(usable, best.slack, 1.0))
         B = spans[:, :1] / problems.N + dual_cap[:, None] * (spans[:, 1:] @ problems.mask.T)
         if eta is None:
@@ -68,7 +69,7 @@ class Lockstep:
         sizes = problems.gamma, problems.A, problems.N, problems.mask.sum(axis=0).astype(np.float64)
         steps = eta, each, dual_cap
         bound = Bound(*sizes, rounds, local_steps, *steps, Measured(spans[:, 0]), Measured(B), best.gaps)
-        return cls(result, bound, best, usable, problems.d)
+        return cls(result, bound, best, usable, _slater(problems, best), problems.d)
 
     @property
     def gap(self) -> Array:
@@ -85,3 +86,9 @@ class Lockstep:
         """Summed over the constraints; NaN where not usable."""
         excess = np.maximum(self.run.costs - self.thresholds, 0.0).sum(axis=1)
         return np.where(self.usable, excess, np.nan)
+
+
+def _slater(problems: Batch, best: Optima) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """With a margin: the page must agree."""
+    size = 1.0 + np.abs(problems.d).max(axis=1, initial=0.0)
+    return np.asarray(best.slack > 10 * SLATER_TOLERANCE * size)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from tabular_fedrl.plots import convergence, drift, local_steps, plane, ratios, slack
+from tabular_fedrl.plots import convergence, drift, local_steps, looseness, plane, ratios, slack
 from tabular_fedrl.plots.data import Data
 from tabular_fedrl.plots.style import paper, save
 
@@ -19,6 +19,7 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "drift": drift.draw,
     "slack": slack.draw,
     "ratios": ratios.draw,
+    "looseness": looseness.draw,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 

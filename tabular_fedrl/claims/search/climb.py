@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,11 @@ from tabular_fedrl.claims.search.objective import Objective
 from tabular_fedrl.claims.search.space import Space
 from tabular_fedrl.measured import Array
 
-POOL = {True: 64, False: 2048}
+POOL = {True: 64, False: 512}
 """Instances of a fresh restart's pool, with the page itself and with batches."""
 STRUCTURES = 8
 """Structures among them."""
-POPULATION = {True: 16, False: 64}
+POPULATION = {True: 16, False: 32}
 """Points of a generation of CMA-ES (at least; it has its own idea for many coordinates)."""
 CHUNK = {True: 8, False: 128}
 """Points evaluated together when polishing."""
@@ -43,6 +43,8 @@ SWEEPS = 3
 """Passes of the polish over all moves of one size, at most."""
 STEPS = (0.1, 0.03, 0.01, 0.003, 0.001)
 """Sizes of the polish's exchanges."""
+KEPT, SPACING = 32, 0.01
+"""Improvements found by batches that are kept until the page has seen the best of them, and how far apart."""
 OUTSIDE = 1e-3
 """Weight of the squared distance from the coordinates that mean something: it decides between equals."""
 
@@ -79,7 +81,7 @@ class Climb:
     evaluations: int = 0
     on_progress: Callable[[Climb], None] = lambda _: None
     begun: tuple[int, dict[str, Point]] = (0, {})
-    pending: dict[str, Point] = field(default_factory=dict)
+    pending: dict[str, list[Point]] = field(default_factory=dict)
     start: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
@@ -94,14 +96,23 @@ class Climb:
             self.settle()
 
     def settle(self) -> None:
-        """Evaluate by the page what the batches found."""
-        for name, point in self.pending.items():
-            if name not in self.best or point.ratio > self.best[name].ratio:
-                problems, parameters = point.coding.decode(point.x[None])
-                row = self.objective.page(problems.problem(0), point.coding.parameters_of(parameters, 0))
-                self._note(point.coding, point.x[None], np.array([row]), self.best, point.evaluations)
+        """Evaluate by the page what the batches found: the best point, or, where the page does not agree
+        that the claim applies to it, the one before it."""
+        for name, points in self.pending.items():
+            known = self.best[name].ratio if name in self.best else -np.inf
+            for point in reversed(points):
+                if point.ratio <= known or self._confirmed(point, name):
+                    break
         self.pending = {}
         self.on_progress(self)
+
+    def _confirmed(self, point: Point, name: str) -> bool:
+        problems, parameters = point.coding.decode(point.x[None])
+        row = self.objective.page(problems.problem(0), point.coding.parameters_of(parameters, 0))
+        for claim, ratio in zip(self.objective.claims, row):
+            if ratio > (self.best[claim.name].ratio if claim.name in self.best else -np.inf):
+                self.best[claim.name] = replace(point, ratio=ratio)
+        return row[[claim.name for claim in self.objective.claims].index(name)] > -np.inf
 
     # ---- one restart ------------------------------------------------------------------------------------
     def _restart(self) -> None:
@@ -119,10 +130,18 @@ class Climb:
     def _pool(self, rng: np.random.Generator, target: str) -> Point | None:
         """The best of a pool, None if no instance in it is of use."""
         best: Point | None = None
-        count = POOL[self._by_page] // STRUCTURES
-        for _ in range(STRUCTURES):
+        size, useful = POOL[self._by_page], 0
+        for _ in range(4 * STRUCTURES):
             coding = self.space.draw(rng)
-            best = self._better(best, coding, coding.random(rng, count), target)
+            # A structure to which the claim does not apply costs one look.
+            first = self._better(None, coding, coding.random(rng, size // STRUCTURES // 4), target)
+            if first is not None:
+                best = first if best is None or first.ratio > best.ratio else best
+                more = coding.random(rng, size // STRUCTURES - size // STRUCTURES // 4)
+                best = self._better(best, coding, more, target)
+                useful += 1
+            if useful == STRUCTURES:
+                break
         return best
 
     def _elsewhere(self, known: Point, target: str) -> Point:
@@ -196,7 +215,7 @@ class Climb:
         if left <= 0:
             raise Exhausted
         ratios, by_page = self.objective.ratios(coding, X[:left], target)
-        self._note(coding, X, ratios, self.best if by_page else self.pending, self.evaluations)
+        self._note(coding, X, ratios, by_page)
         self.evaluations += len(ratios)
         self.on_progress(self)
         if len(ratios) < len(X):
@@ -204,13 +223,20 @@ class Climb:
         names = [claim.name for claim in self.objective.claims]
         return ratios[:, names.index(target)]
 
-    def _note(
-        self, coding: Coding, X: Array, ratios: Array, where: dict[str, Point], evaluations: int
-    ) -> None:
+    def _note(self, coding: Coding, X: Array, ratios: Array, by_page: bool) -> None:
+        """Keep the best points; those of batches until the page has seen them."""
         for k, claim in enumerate(self.objective.claims):
-            i = int(np.argmax(ratios[:, k]))
-            if ratios[i, k] > (where[claim.name].ratio if claim.name in where else -np.inf):
-                where[claim.name] = Point(float(ratios[i, k]), coding, X[i], evaluations + i + 1)
+            i, name = int(np.argmax(ratios[:, k])), claim.name
+            point = Point(float(ratios[i, k]), coding, X[i], self.evaluations + i + 1)
+            if by_page:
+                if point.ratio > (self.best[name].ratio if name in self.best else -np.inf):
+                    self.best[name] = point
+            else:
+                earlier = self.pending.setdefault(name, [])
+                if point.ratio > (earlier[-1].ratio if earlier else -np.inf):
+                    # Spread out, so that some stand clear of a border that all the last ones crowd.
+                    close = len(earlier) > 1 and point.ratio < earlier[-2].ratio + SPACING * abs(point.ratio)
+                    self.pending[name] = [*(earlier[:-1] if close else earlier[1 - KEPT :]), point]
 
 
 def _fitness(column: Array, outside: Array) -> Array:
