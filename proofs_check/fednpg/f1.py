@@ -104,6 +104,10 @@ class F1(Theorem):
         Case("textbook:heterogeneous-bandit", rounds=20000, dual_cap=0.2),
         Case("garnet:S=10,A=3,b=3,m=2,seed=1,gamma=0.1", rounds=20000),
     )
+    certified = (
+        Case("textbook:three-state", rounds=50),
+        Case("random-mdp:seed=1,agents=2", rounds=8, local_steps=3),
+    )
     small = {"rounds": 8, "local_steps": 3}
     family = "cmdp:S=1..3,A=2..3,m=1..2,N=1..3,gamma=0..0.95"
     space = {

@@ -118,6 +118,7 @@ class F2(Theorem):
         Case("textbook:running-b", rounds=2000),
         Case("gym:FrozenLake-v1,gamma=0.9,agents=2", rounds=300),
     )
+    certified = (Case("textbook:three-state", rounds=50),)
     small = {"rounds": 20}
     family = "cmdp:S=1..3,A=2..3,m=1..2,N=1..2,gamma=0..0.95"
     space = {"rounds": (1, 400), "eta_1": [None, (1e-2, 20.0)], "eta_dual": [None, (1e-4, 10.0)]}

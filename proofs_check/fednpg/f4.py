@@ -114,6 +114,7 @@ class F4(Theorem):
         Case("textbook:heterogeneous-bandit", tau=0.2, eta=0.01, rounds=1000, dual_cap=0.5),
         Case("textbook:two-arm", tau=1.0, eta=0.02, rounds=400, dual_cap=2.0),
     )
+    certified = (Case("textbook:three-state", rounds=20),)
     small = {"rounds": 15}
 
     @hypothesis("positive tau and eta")

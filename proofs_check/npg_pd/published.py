@@ -82,6 +82,7 @@ class NPGPD(Theorem):
         Case("gym:FrozenLake-v1,gamma=0.9", rounds=500),
         Case("gym:CliffWalking-v1,d=0.5,gamma=0.9", rounds=500),
     )
+    certified = (Case("textbook:three-state", rounds=50),)
     small = {"rounds": 20}
     space = {"rounds": (1, 1000)}
 
