@@ -125,3 +125,10 @@ def highest(f: Measured, support: Mask) -> Measured:
     """``max f`` over the support along the last axis."""
     # In place of what is outside, a float that no entry goes below.
     return f.where(~support, float(np.asarray(f.lower).min())).max(-1)
+
+
+def random_part(rng: np.random.Generator, support: Mask) -> Law:
+    """Random laws on random parts of a support."""
+    part = support & (rng.random(support.shape) < 0.7)
+    part = np.where(part.any(axis=-1, keepdims=True), part, support)
+    return Law.normalised(Measured(4 * rng.standard_normal(support.shape)), part)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from proofs_check.drpo.laws import Law, covariance, jeffreys, mixture, pool, span
+from proofs_check.drpo.laws import Law, covariance, jeffreys, kl, mixture, pool, span
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import Values, average, evaluate, visitation
 from tabular_fedrl.measured import Array, Measured
@@ -138,10 +138,19 @@ class Round:
         b, pi = self.behaviour, self.old
         # A weight that is exactly 0 takes its policy out of the problem, its zeros included.
         alone = np.ones_like(b.support)
-        support = (b.support if _positive(self.alpha) else alone) & (
-            pi.support if _positive(self.beta) else alone
+        support = (b.support if positive(self.alpha) else alone) & (
+            pi.support if positive(self.beta) else alone
         )
         return Law.normalised((b.log * self.alpha + pi.log * self.beta + self.Q) * self.eta, support)
+
+    def objective(self, p: Law) -> Measured:
+        r""":math:`f_i(p) = \langle p, Q_i\rangle - \alpha KL(p\|b_i) - \beta KL(p\|\pi_k)`, ``(N, S)``, of
+        laws ``(S, A)`` or ``(N, S, A)``."""
+        f = p.mean(self.Q)
+        for weight, q in ((self.alpha, self.behaviour), (self.beta, self.old)):
+            if positive(weight):
+                f = f - kl(p, q) * weight
+        return f
 
     @property
     def local(self) -> Any:
@@ -211,7 +220,8 @@ class Round:
         return span(self.q, self.old.support).max()
 
 
-def _positive(weight: Measured) -> bool:
+def positive(weight: Measured) -> bool:
+    """Whether a weight is not exactly 0."""
     return bool(weight.value != 0 or weight.error > 0)
 
 
