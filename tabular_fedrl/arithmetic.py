@@ -66,6 +66,11 @@ def is_minus_infinity(x: Any) -> Any:
     return x.is_minus_infinity if isinstance(x, Balls) else np.isneginf(x)
 
 
+def where(mask: Any, number: float, x: Any) -> Any:
+    """``x`` with ``number``, exactly, wherever ``mask`` holds."""
+    return x.where(mask, number) if isinstance(x, Measured) else np.where(mask, number, x)
+
+
 def magnitude(x: Any) -> float:
     """A float no smaller than any ``|x|``; 0 for an empty array."""
     if isinstance(x, Measured):
@@ -115,14 +120,21 @@ def clip(x: T, low: T | Array | float, high: T | Array | float) -> T:
 
 
 def logsumexp(x: T, axis: int = -1) -> T:
-    """``log sum exp x`` along one axis (kept, with length 1), shifted by the maximum against overflow."""
+    """``log sum exp x`` along one axis (kept, with length 1), shifted by the maximum against overflow;
+    ``-inf`` where all entries are."""
     if isinstance(x, Measured):
         # Any shift is right: floats near the maximum will do.
-        shift = np.max(x.value, axis=axis, keepdims=True)
+        shift = _shift(x.value, axis)
         total = (x - shift).exp().sum(axis)
         return _kept(total, axis).log() + shift
-    shift = np.max(x, axis=axis, keepdims=True)
-    return np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
+    shift = _shift(x, axis)
+    with np.errstate(divide="ignore"):
+        return np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
+
+
+def _shift(x: Array, axis: int) -> Any:
+    largest = np.max(x, axis=axis, keepdims=True)
+    return np.where(largest == -np.inf, 0.0, largest)
 
 
 def _kept(x: Measured, axis: int) -> Measured:

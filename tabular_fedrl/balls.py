@@ -278,6 +278,10 @@ class Balls(Measured):
         return self
 
     @property
+    def centre(self) -> Balls:
+        return Balls._wrap(_map(lambda a: a if isinstance(a, flint.fmpq) else a.mid(), self.items))
+
+    @property
     def is_rational(self) -> bool:
         """Whether every entry is an exact rational."""
         return all(isinstance(x, flint.fmpq) for x in self.items.ravel())

@@ -99,6 +99,11 @@ class Measured:
         """What an algorithm computes on with: the float array, or the balls themselves."""
         return self.value
 
+    @property
+    def centre(self) -> Measured:
+        """The midpoints, exactly: a point of each enclosure to go on from."""
+        return Measured(self.value)
+
     def rounded_by(self, radius: Any) -> Measured:
         """The radius enlarged by what rounding did in floats on the way here; balls, which bring all their
         rounding along, stay as they are."""
