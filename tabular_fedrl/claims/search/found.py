@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.claims.check import Bench
+from tabular_fedrl.claims.check import check_case
 from tabular_fedrl.claims.search.climb import Point
 from tabular_fedrl.claims.theorem import Case, Claim, Theorem
-from tabular_fedrl.claims.verdict import Kind, Mark, Status, Verdict
+from tabular_fedrl.claims.verdict import Kind, Mark, Role, Status, Verdict
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.measured import Measured
 
 DIGITS = 3
 """Significant digits of a suggested constant, rounded up: it must hold on everything found."""
@@ -124,28 +124,33 @@ class Found:
         }
 
 
-def describe(theorem: type[Theorem], claim: Claim, point: Point | None) -> Found:
-    """What there is to say about the worst point of a claim; None: it applied nowhere."""
-    names = (theorem.id, claim.name, claim.kind, Mark(theorem.mark), claim.statement, claim.constant)
-    if point is None:
-        return Found(*names)
-    problems, parameters = point.coding.decode(point.x[None])
-    problem, chosen = problems.problem(0), point.coding.parameters_of(parameters, 0)
-    bench = Bench(theorem, Case(problem, **chosen))
-    verdict = next(v for v in bench.verdicts() if v.claim == claim.name)
-    shares = tuple(_shares(bench, claim))
-    return Found(*names, point.ratio, problem, chosen, verdict, point, shares)
+def describe(theorem: type[Theorem], claims: Sequence[Claim], best: Mapping[str, Point]) -> list[Found]:
+    """What there is to say about the best points of some claims; one without a point applied nowhere."""
+    verdicts: dict[bytes, tuple[FederatedCMDP, dict[str, Any], list[Verdict]]] = {}
+    out = []
+    for claim in claims:
+        names = (theorem.id, claim.name, claim.kind, Mark(theorem.mark), claim.statement, claim.constant)
+        if claim.name not in best:
+            out.append(Found(*names))
+            continue
+        point = best[claim.name]
+        # Several claims are often worst at the same point.
+        key = f"{point.coding}".encode() + point.x.tobytes()
+        if key not in verdicts:
+            problems, parameters = point.coding.decode(point.x[None])
+            problem, chosen = problems.problem(0), point.coding.parameters_of(parameters, 0)
+            with np.errstate(all="ignore"):
+                verdicts[key] = problem, chosen, check_case(theorem, Case(problem, **chosen))
+        problem, chosen, found = verdicts[key]
+        own = next(v for v in found if v.claim == claim.name)
+        out.append(Found(*names, point.ratio, problem, chosen, own, point, _shares(found, claim)))
+    return out
 
 
-def _shares(bench: Bench, claim: Claim) -> list[tuple[str, float]]:
+def _shares(verdicts: Sequence[Verdict], claim: Claim) -> tuple[tuple[str, float], ...]:
     """Each link of the claim's chain with its part of what the whole chain loses."""
-    chain = next((c for c in bench.theorem.chains() if c.of == claim.name), None)
-    if chain is None:
-        return []
-    x, _ = bench.prepare()
-    links = [(reason, Measured.of(value)) for reason, value in chain.function(bench.theorem, x)]
-    values = np.array([float(np.max(value.value)) for _, value in links])
-    lost = values[-1] - values[0]
-    if not lost > 0:
-        return []
-    return [(reason, float(step / lost)) for (reason, _), step in zip(links[1:], np.diff(values))]
+    links = [v for v in verdicts if v.role is Role.LINK and v.claim.rpartition("/")[0] == claim.name]
+    lost = [(v.rhs or 0.0) - (v.lhs or 0.0) for v in links]
+    if not sum(lost) > 0:
+        return ()
+    return tuple((v.statement, each / sum(lost)) for v, each in zip(links, lost))

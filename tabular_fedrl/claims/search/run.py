@@ -115,7 +115,7 @@ def search(
         raise InvalidProblem(
             f"no claim of {theorem.id} applied to an instance of {where}: {objective.reason}"
         )
-    found = [describe(theorem, claim, climb.best.get(claim.name)) for claim in wanted]
+    found = describe(theorem, wanted, climb.best)
     if prove:
         found = [replace(f, certified=_proved(theorem, f)) if f.exceeds else f for f in found]
     return Search(
