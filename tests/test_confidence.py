@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from tabular_fedrl.claims import confidence
 
@@ -69,3 +70,36 @@ def test_a_confidence_is_a_probability_inside_0_and_1(sure):
         confidence.square_integrable(1.0, 10, 1.0, sure)
     with pytest.raises(ValueError, match="confidence"):
         confidence.tail(np.ones(3), np.ones(1), sure)
+
+
+def test_clopper_pearson_by_the_definition():
+    n, delta = 40, 0.05
+    for k in (0, 1, 7, 20, 39, 40):
+        p = confidence.binomial(k, n, 1 - delta)
+        low, high = float(p.lower), float(p.upper)
+        if k > 0:
+            assert binom.sf(k - 1, n, low) == pytest.approx(delta / 2, rel=1e-5)
+        else:
+            assert low <= 0 < high
+        if k < n:
+            assert binom.cdf(k, n, high) == pytest.approx(delta / 2, rel=1e-5)
+        else:
+            assert low < 1 <= high
+    none = confidence.binomial(0, 1000, 0.99)
+    assert float(none.upper) == pytest.approx(1 - 0.005 ** (1 / 1000), rel=1e-6)
+
+
+@pytest.mark.parametrize("p", [0.001, 0.05, 0.5, 0.97])
+def test_binomial_intervals_cover_for_every_true_probability(p):
+    n = 60
+    law = binom.pmf(np.arange(n + 1), n, p)
+    # Asked for one at a time: entries of an array would share the probability of error.
+    covers = np.array(
+        [abs(x.value - p) <= x.error for x in (confidence.binomial(k, n, 0.9) for k in range(n + 1))]
+    )
+    assert law @ covers >= 0.9
+
+
+def test_more_successes_than_trials_are_refused():
+    with pytest.raises(ValueError, match="successes"):
+        confidence.binomial(11, 10, 0.9)

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import betaincinv
 
 from tabular_fedrl.measured import UNIT, Array, Measured
+
+_QUANTILE = 1e-10
+"""Allowance for SciPy's inverse of the incomplete beta function, in units of probability."""
 
 
 def bounded(samples: Array, width: ArrayLike, confidence: float) -> Measured:
@@ -55,6 +59,21 @@ def tail(samples: Array, levels: Array, confidence: float) -> Measured:
     n = len(samples)
     above = 1 - np.searchsorted(np.sort(samples), levels, side="right") / n
     return _around(above, np.sqrt(np.log(2 / _share(0.0, confidence)) / (2 * n)), n)
+
+
+def binomial(successes: ArrayLike, n: int, confidence: float) -> Measured:
+    r"""The probability of success, from ``successes`` out of ``n`` independent trials: exact.
+
+    Clopper and Pearson (1934): the p at which so many successes or more (fewer) have probability
+    :math:`\delta/2`. Without a success the upper end is :math:`1 - (\delta/2)^{1/n}`.
+    """
+    k = np.asarray(successes, dtype=np.float64)
+    if n < 1 or (k < 0).any() or (k > n).any():
+        raise ValueError(f"{successes!r} successes in {n} trials")
+    half = _share(k, confidence) / 2
+    low = np.where(k == 0, 0.0, betaincinv(np.maximum(k, 1), n - k + 1, half))
+    high = np.where(k == n, 1.0, betaincinv(np.minimum(k, n - 1) + 1, np.maximum(n - k, 1), 1 - half))
+    return Measured.between(np.maximum(low - _QUANTILE, 0.0), np.minimum(high + _QUANTILE, 1.0))
 
 
 def _share(entries: ArrayLike, confidence: float) -> float:
