@@ -111,6 +111,11 @@ def total_variation(p: Law, q: Law) -> Measured:
     return (p.p - q.p).abs().sum(-1) * 0.5
 
 
+def change(p: Law, q: Law, f: Any) -> Measured:
+    """``<p - q, f>``"""
+    return dot(p.p - q.p, f)
+
+
 def covariance(p: Law, f: Measured, g: Measured) -> Measured:
     """``Cov_p(f, g)``"""
     return p.mean((f - p.mean(f).reshape(*f.shape[:-1], 1)) * g)

@@ -33,7 +33,7 @@ FAMILIES = (
     "garnet:S=30,A=4,b=4,seed=3",
     "windy-cliff",
     "gym:FrozenLake-v1",
-    "gym:CliffWalking-v1",
+    "gym:CliffWalking-v1,gamma=0.9",
     "textbook:three-state",
     "textbook:two-arm",
     "textbook:heterogeneous-bandit",
