@@ -2,6 +2,8 @@ r"""Proposition 3: what one client's step gains at a state, exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proofs_check.drpo.laws import change, jeffreys, kl, tempered
 from proofs_check.drpo.step import FAMILIES, Round, Support, rounds, stacked
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity
@@ -37,7 +39,8 @@ class Gain(Theorem):
     \log(\pi_i/\pi_k) - \ell_i`: (I2). With :math:`Q_i = \tau \log(\pi_i/m_i)` up to a constant,
     :math:`\langle \pi_i - m_i, Q_i \rangle = \tau\,\mathrm{Jeff}(\pi_i, m_i)`: (I3).
 
-    The gain itself is computed from an evaluation of :math:`\pi_k` and from the step.
+    The gain itself is computed from an evaluation of :math:`\pi_k` and from the step; sides are compared in
+    units of the reward (values times :math:`1-\gamma`).
 
     **Source.** Theory notes, DRPO section 3.2.
     """
@@ -74,7 +77,7 @@ class Gain(Theorem):
         r" - \langle\pi_i-\pi_k,e_i\rangle"
     )
     def first(self, x: list[Round]) -> tuple[Measured, Measured]:
-        return stacked((y.gains, gain_1(y)) for y in x)
+        return _compared(x, gain_1)
 
     @identity(
         r"\langle\pi_i-\pi_k,\log(\pi_i/b_i)\rangle = KL(\pi_i\|b_i) + KL(\pi_k\|\pi_i) - KL(\pi_k\|b_i)"
@@ -84,14 +87,14 @@ class Gain(Theorem):
 
     @identity(r"g_i = (\alpha+\beta)\,\mathrm{Jeff} - \langle\pi_i-\pi_k,\alpha\ell_i+e_i\rangle")
     def second(self, x: list[Round]) -> tuple[Measured, Measured]:
-        return stacked((y.gains, gain_2(y)) for y in x)
+        return _compared(x, gain_2)
 
     @identity(
         r"g_i = (\alpha+\beta)\,\mathrm{Jeff}(\pi_i,m_i) + \langle m_i-\pi_k,Q_i\rangle"
         r" - \langle\pi_i-\pi_k,e_i\rangle"
     )
     def third(self, x: list[Round]) -> tuple[Measured, Measured]:
-        return stacked((y.gains, gain_3(y)) for y in x)
+        return _compared(x, gain_3)
 
     @control("the sign of alpha l in (I2)", Case("random-mdp:seed=1"), kind=Kind.IDENTITY)
     def flipped_pull(self, x: list[Round]) -> tuple[Measured, Measured]:
@@ -110,6 +113,11 @@ class Gain(Theorem):
     )
     def uncovered(self, x: list[Round]) -> tuple[Measured, Measured]:
         return stacked((y.gains, _on_common_actions(y)) for y in x)
+
+
+def _compared(x: list[Round], form: Callable[[Round], Measured]) -> tuple[Measured, Measured]:
+    """The gain and one of its forms, in units of the reward: times 1 - gamma."""
+    return stacked((y.gains * y.discount, form(y) * y.discount) for y in x)
 
 
 def gain_1(x: Round) -> Measured:
