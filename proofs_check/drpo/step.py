@@ -220,6 +220,28 @@ class Round:
         return span(self.q, self.old.support).max()
 
 
+@dataclass(frozen=True)
+class Update:
+    """The server's step from a round to the policy ``after``, in units of the reward."""
+
+    round: Round
+    after: Law
+
+    @cached_property
+    def gain(self) -> Measured:
+        r""":math:`(1-\gamma)(J(\pi_{k+1}) - J(\pi_k))`, from two evaluations."""
+        return self.round.improvement(self.after) * self.round.discount
+
+    @cached_property
+    def visits(self) -> Measured:
+        r""":math:`d^{\pi_{k+1}}`, ``(S,)``"""
+        return self.round.visits(self.after)
+
+    def expected(self, f: Measured) -> Measured:
+        r""":math:`E_{s \sim d^{\pi_{k+1}}} f(s)`, ``f (..., S)``."""
+        return average(self.visits, f)
+
+
 def positive(weight: Measured) -> bool:
     """Whether a weight is not exactly 0."""
     return bool(weight.value != 0 or weight.error > 0)
@@ -309,6 +331,16 @@ def _policies(rng: np.random.Generator, held: Any, sharpness: float, vertex: boo
 def _weight(rng: np.random.Generator, vertex: bool) -> float:
     reach = 3.0 if vertex else 1.0
     return float(10.0 ** rng.uniform(-reach, reach))
+
+
+def informed(cmdp: CMDP, log_pi: Any, log_b: Any, alpha: Any, beta: Any, weights: Any = None) -> Round:
+    r"""A round whose clients all know :math:`Q^{\pi_k}`: log-policies ``(S, A)`` and ``(N, S, A)``, weights
+    ``(N,)``, equal ones by default."""
+    N = len(log_b)
+    shares = Measured(np.ones(N)) / float(N) if weights is None else Measured(weights)
+    q = evaluate(cmdp, log_pi, cmdp.r[None]).Q[0]
+    Q = Measured.stack([q] * N)
+    return Round(cmdp, Measured(alpha), Measured(beta), shares, log_pi, log_b, Q)
 
 
 def stacked(sides: Iterable[tuple[Measured, Measured]]) -> tuple[Measured, Measured]:
