@@ -185,7 +185,7 @@ class Round:
     def J(self, law: Law) -> Measured:
         """Value at rho of the reward under policies ``(..., S, A)``: ``(...)``."""
         # In floats: performance difference between the law and the floats that are evaluated.
-        moved = law.rounding * self.R / (self.discount * self.discount)
+        moved = law.rounding * 0.5 * self.R / (self.discount * self.discount)
         at_rho = evaluate(self.cmdp, law.plain, self.cmdp.r[None]).at_rho
         return at_rho[..., 0].rounded_by(moved.upper)
 
@@ -222,15 +222,19 @@ class Round:
 
 @dataclass(frozen=True)
 class Update:
-    """The server's step from a round to the policy ``after``, in units of the reward."""
+    r"""The server's step from a round to the policy ``after``.
+
+    Gains at a state reach :math:`R/(1-\gamma)`. So that sides are compared relative to that, everything here
+    is multiplied by :math:`1-\gamma`.
+    """
 
     round: Round
     after: Law
 
     @cached_property
     def gain(self) -> Measured:
-        r""":math:`(1-\gamma)(J(\pi_{k+1}) - J(\pi_k))`, from two evaluations."""
-        return self.round.improvement(self.after) * self.round.discount
+        r""":math:`(1-\gamma)^2 (J(\pi_{k+1}) - J(\pi_k))`, from two evaluations."""
+        return self.round.improvement(self.after) * self.round.discount**2
 
     @cached_property
     def visits(self) -> Measured:
@@ -238,8 +242,8 @@ class Update:
         return self.round.visits(self.after)
 
     def expected(self, f: Measured) -> Measured:
-        r""":math:`E_{s \sim d^{\pi_{k+1}}} f(s)`, ``f (..., S)``."""
-        return average(self.visits, f)
+        r""":math:`(1-\gamma) E_{s \sim d^{\pi_{k+1}}} f(s)`, ``f (..., S)``."""
+        return average(self.visits, f) * self.round.discount
 
 
 def positive(weight: Measured) -> bool:
@@ -267,9 +271,10 @@ def draw(
     r"""A random round on a random variation of the problem.
 
     Half the time the problem is taken as it is; else its transition laws are dealt out anew among the
-    state-action pairs, with random rewards. ``alpha``, ``beta``: random on a logarithmic scale unless given;
-    ``sharpness``: standard deviation of the policies' logits; ``noise``: that of the critics' errors, in
-    units of the span of :math:`Q^{\pi_k}`; ``statewise``: weights of the clients that depend on the state.
+    state-action pairs, with random rewards. ``alpha``, ``beta``: random on a logarithmic scale, in units
+    of the span of :math:`Q^{\pi_k}`, unless given; ``sharpness``: standard deviation of the policies' logits;
+    ``noise``: that of the critics' errors, in the same units; ``statewise``: weights of the clients that
+    depend on the state.
 
     ``vertex``: near-deterministic policies, always another problem with rewards 0 and 1, half the time
     :math:`\gamma = 0.99`, tiny and huge weights, one client that has nearly all the say.
@@ -282,13 +287,13 @@ def draw(
     S, A = cmdp.S, cmdp.A
     held = _supports(rng, (clients + 1, S, A), support)
     tables = _policies(rng, held, sharpness, vertex).plain
-    a, b = (_weight(rng, vertex) if given is None else given for given in (alpha, beta))
     shares = Measured(rng.dirichlet(np.full(clients, 0.1 if vertex else 2.0), S if statewise else 1).T + 1e-6)
     weights = shares / shares.sum(0)
     q = evaluate(cmdp, tables[0], cmdp.r[None]).Q[0]
-    # The size of the errors is a choice like any other: a midpoint will do.
-    scale = noise * float(np.ptp(q.value))
-    errors = scale * rng.standard_normal((clients, S, A))
+    # The sizes of weights and errors are choices like any other: midpoints will do.
+    size = float(np.ptp(q.value)) or 1.0
+    a, b = (size * _weight(rng, vertex) if given is None else given for given in (alpha, beta))
+    errors = noise * size * rng.standard_normal((clients, S, A))
     return Round(
         cmdp=cmdp,
         alpha=Measured(a),
@@ -329,8 +334,7 @@ def _policies(rng: np.random.Generator, held: Any, sharpness: float, vertex: boo
 
 
 def _weight(rng: np.random.Generator, vertex: bool) -> float:
-    reach = 3.0 if vertex else 1.0
-    return float(10.0 ** rng.uniform(-reach, reach))
+    return float(10.0 ** rng.uniform(*((-3.0, 2.0) if vertex else (-1.0, 1.0))))
 
 
 def informed(cmdp: CMDP, log_pi: Any, log_b: Any, alpha: Any, beta: Any, weights: Any = None) -> Round:
