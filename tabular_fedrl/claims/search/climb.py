@@ -114,6 +114,14 @@ class Climb:
                 self.best[claim.name] = replace(point, ratio=ratio)
         return row[[claim.name for claim in self.objective.claims].index(name)] > -np.inf
 
+    def why(self) -> str:
+        """Why the claims do not apply, by the page, on some instance."""
+        rng = np.random.default_rng(self.seed)
+        coding = self.space.draw(rng)
+        problems, parameters = coding.decode(coding.random(rng, 1))
+        self.objective.page(problems.problem(0), coding.parameters_of(parameters, 0))
+        return self.objective.reason or "it applies to some; the budget was too small to find them"
+
     # ---- one restart ------------------------------------------------------------------------------------
     def _restart(self) -> None:
         rng = np.random.default_rng([self.seed, self.restart])

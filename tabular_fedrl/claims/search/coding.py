@@ -129,7 +129,7 @@ class Coding:
             rows = out[i :: len(STYLES)]
             for block in self.blocks:
                 draw = (_laws if block.is_law else _units)(rng, block, style, len(rows))
-                rows[:, block.start : block.stop] = draw.reshape(len(rows), -1)
+                rows[:, block.start : block.stop] = draw.reshape(len(rows), block.rows * block.width)
         return self.project(out)
 
     @cached_property

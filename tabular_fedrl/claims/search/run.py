@@ -105,6 +105,7 @@ def search(
         climb.run()
     finally:
         # Interrupted or done: what is known now, and what was known before.
+        climb.on_progress = lambda _: None
         climb.settle()
         for name, point in earlier.items():
             if name not in climb.best or point.ratio > climb.best[name].ratio:
@@ -112,12 +113,10 @@ def search(
         if file is not None:
             file.save(climb)
     if not climb.best:
-        raise InvalidProblem(
-            f"no claim of {theorem.id} applied to an instance of {where}: {objective.reason}"
-        )
+        raise InvalidProblem(f"no claim of {theorem.id} applied to an instance of {where}: {climb.why()}")
     found = describe(theorem, wanted, climb.best)
     if prove:
-        found = [replace(f, certified=_proved(theorem, f)) if f.exceeds else f for f in found]
+        found = [replace(f, certified=proved(theorem, f)) if f.exceeds else f for f in found]
     return Search(
         theorem.id,
         str(where),
@@ -157,7 +156,7 @@ def _header(theorem: type[Theorem], space: Space, seed: int, claims: Sequence[An
     }
 
 
-def _proved(theorem: type[Theorem], found: Found) -> Verdict | None:
+def proved(theorem: type[Theorem], found: Found) -> Verdict | None:
     """The verdict of a certified run on the instance."""
     from tabular_fedrl.claims.certify import certify
 
