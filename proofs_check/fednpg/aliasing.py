@@ -57,6 +57,7 @@ class SharedTable(Theorem):
         Case("random-mdp:seed=1", eta=0.01, dual_cap=1.0),
         Case("random-mdp:seed=1", eta=0.1, eta_dual=0.01, dual_cap=1.0),
     )
+    certified = (Case("textbook:heterogeneous-bandit", steps=200, local_steps=10),)
     small = None
 
     @hypothesis("some agents share the table")

@@ -52,6 +52,7 @@ class Decomposition(Theorem):
         Case("windy-cliff:ncost=2"),
         Case("gym:FrozenLake-v1,agents=3"),
     )
+    certified = (Case("textbook:three-state"), Case("random-mdp:seed=3,visible=0+1/1+2+3/0+3", draws=4))
 
     def setup(self, problem: FederatedCMDP, draws: int = 8, seed: int = 0) -> Draws:
         rng = np.random.default_rng(seed)

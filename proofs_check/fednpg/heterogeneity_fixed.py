@@ -86,6 +86,10 @@ class FixedMultipliers(Theorem):
         Case(BANDIT, step=0.5, local_steps=40),
         Case(BANDIT, step=0.05, local_steps=1000, rounds=20),
     )
+    certified = (
+        Case(BANDIT, step=0.1, local_steps=10, rounds=10),
+        Case(BANDIT, step=0.7, local_steps=10, rounds=10),
+    )
     small = None
 
     @hypothesis(

@@ -57,6 +57,10 @@ class DriftBound(Theorem):
         Case("textbook:heterogeneous-bandit", rounds=10, local_steps=10, eta=0.2, dual_cap=1.0),
         Case("gym:FrozenLake-v1", rounds=5, local_steps=5),
     )
+    certified = (
+        Case("textbook:heterogeneous-bandit", rounds=5, local_steps=5, eta=0.2, dual_cap=1.0),
+        Case("random-mdp:seed=1", rounds=3, local_steps=3),
+    )
     small = {"rounds": 3, "local_steps": 3}
     family = "cmdp:S=1..3,A=2..3,m=1..2,N=1..3,gamma=0..0.95"
     space = {

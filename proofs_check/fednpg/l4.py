@@ -58,6 +58,7 @@ class AggregationLemma(Theorem):
         for source in ("random-mdp:seed=1", "garnet:S=30,A=4,b=4,m=2,seed=2", "textbook:two-arm")
         for agents in (2, 6)
     )
+    certified = (Case("textbook:two-arm", agents=3), Case("random-mdp:seed=1", agents=2))
     small = {"agents": 3}
 
     def setup(

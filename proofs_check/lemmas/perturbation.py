@@ -38,6 +38,7 @@ class OccupancyPerturbation(Theorem):
         Case("gym:FrozenLake-v1"),
         Case("textbook:three-state"),
     )
+    certified = (Case("textbook:three-state"), Case("random-mdp:seed=1", pairs=2))
     space = {"first": Table.POLICY, "second": Table.POLICY}
 
     @hypothesis("gamma > 0 (for gamma = 0 both sides are 0)")
@@ -92,6 +93,7 @@ class ValuePerturbation(Theorem):
     mark = "ours"
     source = "theory notes, standing lemmas"
     suite = OccupancyPerturbation.suite
+    certified = (*OccupancyPerturbation.certified, Case("textbook:two-arm"))
     space = OccupancyPerturbation.space
 
     def setup(

@@ -68,7 +68,7 @@ class Hoeffding(Theorem):
     suite = tuple(
         Case(source, t=t) for source in ("textbook:two-arm", "random-mdp:seed=1") for t in (0.1, 3.0)
     )
-
+    certified = (Case("textbook:two-arm", t=3.0), Case("random-mdp:seed=1", t=0.1))
     space = {"t": (1e-3, 10.0), "law": Table.POLICY, "U": Table.SIGNAL}
     family = "bandit:A=2..3,m=0"
 
@@ -120,7 +120,7 @@ class ExponentialTilt(Theorem):
     id = "lemmas.tilt"
     mark = "ours"
     source = "theory notes, standing lemmas"
-    suite = Hoeffding.suite
+    suite, certified = Hoeffding.suite, Hoeffding.certified
     space = {**Hoeffding.space, "f": Table.SIGNAL}
     family = Hoeffding.family
 
