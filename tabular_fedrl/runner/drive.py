@@ -6,6 +6,7 @@ import difflib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,8 @@ from tabular_fedrl.runner.result import Run
 from tabular_fedrl.runner.tracks import Tracks
 from tabular_fedrl.solvers import Solution, solve
 
+COARSER, LEAST_BITS = 8, 128
+"""What is measured gets an eighth of the working precision, and no less than so many bits."""
 SAVE_EVERY = 30.0
 """Seconds between two checkpoints."""
 
@@ -92,7 +95,8 @@ def run(
             file.load(tracks, federation)
     _drive(chosen.rounds(federation, given), federation, observer, tracks, file, steps, progress)
     last = federation.server.log_policy
-    final_kl = observer.kl(last[None])[0] if observer.comparator is not None else None
+    with _coarser():
+        final_kl = observer.kl(last[None])[0] if observer.comparator is not None else None
     tracks.finish(final_kl, last)
     return Run(
         algorithm=chosen.name,
@@ -128,7 +132,9 @@ def _drive(
     try:
         while (done := mark[0].round) < tracks.K:
             batch = list(islice(rounds, min(size, tracks.K - done)))
-            tracks.store(done, observer.measure(batch), batch)
+            with _coarser():
+                measured = observer.measure(batch)
+            tracks.store(done, measured, batch)
             mark = (federation.state(), federation.ledger.to_dict())
             if file is not None and time.monotonic() - saved > SAVE_EVERY:
                 file.save(tracks, *mark)
@@ -144,6 +150,12 @@ def _drive(
         raise Undecided(f"round {k} of {tracks.K}: {lost}", reached=k / tracks.K) from None
     if file is not None:
         file.save(tracks, *mark)
+
+
+def _coarser() -> AbstractContextManager[None]:
+    """Balls of fewer bits for what is measured: the path alone must outlast the growth of its radii."""
+    bits = balls.working()
+    return balls.precision(max(LEAST_BITS, bits // COARSER)) if bits else nullcontext()
 
 
 def _federation(
