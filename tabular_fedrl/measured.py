@@ -56,7 +56,9 @@ class Measured:
 
     def __init__(self, value: Any, error: Any = 0.0) -> None:
         self.value: Array = np.asarray(value, dtype=np.float64)
-        self.error: Array = np.broadcast_to(np.asarray(error, dtype=np.float64), self.value.shape)
+        radius = np.asarray(error, dtype=np.float64)
+        same = radius.shape == self.value.shape
+        self.error: Array = radius if same else np.broadcast_to(radius, self.value.shape)
         # An enclosure that has lost its midpoint encloses nothing: its radius is infinite.
         lost = ~(np.isfinite(self.value) & np.isfinite(self.error))
         if lost.any():
