@@ -117,8 +117,13 @@ def change(p: Law, q: Law, f: Any) -> Measured:
 
 
 def covariance(p: Law, f: Measured, g: Measured) -> Measured:
-    """``Cov_p(f, g)``"""
-    return p.mean((f - p.mean(f).reshape(*f.shape[:-1], 1)) * g)
+    """``Cov_p(f, g)``; both are centred, so that the radius is small where they hardly vary."""
+    return p.mean(centred(p, f) * centred(p, g))
+
+
+def centred(p: Law, f: Measured) -> Measured:
+    """``f - <p, f>``"""
+    return f - p.mean(f).reshape(*f.shape[:-1], 1)
 
 
 def span(f: Measured, support: Mask) -> Measured:

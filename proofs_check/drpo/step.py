@@ -310,6 +310,8 @@ def _variation(cmdp: CMDP, rng: np.random.Generator, vertex: bool) -> CMDP:
         return cmdp
     shape = cmdp.S, cmdp.A
     rewards = rng.integers(0, 2, shape).astype(np.float64) if vertex else rng.random(shape)
+    if np.ptp(rewards) == 0:  # as happens on bandits: a round with nothing to gain or lose
+        rewards[0, 0] = 1.0 - rewards[0, 0]
     far = {"gamma": 0.99} if vertex and rng.random() < 0.5 else {}
     P = cmdp.rows[rng.permutation(cmdp.S * cmdp.A)].reshape(*cmdp.P.shape)
     return cmdp.replace(P=P, r=rewards, **far)
