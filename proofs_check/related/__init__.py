@@ -1,0 +1,1 @@
+"""Statements of others, and simple ones of ours, that DRPO is measured against."""
