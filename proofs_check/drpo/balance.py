@@ -110,7 +110,7 @@ class Balance(Theorem):
         r"\text{ at } \eta = \min(\eta^\star, 1/\alpha), \bar C \ne 0"
     )
     def balance(self, x: list[Round]) -> Sides:
-        return stacked(assured(r, r.U) for r in x)
+        return stacked(assured(r, r.U, r.alpha) for r in x)
 
     @upper(
         r"|\beta [J(\pi_{k+1}) - J(\pi_k)] - \frac{\bar C}{1-\gamma}| \le \eta\{"

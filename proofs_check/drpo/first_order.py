@@ -63,14 +63,17 @@ def apart(rounds: list[Round]) -> list[Round]:
     return [x for x in rounds if sign(x.R_Q) > 0]
 
 
-def assured(x: Round, U: Measured) -> tuple[Measured, Measured]:
+def assured(
+    x: Round, U: Measured, alpha: Measured, expected: float | None = None
+) -> tuple[Measured, Measured]:
     r"""Both sides of :math:`\frac{\eta|\bar C|}{2(1-\gamma)} \le \mathrm{sign}(\bar C)\,[J(\pi_{k+1}) -
     J(\pi_k)]` for both means, at the largest :math:`\eta \le 1/\alpha` for which Theorem C promises it; no
-    entry where :math:`\bar C` may be 0."""
+    entry where :math:`\bar C` may be 0. ``expected``: a sign to put in place of that of :math:`\bar C`."""
     C = signal(x, U)
     if not (s := sign(C)):
         return Measured(np.zeros(0)), Measured(np.zeros(0))
     eta = C * s * 4.0 * x.discount / (reach(x, U) ** 2 * x.R_Q)
-    if positive(x.alpha):
-        eta = eta.minimum(x.alpha.reciprocal())
-    return eta * C * s / (x.discount * 2.0) + np.zeros(2), gains(x, U, eta) * s
+    if positive(alpha):
+        eta = eta.minimum(alpha.reciprocal())
+    gained = gains(x, U, eta) * (s if expected is None else expected)
+    return eta * C * s / (x.discount * 2.0) + np.zeros(2), gained

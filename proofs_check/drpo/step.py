@@ -350,6 +350,9 @@ def informed(cmdp: CMDP, log_pi: Any, log_b: Any, alpha: Any, beta: Any, weights
 
 
 def stacked(sides: Iterable[tuple[Measured, Measured]]) -> tuple[Measured, Measured]:
-    """Both sides of one statement for many rounds, in one row each."""
-    left, right = zip(*sides, strict=True)
+    """Both sides of one statement for many rounds, in one row each; without any round, nothing to check."""
+    pairs = list(sides)
+    if not pairs:
+        return Measured(np.zeros(0)), Measured(np.zeros(0))
+    left, right = zip(*pairs, strict=True)
     return tuple(Measured.concatenate([x.reshape(-1) for x in side]) for side in (left, right))  # type: ignore[return-value]
