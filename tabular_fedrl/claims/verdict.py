@@ -76,8 +76,8 @@ class Verdict:
     ``case``: the instance and the parameters that were set, as a label; ``parameters``: all of them.
     ``lhs``, ``rhs``: the two sides at the entry that decides (worst margin); ``error``: the radius of the
     enclosure of
-    ``lhs - rhs`` there; ``ratio``: the largest ``lhs/rhs`` over all entries (None for identities and where
-    rhs <= 0);
+    ``lhs - rhs`` there; ``ratio``: the largest ``lhs/rhs`` over the entries with a positive rhs above the
+    error (None for identities and where there is none);
     ``vacuous``: whether rhs exceeds the trivial range of lhs (None if the claim states no range);
     ``confidence``: for statements about expectations, the probability with which the error bound holds
     (None: with certainty); ``level``: what the sides were computed in; ``enclosure``: at the certified level
@@ -180,9 +180,11 @@ def decide(
     worst = int(np.lexsort((badness, rank))[-1])
     status = (Status.HOLDS, Status.UNDECIDED, Status.FAILS)[int(rank[worst])]
     ratio = None
-    if kind is not Kind.IDENTITY and (b > 0).any():
+    # A right side within the error is noise, and so is what it divides.
+    clear = (b > 0) & (b > e)
+    if kind is not Kind.IDENTITY and clear.any():
         with np.errstate(over="ignore"):  # infinite against a right side that is next to nothing
-            ratio = float((a[b > 0] / b[b > 0]).max())
+            ratio = float((a[clear] / b[clear]).max())
     vacuous = None
     if trivial is not None:
         limit = np.broadcast_to(Measured.of(trivial).value, difference.shape).ravel()
