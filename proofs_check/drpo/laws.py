@@ -90,7 +90,7 @@ def pool(laws: Law, weights: Measured) -> Law:
 
 
 def tempered(p: Law, q: Law, w: Any) -> Law:
-    """The law proportional to :math:`p^w q^{1-w}` on the common support; with w = 0 or 1 on one of them."""
+    """The law proportional to :math:`p^w q^{1-w}` on the common support, ``0 < w < 1``."""
     return Law.normalised(p.log * w + q.log * (Measured(1.0) - w), p.support & q.support)
 
 
