@@ -52,9 +52,11 @@ def gains(x: Round, U: Measured, eta: Measured) -> Measured:
 
 
 def sign(C: Measured) -> float:
-    """1 or -1, or 0 where the enclosure does not tell (at the certified level: not at the precision at
-    work)."""
-    return float(C.lower > 0) - float(C.upper < 0)
+    """1 or -1, or 0 where the enclosure does not settle six digits (at the certified level: not at the
+    precision at work)."""
+    low, high = float(C.lower), float(C.upper)
+    settled = high - low <= 1e-6 * max(abs(low), abs(high))
+    return float(np.sign(low)) if settled else 0.0
 
 
 def apart(rounds: list[Round]) -> list[Round]:
