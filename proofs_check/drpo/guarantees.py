@@ -1,0 +1,327 @@
+r"""Theorem D: what many local steps in the empirical model guarantee about the true one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from proofs_check.drpo.laws import Law, kl, random_part
+from proofs_check.drpo.records import MARGIN, Candidate, Records, observed, radii, records
+from proofs_check.drpo.step import FAMILIES, stacked
+from tabular_fedrl.algorithms.drpo_steps import enclosed_reverse_step, regularised_optimum
+from tabular_fedrl.arithmetic import array, magnitude
+from tabular_fedrl.claims import Case, Kind, Theorem, chain, control, hypothesis, identity, tight, upper
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.measured import Measured
+from tabular_fedrl.policies import uniform
+
+
+@dataclass(frozen=True)
+class Optimum:
+    r"""The regularised optimum in the model of some records: ``plus``, :math:`\pi^+` as computed; ``exact``,
+    an enclosure of the exact one; its value F; any other law ``other`` on its support."""
+
+    records: Records
+    plus: Candidate
+    exact: Law
+    value: Measured
+    other: Candidate
+
+    def penalty(self, p: Law) -> Measured:
+        r""":math:`\alpha KL(p\|b) + \beta KL(p\|\pi_k)`, ``(S,)``"""
+        x = self.records
+        return kl(p, x.behaviour.law) * x.alpha + kl(p, x.old.law) * x.beta
+
+    def paid(self, p: Candidate) -> Measured:
+        r""":math:`J(p,\hat M) - F(p)`"""
+        return p.total(self.penalty(p.law))
+
+    def per_step(self, left: Measured, right: Measured, *terms: Measured) -> tuple[Measured, Measured]:
+        """Both sides in units in which no reward and none of the ``terms`` of a state exceeds 1."""
+        unit = max([1.0, magnitude(self.records.truth.r), *map(magnitude, terms)])
+        return left * self.records.discount / unit, right * self.records.discount / unit
+
+    @cached_property
+    def slip(self) -> Any:
+        r"""In floats, how much F of the computed policy may fall short of the optimum: the three-point
+        identity at that policy, and :math:`KL \le \mathrm{dev}^2/2` for logarithms within dev."""
+        x = self.records
+        dev = magnitude((self.plus.law.log - self.exact.log).where(~self.exact.support, 0.0))
+        return ((x.alpha + x.beta) * (dev * dev / 2) / x.discount).upper
+
+    def guarantee(self, against: Candidate) -> Measured:
+        r"""D1 or D2: what is guaranteed of :math:`J(\pi^+) - J(p)`."""
+        return (self.paid(self.plus) - self.paid(against) - self.plus.cost - against.cost).rounded_by(
+            self.slip
+        )
+
+    def simple(self, against: Candidate) -> Measured:
+        """The same from values in the model, without the regularisers."""
+        return self.plus.J_model - self.plus.cost - against.J_model - against.cost
+
+    def improvement(self, against: Candidate) -> Measured:
+        return self.plus.J - against.J
+
+    @property
+    def blind(self) -> Measured:
+        r""":math:`\frac{\bar V}{1-\gamma}(\hat d^+ + \hat d^b)(n = 0)`"""
+        return _blind(self.records, self.plus) + _blind(self.records, self.records.behaviour)
+
+    def explicit(self, least: Any) -> Measured:
+        """D2 in terms of counts, without what is not known of states without records."""
+        x, b = self.records, self.records.behaviour
+        seen = x.visited.astype(np.float64)
+        c, A = x.radii.signal, float(x.truth.A)
+        bonus = self.plus.total(seen / Measured(least)) * c * c / (x.alpha * 8.0)
+        width = (Measured(A) / x.total).sqrt() * seen
+        sampling = (self.plus.total(width) + b.total(width)) * c
+        drawn = self.plus.total(kl(self.plus.law, x.old.law)) - b.total(kl(b.law, x.old.law))
+        return (drawn * x.beta - bonus - sampling).rounded_by(self.slip)
+
+
+def _blind(x: Records, p: Candidate) -> Measured:
+    return p.total(Measured(x.blind)) * x.largest
+
+
+def optimum(x: Records, rng: np.random.Generator) -> Optimum:
+    """The optimum, and a random law beside it."""
+    alpha, beta = x.alpha.plain, x.beta.plain
+    log, V, Q = regularised_optimum(x.model, x.log_b, x.log_pi, alpha, beta)
+    support = x.behaviour.law.support & x.old.law.support
+    log_p, p = enclosed_reverse_step(x.log_pi, x.log_b, Q, alpha, beta)
+    exact = Law(log_p.where(~support, 0.0), p, support)
+    value = (V * x.model.rho).sum(-1)
+    return Optimum(x, Candidate(x, log), exact, value, Candidate(x, random_part(rng, support).plain))
+
+
+BLIND_SPOT = CMDP(
+    P=np.eye(3)[[[1, 2], [1, 1], [2, 2]]],
+    r=[[0.0, 0.1], [1.0, 1.0], [0.0, 0.0]],
+    c=[],
+    d=[],
+    rho=[1.0, 0.0, 0.0],
+    gamma=0.5,
+)
+"""One way leads to where every step pays 1, the other pays 0.1 once."""
+
+EQUAL_ARMS = CMDP(np.eye(2)[[[0, 0], [1, 1]]], [[0.5, 0.5], [1.0, 1.0]], [], [], [1.0, 0.0], 0.0)
+"""Two arms that pay the same (and a state that nobody visits, which says what R is)."""
+
+
+class Guarantees(Theorem):
+    r"""The regularised optimum of the empirical model comes with a guarantee computed from the data alone.
+
+    **Setting.** One client with records on the event of :mod:`proofs_check.drpo.records`, behaviour b, the
+    server's policy :math:`\pi_k`, weights :math:`\alpha, \beta > 0`; :math:`\hat d^\pi` is the visitation in
+    the empirical model :math:`\hat M`, and
+
+    .. math:: \pi^+ = \arg\max_\pi F(\pi), \qquad
+              F(\pi) = J(\pi, \hat M) - \frac1{1-\gamma} E_{\hat d^\pi}[\alpha KL(\pi\|b) +
+              \beta KL(\pi\|\pi_k)] .
+
+    **Statement.** :math:`F(\pi^+) = \rho^\top V^+`, the fixed point of
+    :math:`V = \tau\log\sum_a b^w \pi_k^{1-w} e^{Q/\tau}`, :math:`Q = \hat r + \gamma\hat P V`, and for every
+    policy q on the common support
+    :math:`F(\pi^+) - F(q) = \frac{\tau}{1-\gamma} E_{\hat d^q} KL(q\|\pi^+)` (both checked with positive
+    terms on either side, in units of the largest of them). With
+    :math:`\Gamma(\pi) = \frac1{1-\gamma} E_{\hat d^\pi}\langle\pi,\kappa\rangle`:
+
+    *D1.* If :math:`\mathrm{supp}\,\pi_k \subseteq \mathrm{supp}\,b`,
+
+    .. math:: J(\pi^+) - J(\pi_k) \ge \frac1{1-\gamma}\big\{E_{\hat d^+}[\alpha KL(\pi^+\|b) +
+              \beta KL(\pi^+\|\pi_k)] - \alpha E_{\hat d^{\pi_k}} KL(\pi_k\|b)\big\} - \Gamma(\pi^+) -
+              \Gamma(\pi_k) .
+
+    *D2.* If :math:`\mathrm{supp}\,b \subseteq \mathrm{supp}\,\pi_k`,
+
+    .. math:: J(\pi^+) - J(b) \ge \frac1{1-\gamma}\big\{E_{\hat d^+}[\alpha KL(\pi^+\|b) +
+              \beta KL(\pi^+\|\pi_k)] - \beta E_{\hat d^b} KL(b\|\pi_k)\big\} - \Gamma(\pi^+) - \Gamma(b) ,
+
+    and in terms of counts, for :math:`b = n(s,a)/n(s)` without smoothing,
+
+    .. math:: J(\pi^+) - J(b) \ge \frac{\beta}{1-\gamma}\{E_{\hat d^+} KL(\pi^+\|\pi_k) -
+              E_{\hat d^b} KL(b\|\pi_k)\} - \frac1{1-\gamma}\Big\{\frac{c_\delta^2}{8\alpha} E_{\hat d^+}
+              \frac1{n_{min}} + c_\delta (E_{\hat d^+} + E_{\hat d^b})\sqrt{\frac{|A|}{n(s)}}\Big\}
+              - \frac{\bar V}{1-\gamma}(\hat d^+ + \hat d^b)(n(s) = 0) ,
+
+    the expectations of counts over states with records; the last term is gone where all states reachable in
+    the model have some. The plain certificates
+    :math:`J(\pi^+,\hat M) - \Gamma(\pi^+) - J(p,\hat M) - \Gamma(p)` are at least as strong.
+
+    **Proof.** :math:`F(\pi^+) \ge F(\pi_k)` and :math:`F(\pi^+) \ge F(b)`, where one of the two divergences
+    vanishes; move terms, and replace :math:`J(\cdot,\hat M)` by :math:`J(\cdot, M)` twice (Lemma 4). The form
+    in counts: Lemma 5 and :math:`\alpha x - c\sqrt{x/(2n)} \ge -c^2/(8\alpha n)`. The identity is the
+    performance difference lemma for the penalised reward with the three-point identity in every state.
+
+    What is chosen here depends on the data; that the event holds for all policies at once pays for it. How
+    often a guarantee is wrong: theorem ``drpo.false-certificates``.
+
+    **Source.** Theory notes, DRPO section 3.7.
+    """
+
+    id = "drpo.guarantees"
+    mark = "ours"
+    source = "theory notes, DRPO, Theorem D"
+    suite = (
+        *(Case(source) for source in FAMILIES),
+        Case("random-mdp:seed=1", smoothing=1.0),
+        Case("random-mdp:nS=6,nA=3,seed=2", sparse=False, seed=1),
+    )
+    small = {"draws": 4}
+    certified = (
+        Case("textbook:two-arm", draws=4),
+        Case("textbook:three-state", draws=4),
+        Case("random-mdp:seed=1", draws=4),
+    )
+
+    @hypothesis("the behaviour is that of the counts, without smoothing", only=["counts", "counts_reached"])
+    def unsmoothed(self, problem: FederatedCMDP, smoothing: float) -> bool:
+        return smoothing == 0
+
+    @hypothesis("every pair has records, so that no reachable state lacks them", only=["counts_reached"])
+    def everything_seen(self, problem: FederatedCMDP, sparse: bool) -> bool:
+        return not sparse
+
+    @hypothesis("positive weights")
+    def regularised(self, problem: FederatedCMDP, alpha: float | None, beta: float | None) -> bool:
+        return all(weight is None or weight > 0 for weight in (alpha, beta))
+
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        alpha: float | None = None,
+        beta: float | None = None,
+        smoothing: float = 0.0,
+        sparse: bool = True,
+        draws: int = 32,
+        seed: int = 0,
+    ) -> list[Optimum]:
+        rng = np.random.default_rng(seed)
+        drawn = records(
+            problem, draws, seed, alpha=alpha, beta=beta, smoothing=smoothing, sparse=sparse
+        )  # fmt: skip
+        return [optimum(x, rng) for x in drawn]
+
+    @identity(r"F(\pi^+) = \rho^\top V^+")
+    def fixed_point(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        return stacked(_value(o) for o in x)
+
+    @identity(r"F(\pi^+) - F(q) = \tfrac{\tau}{1-\gamma} E_{\hat d^q} KL(q\|\pi^+)")
+    def three_point(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        return stacked(_three_points(o, o.other) for o in x)
+
+    @upper(r"\text{D1} \le J(\pi^+) - J(\pi_k) \text{ on the event}")
+    def over_global(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        return stacked((o.guarantee(p), o.improvement(p)) for o, p in _against(x, "old"))
+
+    @chain("over_global")
+    def over_global_chain(self, x: list[Optimum]) -> Iterator[tuple[str, Measured]]:
+        yield from _proof(_against(x, "old"))
+
+    @upper(r"\text{D2} \le J(\pi^+) - J(b) \text{ on the event}")
+    def over_behaviour(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        return stacked((o.guarantee(p), o.improvement(p)) for o, p in _against(x, "behaviour"))
+
+    @chain("over_behaviour")
+    def over_behaviour_chain(self, x: list[Optimum]) -> Iterator[tuple[str, Measured]]:
+        yield from _proof(_against(x, "behaviour"))
+
+    @tight(r"\text{D2 in counts, less } \tfrac{\bar V}{1-\gamma}(\hat d^+ + \hat d^b)(n = 0) \le \text{D2}")
+    def counts(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        pairs = _against(x, "behaviour")
+        return stacked((o.explicit(o.records.rarest) - o.blind, o.guarantee(p)) for o, p in pairs)
+
+    @tight(r"\text{D2 in counts} \le \text{D2 where all reachable states have records}")
+    def counts_reached(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        pairs = _against(x, "behaviour")
+        return stacked((o.explicit(o.records.rarest), o.guarantee(p)) for o, p in pairs)
+
+    @tight(r"\text{D1 and D2} \le J(\pi^+,\hat M) - \Gamma(\pi^+) - J(p,\hat M) - \Gamma(p)")
+    def plain_certificate(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        pairs = [*_against(x, "old"), *_against(x, "behaviour")]
+        return stacked((o.guarantee(p), o.simple(p).rounded_by(o.slip)) for o, p in pairs)
+
+    @control("one sampling term is not enough: without that of the policy compared with", Case(EQUAL_ARMS))
+    def one_term(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        o = _deceived(EQUAL_ARMS)
+        return o.guarantee(o.records.old) + o.records.old.cost, o.improvement(o.records.old)
+
+    @control("the divergence of the global policy from the data is not free", Case("random-mdp:seed=1"))
+    def free_divergence(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        pairs = _against(x, "old")
+        return stacked((o.guarantee(p) + o.paid(p), o.simple(p)) for o, p in pairs)
+
+    @control("the counts of the state in place of the smallest count", Case("random-mdp:seed=1", alpha=1e-3))
+    def counts_of_the_state(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        pairs = _against(x, "behaviour")
+        return stacked((o.explicit(o.records.total) - o.blind, o.guarantee(p)) for o, p in pairs)
+
+    @control("what is not known of states without records is not nothing", Case(BLIND_SPOT))
+    def nothing_for_the_unseen(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        o = _blind_spot(BLIND_SPOT)
+        return o.explicit(o.records.rarest), o.improvement(o.records.behaviour)
+
+    @control(
+        "the visitation in the three-point identity is that of the other policy",
+        Case("random-mdp:seed=1"),
+        kind=Kind.IDENTITY,
+    )
+    def own_visitation(self, x: list[Optimum]) -> tuple[Measured, Measured]:
+        return stacked(_three_points(o, o.plus) for o in x)
+
+
+def _value(o: Optimum) -> tuple[Measured, Measured]:
+    left, right = o.plus.J_model.rounded_by(o.slip), o.value + o.paid(o.plus)
+    return o.per_step(left, right, o.penalty(o.plus.law))
+
+
+def _three_points(o: Optimum, visitor: Candidate) -> tuple[Measured, Measured]:
+    """Of the optimum and the other law, with the states that ``visitor`` visits."""
+    far = kl(o.other.law, o.exact) * (o.records.alpha + o.records.beta)
+    left, right = o.value + o.paid(o.other), o.other.J_model + visitor.total(far)
+    return o.per_step(left, right, far, o.penalty(o.other.law))
+
+
+def _deceived(cmdp: CMDP) -> Optimum:
+    """Records on the border of the event: of two equal arms the server's looks worse, the other better."""
+    n = np.full((2, 2), 10**4)
+    off = (1 - MARGIN) * float(radii(cmdp, 2, 0.1).reward.value) / 100
+    log_pi = array(np.log([[1.0 - 1e-9, 1e-9], [0.5, 0.5]]))
+    seen = cmdp.r + np.array([[-off, off], [0.0, 0.0]])
+    # The divergence from a policy this sure takes nearly all of what the model promises.
+    return optimum(observed(cmdp, n, cmdp.P, seen, log_pi, 1e-9, off / 12), np.random.default_rng(0))
+
+
+def _blind_spot(cmdp: CMDP) -> Optimum:
+    """Plenty of records, except of the state that is worth most: its value in the model is 0."""
+    n = np.full((3, 2), 10**8)
+    n[1] = 0
+    x = observed(cmdp, n, cmdp.P, cmdp.r, uniform(3, 2), 1e-2, 1e-2)
+    return optimum(x, np.random.default_rng(0))
+
+
+def _against(x: list[Optimum], name: str) -> list[tuple[Optimum, Candidate]]:
+    """Optima on the event and the policy they are compared with, where the divergences are finite."""
+    out = []
+    for o in x:
+        p: Candidate = getattr(o.records, name)
+        b, old = o.records.behaviour.law.support, o.records.old.law.support
+        if o.records.within and not (p.law.support & ~(b & old)).any():
+            out.append((o, p))
+    return out
+
+
+def _proof(pairs: list[tuple[Optimum, Candidate]]) -> Iterator[tuple[str, Measured]]:
+    """From the guarantee to the improvement."""
+
+    def row(side: Callable[[Optimum, Candidate], Measured]) -> Measured:
+        return Measured.stack([side(o, p) for o, p in pairs])
+
+    yield "the guarantee", row(lambda o, p: o.guarantee(p))
+    yield "F is largest at the optimum", row(lambda o, p: o.simple(p).rounded_by(o.slip))
+    yield "Lemma 4 for the optimum", row(lambda o, p: o.plus.J - p.J_model - p.cost)
+    yield "Lemma 4 for the other policy", row(lambda o, p: o.improvement(p))
