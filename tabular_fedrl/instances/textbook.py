@@ -288,6 +288,32 @@ def two_budgets() -> FederatedCMDP:
     return FederatedCMDP(problem.cmdp, [[0], [1], [0, 1]])
 
 
+@_example("opposite-rooms", Answer(0.9, (0.0,), 0.5, (None, (1.0, 0.0), (1.0, 0.0), None)))
+def opposite_rooms() -> FederatedCMDP:
+    r"""Two rooms, two experts who know one of them each, and their useless mean.
+
+    From the hall left or right into a room, from there to the end. In both rooms the first action pays 1, the
+    second nothing; :math:`\gamma = 0.9`. So a policy is worth :math:`\gamma` times the probability of doing
+    the right thing in the room it enters, at most :math:`V^* = 0.9`. The hall costs 1/2 and d = 1: the
+    constraint is inactive, :math:`\lambda^* = 0`, :math:`\xi = 1/2`.
+
+    *The mean of experts.* A enters the left room with probability 0.9 and is right there with 0.9, in the
+    right room with 0.02; B is its mirror image. Both are worth :math:`0.9 (0.81 + 0.002) = 0.7308`, the
+    uniform policy 0.45, but the arithmetic mean of A and B, which is right with probability 0.46 in either
+    room, 0.414, and the geometric mean, right with probability :math:`\sqrt{0.018}/(\sqrt{0.018} +
+    \sqrt{0.098}) = 0.3`, 0.27 (theory notes, DRPO, CE2; mark: ours).
+    """
+    return deterministic(
+        [[1, 2], [3, 3], [3, 3], [3, 3]],
+        [[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 0.0]],
+        [[[0.5, 0.5], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]],
+        [1.0],
+        0.9,
+        ["hall", "left room", "right room", "end"],
+        ["first", "second"],
+    )
+
+
 @_example("not-slater", Answer(0.5, None, 0.0, ((0.5, 0.5),)))
 def not_slater() -> FederatedCMDP:
     r"""Feasible, but at one point only: no slack, and multipliers without bound.
