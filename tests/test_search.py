@@ -19,14 +19,13 @@ from proofs_check.lemmas.perturbation import OccupancyPerturbation, ValuePerturb
 from proofs_check.lemmas.tilt import ExponentialTilt, Hoeffding
 from proofs_check.npg_pd.published import NPGPD
 from tabular_fedrl.claims import Kind, Status, Table, Theorem, identity, upper, verify
-from tabular_fedrl.claims.search import search
+from tabular_fedrl.claims.search import looseness, search
 from tabular_fedrl.claims.search.budget import Budget
 from tabular_fedrl.claims.search.coding import Coding, simplex
 from tabular_fedrl.claims.search.extremes import value_extremes
 from tabular_fedrl.claims.search.family import Shape, parse_family
 from tabular_fedrl.claims.search.found import Found
 from tabular_fedrl.claims.search.objective import Objective, certain_ratio, searched
-from tabular_fedrl.claims.search.profile import looseness
 from tabular_fedrl.claims.search.space import Space
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
@@ -172,7 +171,9 @@ def test_shares_of_the_slack_belong_to_the_chain():
         (0.5, None, 0.5, "holds with 0.5 of the right side on everything found"),
         (-0.1, 7.0, None, "the left side was never positive"),
         (1.0, 7.0, 7.0, "attained: no smaller constant holds"),
-        (None, 7.0, None, "did not apply to any instance"),
+        (0.9999, 0.125, 0.125, "attained to 3 digits: no smaller constant holds"),
+        (0.9999, None, 1.0, "attained to 3 digits: no smaller constant holds"),
+        (None, 7.0, None, "no ratio: it applied to no instance with a positive right side"),
     ],
 )
 def test_suggested_constants_are_rounded_up(ratio, constant, suggested, words):

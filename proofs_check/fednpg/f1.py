@@ -14,6 +14,7 @@ from tabular_fedrl.algorithms.step_sizes import span
 from tabular_fedrl.arithmetic import seen
 from tabular_fedrl.claims import (
     Case,
+    Range,
     StudyData,
     Theorem,
     chain,
@@ -23,6 +24,7 @@ from tabular_fedrl.claims import (
     study,
     upper,
 )
+from tabular_fedrl.claims.search import looseness
 from tabular_fedrl.claims.slopes import convergence_study
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
@@ -118,6 +120,7 @@ class F1(Theorem):
         "eta_dual": [None, (1e-4, 10.0)],
         "dual_cap": [None, (1e-2, 100.0)],
     }
+    effort = 40000
 
     @hypothesis("the server weighs all agents equally")
     def uniform_weights(self, problem: FederatedCMDP, weights: list[float] | None) -> bool:
@@ -229,17 +232,17 @@ class F1(Theorem):
         # The theory's own cap is wide; a given one must be, and not by a rounding error.
         wide = x.slater
         if parameters.get("dual_cap") is not None:
-            wide &= bound.dual_cap >= (2 + 1e-9) * x.best.multipliers.max(axis=1, initial=0.0)
+            wide = wide & (bound.dual_cap >= (2 + 1e-9) * x.best.multipliers.max(axis=1, initial=0.0))
         drawn, cap = _comparators(problems.mask), bound.dual_cap[:, None]
         left = x.gap[:, None] + cap * (excess @ drawn.sum(axis=1).T)
         # The bound is linear in the squares, and the dual step is here the same for all constraints.
-        least, most = bound.rate().value[:, None], bound.rate(cap**2).value[:, None]
+        least, most = bound.rate()[:, None], bound.rate(cap**2)[:, None]
         right = least + (most - least) * (drawn**2).sum(axis=(1, 2)) / max(problems.m, 1)
         return {
             "gap": (x.gap, least[:, 0]),
             "comparators": (left, right),
-            "local_gap": (x.local_gap, (bound.primal + bound.step + bound.dual).value),
-            "violation": (np.where(wide, x.violation, np.nan), bound.violation.value),
+            "local_gap": (x.local_gap, bound.primal + bound.step + bound.dual),
+            "violation": (np.where(wide, x.violation, np.nan), bound.violation),
         }
 
     @identity(r"R(0) \text{ with the tuned steps has slope } -\tfrac12 \text{ in } T: 2 R_{4T}(0) = R_T(0)")
@@ -304,6 +307,25 @@ class F1(Theorem):
                 "rounds": 100,
                 **steps,
             },
+        )
+
+    @study("looseness")
+    def looseness(self) -> StudyData:
+        """The worst ratio found with the tuned steps and at most 60 rounds, parameter by parameter: the
+        others are free or 1."""
+        tuned: dict[str, Range] = {name: [None] for name in ("eta", "eta_dual", "dual_cap")}
+        return looseness(
+            type(self),
+            ("gap", "local_gap", "violation"),
+            {
+                "gamma": (0.0, 0.3, 0.6, 0.9, 0.95),
+                "m": (1, 2, 3),
+                "N": (1, 2, 3, 5),
+                "local_steps": (1, 2, 5, 10, 20),
+            },
+            "cmdp:S=1..2,A=2..3,m=1,N=1,gamma=0..0.95",
+            {**tuned, "aggregation": ["arithmetic"], "rounds": (1, 60), "local_steps": [1]},
+            4000,
         )
 
     @study("slack")

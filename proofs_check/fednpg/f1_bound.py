@@ -2,6 +2,7 @@ r"""The constants of F1's bound, and the run they belong to."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,14 @@ from tabular_fedrl.runner import Run, run
 class Bound:
     r"""The constants of the bound, enclosed, for T = ``rounds * local_steps``.
 
-    ``gamma``; ``A`` actions, ``N`` agents, ``observers (m,)``: how many see each constraint; ``span_r``;
-    ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up in floats; ``eta_dual (m,)``: the dual steps;
-    ``dual_cap``: :math:`\Lambda`, the largest cap. Axes before these are those of a batch of problems.
+    ``gamma``; ``logs``: :math:`\log|A|`; ``N`` agents, ``observers (m,)``: how many see each constraint;
+    ``span_r``; ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up in floats; ``eta_dual (m,)``: the
+    dual steps; ``dual_cap``: :math:`\Lambda`, the largest cap. For a batch of problems these are plain arrays
+    with its axis in front, and ``number`` takes floats as they are.
     """
 
     gamma: Any
-    A: int
+    logs: Any
     N: int
     observers: Array
     rounds: int
@@ -31,9 +33,10 @@ class Bound:
     eta: Any
     eta_dual: Any
     dual_cap: Any
-    span_r: Measured
-    B: Measured
+    span_r: Any
+    B: Any
     G: Any
+    number: Callable[[Any], Any] = Measured
 
     @classmethod
     def of(
@@ -46,7 +49,8 @@ class Bound:
         span_r = Measured(cmdp.r.max()) - cmdp.r.min()
         span_c = Measured(cmdp.c.max(axis=(1, 2))) - cmdp.c.min(axis=(1, 2))
         B = (span_c * problem.mask.astype(np.float64)).sum(-1) * cap + span_r / float(problem.N)
-        sizes = cmdp.gamma, cmdp.A, problem.N, problem.observers.astype(np.float64)
+        logs, observers = Measured(float(cmdp.A)).log(), problem.observers.astype(np.float64)
+        sizes = cmdp.gamma, logs, problem.N, observers
         return cls(*sizes, rounds, local_steps, steps.eta, steps.eta_dual, cap, span_r, B, cost_gaps(cmdp))
 
     @property
@@ -54,44 +58,44 @@ class Bound:
         return float(self.rounds * self.local_steps)
 
     @property
-    def b2(self) -> Measured:
+    def b2(self) -> Any:
         return (self.B * self.B).sum(-1)
 
     @property
-    def effective(self) -> Measured:
+    def effective(self) -> Any:
         """``1 - gamma``"""
-        return Measured(1.0) - self.gamma
+        return self.number(1.0) - self.gamma
 
     @property
-    def primal(self) -> Measured:
+    def primal(self) -> Any:
         r""":math:`N \log|A| / (\eta T)`"""
-        return Measured(float(self.A)).log() * float(self.N) / (Measured(self.eta) * self.T)
+        return self.logs * float(self.N) / (self.number(self.eta) * self.T)
 
     @property
-    def step(self) -> Measured:
+    def step(self) -> Any:
         r""":math:`\eta b_2 / (8 (1-\gamma)^4)`"""
         return self.b2 * self.eta / (self.effective**4 * 8.0)
 
     @property
-    def dual(self) -> Measured:
+    def dual(self) -> Any:
         r""":math:`(\eta_\lambda/2) \sum_{ij} G_j^2`"""
-        return (Measured(self.G) * self.G * self.observers * self.eta_dual).sum(-1) / 2.0
+        return (self.number(self.G) * self.G * self.observers * self.eta_dual).sum(-1) / 2.0
 
-    def rate(self, squares: Measured | Array | float = 0.0) -> Measured:
+    def rate(self, squares: Any = 0.0) -> Any:
         r""":math:`R(\lambda)` for a comparator with :math:`\sum_i \lambda_{ij}^2` = ``squares``: for each j,
         or the same for all."""
         rate = self.primal + self.step * float(self.local_steps) + self.dual
-        return rate + (Measured.of(squares) / (Measured(self.eta_dual) * (2.0 * self.T))).sum(-1)
+        return rate + (squares / (self.number(self.eta_dual) * (2.0 * self.T))).sum(-1)
 
     @property
-    def trivial_gap(self) -> Measured:
+    def trivial_gap(self) -> Any:
         return self.span_r / self.effective
 
     @property
-    def violation(self) -> Measured:
+    def violation(self) -> Any:
         r""":math:`\tfrac{2}{\Lambda} R(\Lambda 1)`"""
-        square = Measured(self.dual_cap) ** 2
-        return Measured(2.0) / self.dual_cap * self.rate(square.reshape(*square.shape, 1))
+        square = self.number(self.dual_cap) ** 2
+        return self.number(2.0) / self.dual_cap * self.rate(square.reshape(*square.shape, 1))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tabular_fedrl.claims import (
     study,
     upper,
 )
+from tabular_fedrl.claims.search import looseness
 from tabular_fedrl.claims.slopes import convergence_study
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
@@ -60,8 +61,9 @@ class Twins:
     def bounds(self) -> Bounds:
         """The right sides."""
         problem = self.federated.problem
-        sizes = problem.cmdp.gamma, problem.cmdp.A, problem.cmdp.m, problem.pairs
-        return Bounds(*sizes, self.federated.rounds, self.eta_1, self.eta_dual, self.xi)
+        near, logs = Measured(1.0) - problem.cmdp.gamma, Measured(float(problem.cmdp.A)).log()
+        steps = Measured(self.eta_1), Measured(self.eta_dual), Measured(self.xi)
+        return Bounds(near, logs, problem.cmdp.m, problem.pairs, self.federated.rounds, *steps)
 
     @cached_property
     def at_optimal_visitation(self) -> Measured:
@@ -122,6 +124,7 @@ class F2(Theorem):
     small = {"rounds": 20}
     family = "cmdp:S=1..3,A=2..3,m=1..2,N=1..2,gamma=0..0.95"
     space = {"rounds": (1, 400), "eta_1": [None, (1e-2, 20.0)], "eta_dual": [None, (1e-4, 10.0)]}
+    effort = 40000
 
     @hypothesis("at least one constraint, two actions")
     def choices(self, problem: FederatedCMDP) -> bool:
@@ -178,7 +181,7 @@ class F2(Theorem):
 
     @chain("gap")
     def gap_chain(self, x: Twins) -> Iterator[tuple[str, Measured]]:
-        result, near = x.central, x.bounds.effective
+        result, near = x.central, x.bounds.near
         assert result.kl is not None
         assert result.solution is not None
         cmdp = result.problem.cmdp
@@ -206,7 +209,7 @@ class F2(Theorem):
     )
     def violation(self, x: Twins) -> tuple[Measured, Measured, Measured]:
         cmdp = x.federated.problem.cmdp
-        room = (Measured(1.0) / x.bounds.effective - cmdp.d).sum()
+        room = (Measured(1.0) / x.bounds.near - cmdp.d).sum()
         return x.federated.violations.sum(), x.bounds.violation, room
 
     @upper(r"V_r^\star - \overline{V_r} \le 4/((1-\gamma)^2 \sqrt T)", constant=4)
@@ -215,7 +218,7 @@ class F2(Theorem):
 
     @upper(r"[\overline{V_c} - d]_+ \le (2/\xi + 4\xi)/((1-\gamma)^2 \sqrt T)")
     def corollary_violation(self, x: Twins) -> tuple[Measured, Measured, Measured]:
-        room = Measured(1.0) / x.bounds.effective - x.federated.problem.cmdp.d.sum()
+        room = Measured(1.0) / x.bounds.near - x.federated.problem.cmdp.d.sum()
         return x.federated.violations.sum(), x.bounds.corollary_violation, room
 
     def batch(self, problems: Batch, **parameters: Any) -> dict[str, tuple[Array, Array]]:
@@ -238,6 +241,19 @@ class F2(Theorem):
             gap_bound=[[x.bounds.gap() for x in row] for row in table],
             violation_bound=[[x.bounds.violation for x in row] for row in table],
             trivial=[Measured(problem.cmdp.horizon) for problem in problems],
+        )
+
+    @study("looseness")
+    def looseness(self) -> StudyData:
+        """The worst ratio found with the steps of the corollary and at most 300 rounds, parameter by
+        parameter: the others are free or 1."""
+        return looseness(
+            type(self),
+            ("gap", "violation"),
+            {"gamma": (0.0, 0.3, 0.6, 0.9, 0.95), "m": (1, 2, 3), "N": (1, 2, 3)},
+            "cmdp:S=1..2,A=2..3,m=1,N=1,gamma=0..0.95",
+            {"eta_1": [None], "eta_dual": [None], "rounds": (1, 300)},
+            4000,
         )
 
     @control(

@@ -10,19 +10,20 @@ import numpy as np
 from proofs_check.npg_pd.published import rate, violation_constant
 from tabular_fedrl.algorithms.step_sizes import SLATER_TOLERANCE
 from tabular_fedrl.loops import Batch, fednpg, optima
-from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.measured import Array
 
 
 @dataclass(frozen=True)
 class Bounds:
-    r"""F2's right sides for T = ``rounds`` on problems in unit form: one, or a batch (arrays ``(B,)``).
+    r"""F2's right sides for T = ``rounds`` on a problem in unit form, enclosed, or on a batch of them in
+    plain arrays ``(B,)``.
 
-    ``gamma``; ``A`` actions, ``m`` constraints, ``pairs``: :math:`M = \sum_i |\Gamma_i|`; ``eta_1``,
-    ``eta_dual``: :math:`\eta_1`, :math:`\eta_\lambda`; ``xi``: the Slater slack.
+    ``near``: :math:`1-\gamma`; ``logs``: :math:`\log|A|`; ``m`` constraints, ``pairs``: :math:`M = \sum_i
+    |\Gamma_i|`; ``eta_1``, ``eta_dual``: :math:`\eta_1`, :math:`\eta_\lambda`; ``xi``: the Slater slack.
     """
 
-    gamma: Any
-    A: int
+    near: Any
+    logs: Any
     m: int
     pairs: int
     rounds: int
@@ -35,39 +36,34 @@ class Bounds:
         return float(self.rounds)
 
     @property
-    def effective(self) -> Measured:
-        """``1 - gamma``"""
-        return Measured(1.0) - self.gamma
-
-    @property
-    def cap(self) -> Measured:
+    def cap(self) -> Any:
         r""":math:`\Lambda = 2/((1-\gamma)\xi)`"""
-        return Measured(2.0) / (self.effective * self.xi)
+        return 2.0 / (self.near * self.xi)
 
-    def gap(self, third: float = 2.0) -> Measured:
+    def gap(self, third: float = 2.0) -> Any:
         """The bound on the gap, with the constant of its third term."""
-        near, duals = self.effective, Measured(self.eta_dual) * float(self.pairs)
+        near, duals = self.near, self.eta_dual * float(self.pairs)
         return (
-            Measured(float(self.A)).log() / (Measured(self.eta_1) * self.T)
-            + Measured(1.0) / (near**2 * self.T)
+            self.logs / (self.eta_1 * self.T)
+            + 1.0 / (near**2 * self.T)
             + duals * third / near**3
             + duals / (near**2 * 2.0)
         )
 
     @property
-    def violation(self) -> Measured:
-        comparator = self.cap**2 * float(self.m) / (Measured(self.eta_dual) * (2.0 * self.T))
-        return self.effective * self.xi * (self.gap() + comparator)
+    def violation(self) -> Any:
+        comparator = self.cap**2 * float(self.m) / (self.eta_dual * (2.0 * self.T))
+        return self.near * self.xi * (self.gap() + comparator)
 
     @property
-    def corollary_gap(self) -> Measured:
+    def corollary_gap(self) -> Any:
         r""":math:`4/((1-\gamma)^2 \sqrt T)`"""
-        return rate(4.0, self.gamma, self.rounds)
+        return rate(4.0, self.near, self.rounds)
 
     @property
-    def corollary_violation(self) -> Measured:
+    def corollary_violation(self) -> Any:
         r""":math:`(2/\xi + 4\xi)/((1-\gamma)^2 \sqrt T)`"""
-        return rate(violation_constant(self.xi), self.gamma, self.rounds)
+        return rate(violation_constant(self.xi), self.near, self.rounds)
 
 
 def lockstep(
@@ -84,16 +80,16 @@ def lockstep(
     if eta_dual is None:
         eta_dual = effective / rounds**0.5
     pairs = int(problems.mask.sum())
-    bound = Bounds(problems.gamma, problems.A, problems.m, pairs, rounds, eta_1, eta_dual, xi)
+    bound = Bounds(effective, np.log(problems.A), problems.m, pairs, rounds, eta_1, eta_dual, xi)
     steps = eta_1 * problems.N, eta_dual[:, None], 2.0 / (effective * xi)[:, None]
     result = fednpg(problems, rounds, 1, *steps, geometric=True)
     gap = np.where(usable, best.value - result.value, np.nan)
     violation = np.where(usable, np.maximum(result.costs - problems.d, 0.0).sum(axis=1), np.nan)
-    sides = {"gap": (gap, bound.gap().value), "violation": (violation, bound.violation.value)}
+    sides = {"gap": (gap, bound.gap()), "violation": (violation, bound.violation)}
     single = single and pairs == 1
     for name, left, right in (
         ("corollary_gap", gap, bound.corollary_gap),
         ("corollary_violation", violation, bound.corollary_violation),
     ):
-        sides[name] = (left if single else np.full(problems.B, np.nan), right.value)
+        sides[name] = (left if single else np.full(problems.B, np.nan), right)
     return sides

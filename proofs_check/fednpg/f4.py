@@ -116,6 +116,14 @@ class F4(Theorem):
     )
     certified = (Case("textbook:three-state", rounds=20),)
     small = {"rounds": 15}
+    family = "cmdp:S=1..2,A=2..3,m=1..2,N=1..2,gamma=0..0.9"
+    space = {
+        "rounds": (1, 30),
+        "tau": (1e-2, 10.0),
+        "eta": [None, (1e-3, 10.0)],
+        "aggregation": ["arithmetic", "geometric"],
+    }
+    effort = 200
 
     @hypothesis("positive tau and eta")
     def positive(self, problem: FederatedCMDP, tau: float, eta: float | None) -> bool:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabular_fedrl.arithmetic import logsumexp, magnitude, stack
-from tabular_fedrl.claims import Case, Kind, Theorem, control, identity
+from tabular_fedrl.claims import Case, Kind, Rows, Theorem, control, identity
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import UNIT, Array, Measured
-from tabular_fedrl.policies import enclosed, enclosed_kl, natural_gradient_step, random_log_policy
+from tabular_fedrl.policies import enclosed, enclosed_kl, log_policy, natural_gradient_step, random_log_policy
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,18 @@ class Step:
         return Measured(self.f.max()) - self.f.min()
 
 
-def steps(problem: FederatedCMDP, eta: float, draws: int, seed: int) -> list[Step]:
-    """Steps from random policies on random Lagrangian signals ``r/N - sum_j lam_j c_j``."""
+def steps(
+    problem: FederatedCMDP, eta: float, draws: int, seed: int, policy: Rows | None = None
+) -> list[Step]:
+    """Steps from random policies on random Lagrangian signals ``r/N - sum_j lam_j c_j``; from ``policy``,
+    where one is given."""
     rng = np.random.default_rng(seed)
     cmdp = problem.cmdp
     out = []
     for _ in range(draws):
         before, comparator = (random_log_policy(rng, cmdp.S, cmdp.A, 2.0) for _ in range(2))
+        if policy is not None:
+            before = log_policy(policy, cmdp.S, cmdp.A)
         lam = rng.exponential(1.0, (cmdp.m, 1, 1))
         f = cmdp.r / problem.N - (lam * cmdp.c).sum(axis=0)
         out.append(take_step(cmdp, f, eta, before, comparator))

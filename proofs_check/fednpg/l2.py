@@ -6,7 +6,7 @@ import numpy as np
 
 from proofs_check.fednpg.l1 import Step, steps, take_step
 from tabular_fedrl.arithmetic import magnitude, stack
-from tabular_fedrl.claims import Case, Theorem, control, tight, upper
+from tabular_fedrl.claims import Case, Rows, Table, Theorem, control, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Measured
@@ -48,8 +48,19 @@ class Normaliser(Theorem):
     )
     certified = (Case("textbook:three-state", eta=1.0), Case("random-mdp:seed=1", draws=2))
 
-    def setup(self, problem: FederatedCMDP, eta: float = 0.1, draws: int = 4, seed: int = 0) -> list[Step]:
-        return steps(problem, eta, draws, seed)
+    family = "cmdp:S=1..3,A=2..3,m=0,N=1,gamma=0..0.95"
+    space = {"eta": (1e-3, 10.0), "draws": [1], "policy": Table.POLICY}
+    effort = 800
+
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        eta: float = 0.1,
+        draws: int = 4,
+        seed: int = 0,
+        policy: Rows | None = None,
+    ) -> list[Step]:
+        return steps(problem, eta, draws, seed, policy)
 
     @tight(r"0 \le \log Z(s)", attained=Case("textbook:constant-reward"))
     def jensen(self, x: list[Step]) -> tuple[float, Measured]:

@@ -69,6 +69,7 @@ class DriftBound(Theorem):
         "eta": [None, (1e-4, 10.0)],
         "dual_cap": [None, (1e-2, 100.0)],
     }
+    effort = 6000
 
     @hypothesis("the reward is not constant")
     def reward_varies(self, problem: FederatedCMDP) -> bool:
@@ -117,7 +118,7 @@ class DriftBound(Theorem):
         """Both claims on many instances at once, for the worst-case search."""
         x = Lockstep.of(problems, **parameters)
         effective, scale = 1.0 - problems.gamma[:, None], np.where(problems.spans > 0, problems.spans, 1.0)
-        reach = x.bound.eta[:, None] * x.bound.B.value
+        reach = x.bound.eta[:, None] * x.bound.B
         step = np.where(x.usable[:, None], x.run.step, np.nan)
         value = np.where(x.usable[:, None, None], x.run.value_drift / scale[:, None], np.nan)
         bound = np.broadcast_to((reach / (4 * effective**4))[..., None], value.shape)

@@ -60,6 +60,9 @@ class AggregationLemma(Theorem):
     )
     certified = (Case("textbook:two-arm", agents=3), Case("random-mdp:seed=1", agents=2))
     small = {"agents": 3}
+    family = "bandit:A=2..3,m=0"
+    space = {"agents": (2, 4), "sharpness": (1e-2, 10.0), "seed": (0, 1000)}
+    effort = 300
 
     def setup(
         self, problem: FederatedCMDP, agents: int = 3, sharpness: float = 2.0, seed: int = 0

@@ -10,7 +10,7 @@ import numpy as np
 from proofs_check.fednpg.f1_bound import Bound
 from tabular_fedrl.algorithms.step_sizes import SLATER_TOLERANCE
 from tabular_fedrl.loops import Batch, Iterated, Optima, fednpg, optima
-from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.measured import Array
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,21 @@ class Lockstep:
             dual_cap[:, None] + 0.0 * problems.d,
             geometric=aggregation == "geometric",
         )
-        sizes = problems.gamma, problems.A, problems.N, problems.mask.sum(axis=0).astype(np.float64)
-        steps = eta, each, dual_cap
-        bound = Bound(*sizes, rounds, local_steps, *steps, Measured(spans[:, 0]), Measured(B), best.gaps)
+        bound = Bound(
+            gamma=problems.gamma,
+            logs=np.log(problems.A),
+            N=problems.N,
+            observers=problems.mask.sum(axis=0).astype(np.float64),
+            rounds=rounds,
+            local_steps=local_steps,
+            eta=eta,
+            eta_dual=each,
+            dual_cap=dual_cap,
+            span_r=spans[:, 0],
+            B=B,
+            G=best.gaps,
+            number=np.asarray,
+        )
         return cls(result, bound, best, usable, _slater(problems, best), problems.d)
 
     @property

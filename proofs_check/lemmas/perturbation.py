@@ -40,6 +40,7 @@ class OccupancyPerturbation(Theorem):
     )
     certified = (Case("textbook:three-state"), Case("random-mdp:seed=1", pairs=2))
     space = {"first": Table.POLICY, "second": Table.POLICY}
+    effort = 1500
 
     @hypothesis("gamma > 0 (for gamma = 0 both sides are 0)")
     def discounted(self, problem: FederatedCMDP) -> bool:
@@ -60,7 +61,7 @@ class OccupancyPerturbation(Theorem):
     ) -> Pairs:
         return _pairs(problem, pairs, seed, distance, first, second)
 
-    @upper(r"\|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma} E_{d^p} \mathrm{TV}(p', p)")
+    @upper(r"\|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma} E_{d^p} \mathrm{TV}(p', p)", constant=2)
     def bound(self, x: Pairs) -> tuple[Measured, Measured, float]:
         return *_occupancies(x, 2 * x.problem.cmdp.gamma), 2.0
 
@@ -95,6 +96,7 @@ class ValuePerturbation(Theorem):
     suite = OccupancyPerturbation.suite
     certified = (*OccupancyPerturbation.certified, Case("textbook:two-arm"))
     space = OccupancyPerturbation.space
+    effort = 800
 
     def setup(
         self,

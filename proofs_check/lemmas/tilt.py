@@ -71,6 +71,7 @@ class Hoeffding(Theorem):
     certified = (Case("textbook:two-arm", t=3.0), Case("random-mdp:seed=1", t=0.1))
     space = {"t": (1e-3, 10.0), "law": Table.POLICY, "U": Table.SIGNAL}
     family = "bandit:A=2..3,m=0"
+    effort = 800
 
     @hypothesis("at least two actions")
     def two_actions(self, problem: FederatedCMDP) -> bool:
@@ -91,7 +92,7 @@ class Hoeffding(Theorem):
     def jensen(self, x: Tilted) -> tuple[float, Measured]:
         return 0.0, x.cumulant
 
-    @upper(r"\log E_p e^U \le \mathrm{span}(U)^2/8")
+    @upper(r"\log E_p e^U \le \mathrm{span}(U)^2/8", constant=1 / 8)
     def hoeffding(self, x: Tilted) -> tuple[Measured, Measured]:
         return x.cumulant, x.squared / 8.0
 
@@ -123,6 +124,7 @@ class ExponentialTilt(Theorem):
     suite, certified = Hoeffding.suite, Hoeffding.certified
     space = {**Hoeffding.space, "f": Table.SIGNAL}
     family = Hoeffding.family
+    effort = 1200
 
     @hypothesis("at least two actions")
     def two_actions(self, problem: FederatedCMDP) -> bool:
@@ -149,11 +151,14 @@ class ExponentialTilt(Theorem):
         both = [dot(x.q, x.log_ratio), dot(x.p, -x.log_ratio)]
         return Measured.stack(both), x.squared / 8.0
 
-    @upper(r"\mathrm{TV}(p_t, p) \le t h/4")
+    @upper(r"\mathrm{TV}(p_t, p) \le t h/4", constant=1 / 4)
     def total_variation(self, x: Tilted) -> tuple[Measured, Measured, float]:
         return (x.q - x.p).abs().sum(-1) * 0.5, x.h * x.t / 4.0, 1.0
 
-    @upper(r"|\langle p_t - p, f\rangle - t\,\mathrm{Cov}_p(U, f)| \le t^2 h^2\,\mathrm{span}(f)/8")
+    @upper(
+        r"|\langle p_t - p, f\rangle - t\,\mathrm{Cov}_p(U, f)| \le t^2 h^2\,\mathrm{span}(f)/8",
+        constant=1 / 8,
+    )
     def second_order(self, x: Tilted) -> tuple[Measured, Measured]:
         span_f = Measured(x.f.max(axis=-1)) - x.f.min(axis=-1)
         return (x.change(x.f) - x.covariance(x.f) * x.t).abs(), x.squared * span_f / 8.0

@@ -9,7 +9,8 @@ import numpy as np
 
 from tabular_fedrl.algorithms.step_sizes import SLATER_TOLERANCE, slater_slack
 from tabular_fedrl.algorithms.unit_form import unit_form
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
+from tabular_fedrl.claims.search import looseness
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances import load
 from tabular_fedrl.loops import Batch, fednpg, optima
@@ -27,23 +28,24 @@ class Published:
 
     def rate(self, constant: Measured | float) -> Measured:
         r""":math:`\text{constant} / ((1-\gamma)^2 \sqrt T)`"""
-        return rate(constant, self.run.problem.cmdp.gamma, self.run.rounds)
+        return rate(constant, Measured(1.0) - self.run.problem.cmdp.gamma, self.run.rounds)
 
     @property
     def violation_bound(self) -> Measured:
         r""":math:`(2/\xi + 4\xi) / ((1-\gamma)^2 \sqrt T)`"""
-        return self.rate(violation_constant(self.xi))
+        return self.rate(violation_constant(Measured(self.xi)))
 
 
-def rate(constant: Measured | float, gamma: Any, rounds: int) -> Measured:
-    r""":math:`\text{constant} / ((1-\gamma)^2 \sqrt T)`; arrays for a batch of problems."""
-    near = Measured(1.0) - gamma
-    return Measured.of(constant) / (near**2 * Measured(float(rounds)).sqrt())
+def rate(constant: Any, near: Any, rounds: int) -> Any:
+    r""":math:`\text{constant} / ((1-\gamma)^2 \sqrt T)`, ``near`` for :math:`1-\gamma`: enclosures, or plain
+    arrays of a batch of problems."""
+    root = Measured(float(rounds)).sqrt() if isinstance(near, Measured) else rounds**0.5
+    return constant / (near**2 * root)
 
 
-def violation_constant(xi: Any) -> Measured:
+def violation_constant(xi: Any) -> Any:
     r""":math:`2/\xi + 4\xi`"""
-    return Measured(2.0) / xi + Measured(xi) * 4.0
+    return 2.0 / xi + 4.0 * xi
 
 
 class NPGPD(Theorem):
@@ -85,6 +87,7 @@ class NPGPD(Theorem):
     certified = (Case("textbook:three-state", rounds=50),)
     small = {"rounds": 20}
     space = {"rounds": (1, 1000)}
+    effort = 30000
 
     @hypothesis("exactly one constraint, at least two actions")
     def one_constraint(self, problem: FederatedCMDP) -> bool:
@@ -124,9 +127,21 @@ class NPGPD(Theorem):
         gap = np.where(usable, best.value - result.value, np.nan)
         excess = np.where(usable, np.maximum(result.costs - problems.d, 0.0).sum(axis=1), np.nan)
         return {
-            "gap": (gap, rate(7.0, problems.gamma, rounds).value),
-            "violation": (excess, rate(violation_constant(xi), problems.gamma, rounds).value),
+            "gap": (gap, rate(7.0, 1.0 - problems.gamma, rounds)),
+            "violation": (excess, rate(violation_constant(xi), 1.0 - problems.gamma, rounds)),
         }
+
+    @study("looseness")
+    def looseness(self) -> StudyData:
+        """The worst ratio found, by discount (any number of rounds up to 1000) and by rounds."""
+        return looseness(
+            type(self),
+            ("gap", "violation"),
+            {"gamma": (0.0, 0.3, 0.6, 0.9, 0.95), "rounds": (1, 10, 100, 1000)},
+            "cmdp:S=1..2,A=2..3,m=1,N=1,gamma=0..0.95",
+            {},
+            4000,
+        )
 
     @control(
         "a rate 1/T for the gap, constant 1/2 (the first term of F2 alone)",

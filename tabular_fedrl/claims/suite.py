@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabular_fedrl.claims.certify import certify
 from tabular_fedrl.claims.check import AnyProblem, check_attained, check_case, check_control
 from tabular_fedrl.claims.discovery import load_file
 from tabular_fedrl.claims.theorem import Case, StudyData, Theorem
 from tabular_fedrl.claims.verdict import Level, Role, Status, Verdict
+
+if TYPE_CHECKING:
+    from tabular_fedrl.claims.search import Search
 
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, what)``"""
@@ -56,14 +59,16 @@ class Results:
     """by ``theorem.study``"""
     plots: dict[str, str] = field(default_factory=dict)
     """which plot each study is for"""
+    searches: list[Search] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:
         """1 a claim fails or a control does not; 5 nothing fails but something is undecided; else 0."""
-        if any(not v.as_expected for v in self.verdicts):
+        searched = {search.exit_code for search in self.searches}
+        if any(not v.as_expected for v in self.verdicts) or 1 in searched:
             return 1
-        return 5 if any(v.status is Status.UNDECIDED for v in self.verdicts) else 0
+        return 5 if any(v.status is Status.UNDECIDED for v in self.verdicts) or 5 in searched else 0
 
 
 def tasks(theorems: Sequence[type[Theorem]], problems: Sequence[Case] = ()) -> list[Task]:
@@ -80,12 +85,18 @@ def tasks(theorems: Sequence[type[Theorem]], problems: Sequence[Case] = ()) -> l
         out += [Task(*where, "attained", i) for i, claim in enumerate(claims) if claim.attained is not None]
         out += [Task(*where, "control", i) for i in range(len(theorem.controls()))]
         out += [Task(*where, "study", i) for i in range(len(theorem.studies()))]
+        out += [Task(*where, "search")] * (theorem.effort > 0)
     return out
 
 
-def perform(task: Task) -> list[Verdict] | StudyData:
+def perform(task: Task) -> list[Verdict] | StudyData | Search:
     """Carry out one task."""
     theorem = task.theorem()
+    if task.part == "search":
+        # It brings compiled loops along, which nothing else here needs.
+        from tabular_fedrl.claims.search import search
+
+        return search(theorem, budget=theorem.effort)
     if task.part == "study":
         data: StudyData = theorem.studies()[task.index].function(theorem())
         return data
@@ -115,7 +126,7 @@ def verify_all(
     """
     begin = time.perf_counter()
     todo = tasks(theorems, [Case(p, **parameters) for p, parameters in problems])
-    answers: list[list[Verdict] | StudyData | None] = [None] * len(todo)
+    answers: list[list[Verdict] | StudyData | Search | None] = [None] * len(todo)
 
     def note(done: int, task: Task) -> None:
         if progress is not None:
@@ -129,8 +140,8 @@ def verify_all(
         # Spawned workers share no state with this process, whatever threads it runs.
         pool = executor or ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
         # The long ones first, so that no process idles at the end.
-        order = sorted(range(len(todo)), key=lambda i: todo[i].part != "study")
-        futures: dict[Future[list[Verdict] | StudyData], int] = {}
+        order = sorted(range(len(todo)), key=lambda i: todo[i].part not in ("study", "search"))
+        futures: dict[Future[list[Verdict] | StudyData | Search], int] = {}
         try:
             futures = {pool.submit(perform, todo[i]): i for i in order}
             for done, future in enumerate(as_completed(futures), start=1):
@@ -149,8 +160,10 @@ def verify_all(
             part = theorem.studies()[task.index]
             results.studies[f"{theorem.id}.{part.name}"] = answer
             results.plots[f"{theorem.id}.{part.name}"] = part.plot
-        elif answer is not None:
+        elif isinstance(answer, list):
             results.verdicts += answer
+        elif answer is not None:
+            results.searches.append(answer)
     results.seconds = time.perf_counter() - begin
     return results
 

@@ -229,6 +229,8 @@ class Theorem:
     """Free parameters that the worst-case search varies, and where."""
     family: ClassVar[str] = "cmdp:S=1..3,A=2..3,m=1,N=1,gamma=0..0.95"
     """The instances among which it looks unless told otherwise (see ``tabular_fedrl.claims.search``)."""
+    effort: ClassVar[int] = 0
+    """Evaluations of the search in the default verification; 0: none."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

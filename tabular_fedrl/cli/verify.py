@@ -154,6 +154,7 @@ def _verify(
             total.verdicts += found.verdicts
             total.studies |= found.studies
             total.plots |= found.plots
+            total.searches += found.searches
             total.seconds += found.seconds
     return total
 

@@ -19,7 +19,9 @@ import numpy as np
 from tabular_fedrl import __version__
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.claims import Results, Role, Theorem, Verdict, summarise
+from tabular_fedrl.claims.search import Found, Search
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.instances import save
 from tabular_fedrl.report.plain import plain, to_json
 
 PACKAGE = "tabular_fedrl"
@@ -33,7 +35,7 @@ def results_data(results: Results, theorems: Sequence[type[Theorem]], options: S
     ``theorems``: those that were verified; ``options``: the command-line options that were used, for the
     line that reproduces a theorem's part. Keys: ``package, version, seconds, exit_code, counts``,
     ``theorems`` (by id), ``summary`` (a row per claim and role), ``verdicts``, ``studies`` (by
-    ``theorem.study``).
+    ``theorem.study``), ``searches`` (a row per claim that was searched).
     """
     verdicts = [v.to_dict() for v in results.verdicts]
     data = {
@@ -46,6 +48,7 @@ def results_data(results: Results, theorems: Sequence[type[Theorem]], options: S
         "summary": summarise(results.verdicts),
         "verdicts": verdicts,
         "studies": _studies(results, theorems),
+        "searches": [_found(search, found) for search in results.searches for found in search.found],
     }
     plain_data: Data = plain(data)
     return plain_data
@@ -66,6 +69,9 @@ def save_results(
             np.savez_compressed(
                 file, allow_pickle=False, **{k: np.asarray(v) for k, v in study.arrays.items()}
             )
+    for row, found in zip(data["searches"], (f for s in results.searches for f in s.found), strict=True):
+        if found.problem is not None:
+            save(directory / row["data"], found.problem)
     with atomic_path(directory / "results.json") as path:
         path.write_text(to_json(data, indent=1) + "\n", encoding="utf-8")
     return data
@@ -124,6 +130,18 @@ def _theorem(theorem: type[Theorem], verdicts: Sequence[Verdict], options: Seque
         "instances": sorted({v.instance for v in own}),
         "seconds": sum(v.seconds for v in own),
         "command": shlex.join(["tabular-fedrl", "verify", target, *options]),
+    }
+
+
+def _found(search: Search, found: Found) -> dict[str, Any]:
+    """A row of ``searches``; ``data``: the worst instance's file, None without one."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{found.theorem}.{found.claim}")
+    return {
+        **found.to_dict(),
+        "family": search.family,
+        "seed": search.seed,
+        "searched": search.evaluations,
+        "data": f"data/worst.{name}.npz" if found.problem is not None else None,
     }
 
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 from tabular_fedrl.report.data import Data
 from tabular_fedrl.report.docstring import docstring_html
 from tabular_fedrl.report.markup import Html, grid, join, paragraph, tag, text
+from tabular_fedrl.report.searches import looseness_html
 from tabular_fedrl.report.sections import claims_html, ratios_html, studies_html, verdict_class
 from tabular_fedrl.report.words import KINDS, MARKS, Row, counted, failures, headline, largest_ratio, number
 
@@ -34,6 +35,7 @@ def page(data: Data, absent: Mapping[str, str]) -> str:
             _overview(data),
             _legend(data),
             ratios_html(data),
+            looseness_html(data),
             *(_theorem(data, name, absent) for name in data["theorems"]),
             tag("h2", text("What measured means"), id="measured"),
             paragraph(MEASURED),

@@ -109,6 +109,9 @@ def headline(data: Data) -> str:
         text = f"The claim of {claims[0]['theorem']} holds on every instance it applies to."
     else:
         text = f"All {of} hold on every instance they apply to."
+    beyond = [f"{row['theorem']}::{row['claim']}" for row in exceeded(data)]
+    if beyond:
+        text += f" The worst-case search goes beyond {', '.join(beyond)}."
     return " ".join([text, *_certified(claims), *_controls(data["counts"]["controls"])])
 
 
@@ -125,6 +128,8 @@ def failures(data: Data) -> Iterator[str]:
             )
         status = "does not fail" if v["role"] == "control" else v["status"]
         yield f"{v['theorem']}::{v['claim']} on {v['case']}: {status}{sides}"
+    for row in exceeded(data):
+        yield f"{row['theorem']}::{row['claim']} on {row['data']}: {row['words']}"
 
 
 def _certified(claims: list[Row]) -> list[str]:
@@ -133,6 +138,11 @@ def _certified(claims: list[Row]) -> list[str]:
         return []
     subject = "All" if proved == len(claims) > 1 else str(proved)
     return [f"{subject} {'is' if proved == 1 else 'are'} certified on at least one instance."]
+
+
+def exceeded(data: Data) -> list[Row]:
+    """Claims whose left side the worst-case search raised above the right one."""
+    return [row for row in data.get("searches", []) if row["status"] not in ("holds", "not applicable")]
 
 
 def _controls(counts: Mapping[str, int]) -> list[str]:

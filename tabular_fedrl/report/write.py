@@ -83,4 +83,5 @@ def _files(data: Data) -> set[str]:
         # An old results.json is a file that anyone may have written: only names of ours are ever removed.
         name = Path(study["data"]).name
         found |= {f"data/{name}", f"figures/{Path(name).with_suffix('.svg')}"}
+    found |= {f"data/{Path(row['data']).name}" for row in data.get("searches", []) if row["data"]}
     return found

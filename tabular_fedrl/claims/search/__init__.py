@@ -7,6 +7,7 @@ look among, and by a method ``batch`` that evaluates many instances at once.
 """
 
 from tabular_fedrl.claims.search.found import Found
+from tabular_fedrl.claims.search.profile import looseness
 from tabular_fedrl.claims.search.run import Search, search
 
-__all__ = ["Found", "Search", "search"]
+__all__ = ["Found", "Search", "looseness", "search"]

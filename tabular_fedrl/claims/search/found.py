@@ -81,7 +81,7 @@ class Found:
     def words(self) -> str:
         """One sentence."""
         if self.ratio is None:
-            return "did not apply to any instance"
+            return "no ratio: it applied to no instance with a positive right side"
         if self.counterexample:
             return f"COUNTEREXAMPLE: fails, proved at level {self.certified.level}"  # type: ignore[union-attr]
         if self.exceeds:
@@ -90,6 +90,8 @@ class Found:
             return "attained: no smaller constant holds"
         if self.suggested is None:
             return "the left side was never positive"
+        if self.suggested >= (self.constant or 1.0):
+            return f"attained to {DIGITS} digits: no smaller constant holds"
         if self.constant is not None:
             return f"holds with {self.suggested:g} in place of {self.constant:g} on everything found"
         return f"holds with {self.suggested:g} of the right side on everything found"
