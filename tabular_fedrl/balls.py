@@ -125,6 +125,11 @@ def _sqrt(a: Number) -> Number:
     return flint.arb(0).union(ball.upper().max(flint.arb(0)).sqrt())
 
 
+def _power(a: Number, power: int) -> Number:
+    # The library's power goes through the logarithm and says nothing of a ball that contains 0.
+    return math.prod([a] * (power - 1), start=a) if power > 0 else a**power
+
+
 def _widen(a: Number, radius: Number) -> Number:
     if isinstance(radius, flint.fmpq) and radius == 0:
         return a
@@ -398,7 +403,7 @@ class Balls(Measured):
             return self.sqrt()
         if power != int(power):
             raise ValueError(f"whole powers and roots are enclosed, not the power {power}")
-        return Balls._wrap(self.items ** int(power))
+        return Balls._wrap(_map(lambda a: _power(a, int(power)), self.items))
 
     def __matmul__(self, other: Any) -> Balls:
         return matmul(self, Balls.of(other))

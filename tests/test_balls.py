@@ -239,6 +239,16 @@ def test_roots_are_exact_where_they_can_be() -> None:
             Balls(2.0) ** 1.5
 
 
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_powers_of_a_ball_around_zero_are_bounded(power: int) -> None:
+    with precision(64):
+        near_zero = Balls(0.0).widened(1e-3)
+        low, high = ends((near_zero**power).items[()])
+        assert -(rational(2e-3) ** power) <= low <= 0
+        assert rational(1e-3) ** power <= high <= rational(2e-3) ** power
+        assert (Balls(rational("2/3")) ** -1 == rational("3/2")).all()
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "1/0", "abc", ""])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises((ValueError, ZeroDivisionError)):
