@@ -81,9 +81,9 @@ class Objective:
         return found.rounded_by(self._far(float(f.error.max())))
 
     @cached_property
-    def optimum(self) -> tuple[Law, Measured]:
-        r""":math:`\pi^\star \propto \bar b\, e^{Q^\star/\alpha}` ``(S, A)`` and :math:`V^\star` ``(S,)``, the
-        fixed point of :math:`V = \alpha\log\sum_a \bar b\, e^{(r - \alpha H_b + \gamma P V)/\alpha}`.
+    def optimum(self) -> Best:
+        r"""What maximises :math:`J_\alpha`: the fixed point of :math:`V = \alpha\log\sum_a \bar b\,
+        e^{(r - \alpha H_b + \gamma P V)/\alpha}`.
 
         The solver, which bounds its own error, takes the reward and :math:`\log\bar b` as floats; the fixed
         point moves by no more than the horizon times what one application of the operator does.
@@ -91,14 +91,24 @@ class Objective:
         x, b = self.round, self.pooled
         charged, nearest = Measured(self.cmdp.r) - self.charge, b.plain
         problem = self.cmdp.replace(r=charged.plain)
-        _, V, Q = regularised_optimum(problem, nearest, nearest, x.alpha.plain, Measured(0.0).plain)
+        log_pi, V, Q = regularised_optimum(problem, nearest, nearest, x.alpha.plain, Measured(0.0).plain)
         off = magnitude((Law.of(nearest).log - b.log) * x.alpha) + float(charged.error.max())
         V, Q = (found.rounded_by(self._far(off)) for found in (V, Q))
-        return Law.normalised(b.log + Q / x.alpha, b.support), V
+        return Best(Law.normalised(b.log + Q / x.alpha, b.support), V, log_pi)
 
     def _far(self, off: float) -> float:
         """What values move by when rewards move by ``off``."""
         return off * magnitude(Measured(self.cmdp.horizon)) * (1 + 16 * UNIT)
+
+
+@dataclass(frozen=True)
+class Best:
+    r"""The regularised optimum :math:`\pi^\star \propto \bar b\, e^{Q^\star/\alpha}` ``(S, A)`` and
+    :math:`V^\star` ``(S,)``, enclosed; ``log_policy``: as the solver returns it."""
+
+    law: Law
+    V: Measured
+    log_policy: Any
 
 
 def kernel(cmdp: CMDP, law: Law) -> Measured:

@@ -23,9 +23,10 @@ from proofs_check.drpo.objective import Objective
 from proofs_check.drpo.step import Round, draw
 from tabular_fedrl.algorithms.drpo_steps import aggregate, regularised_values, reverse_step
 from tabular_fedrl.arithmetic import magnitude, stack
-from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import Values
 from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.policies import log_policy
 
 SETTLED = 1e-4
 """A path ends before a step that moves less probability than this: there is little left to see."""
@@ -147,3 +148,17 @@ def noise(rng: np.random.Generator, x: Round, size: float) -> Iterator[Array]:
     """Errors of the clients' critics, new in every round."""
     while True:
         yield size * rng.standard_normal((x.N, x.cmdp.S, x.cmdp.A))
+
+
+def arms(alpha: float, beta: float, pi: tuple[float, float], b: tuple[float, float]) -> Round:
+    """One client, one state, gamma = 0, and two arms that pay 1 and 0."""
+    log_pi, log_b = (log_policy(np.divide(p, np.sum(p))[None], 1, 2) for p in (pi, b))
+    return Round(
+        cmdp=CMDP([[[1.0], [1.0]]], [[1.0, 0.0]], np.zeros((0, 1, 2)), [], [1.0], 0.0),
+        alpha=Measured(alpha),
+        beta=Measured(beta),
+        weights=Measured([1.0]),
+        log_pi=log_pi,
+        log_b=log_b[None],
+        Q=Measured([[[1.0, 0.0]]]),
+    )

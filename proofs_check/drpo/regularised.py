@@ -11,12 +11,12 @@ import numpy as np
 
 from proofs_check.drpo.laws import Law, kl, mixture, span
 from proofs_check.drpo.objective import Objective
-from proofs_check.drpo.path import Move, follow, starts, step
+from proofs_check.drpo.path import Move, arms, follow, starts, step
 from proofs_check.drpo.step import FAMILIES, Round, Support, stacked
 from tabular_fedrl.algorithms.drpo_steps import aggregate
 from tabular_fedrl.arithmetic import concatenate
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight, upper
-from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Measured
 
@@ -185,7 +185,8 @@ class RegularisedImprovement(Theorem):
 
     @control("the plain J, with an exact critic (CE1)", Case("textbook:two-arm", draws=1))
     def plain(self, x: list[list[Move]]) -> tuple[Measured, Measured]:
-        m = _counterexample(1.1 / np.log(9))
+        bandit = arms(alpha=1.1 / np.log(9), beta=1.0, pi=(0.9, 0.1), b=(0.5, 0.5))
+        m = step(Objective(bandit), bandit.log_pi)
         J = [evaluate(m.round.cmdp, log_pi).at_rho[0] for log_pi in (m.old, m.new)]
         return J[0], J[1]
 
@@ -272,20 +273,3 @@ def _abstaining(x: Round, rounds: int) -> list[Move]:
         moves.append(step(Objective(replace(x, log_b=concatenate([old[None], x.log_b[1:]]))), old))
         old = moves[-1].new
     return moves
-
-
-def _counterexample(alpha: float) -> Move:
-    r"""CE1: arms that pay 1 and 0, uniform data, :math:`\pi_k = (0.9, 0.1)`; improves the plain J iff
-    :math:`\alpha\log 9 < 1`."""
-    bandit = CMDP([[[1.0], [1.0]]], [[1.0, 0.0]], np.zeros((0, 1, 2)), [], [1.0], 0.0)
-    log_pi = np.log([[0.9, 0.1]])
-    x = Round(
-        cmdp=bandit,
-        alpha=Measured(alpha),
-        beta=Measured(1.0),
-        weights=Measured([1.0]),
-        log_pi=log_pi,
-        log_b=np.log([[[0.5, 0.5]]]),
-        Q=Measured([[[1.0, 0.0]]]),
-    )
-    return step(Objective(x), log_pi)
