@@ -67,6 +67,19 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             ),
             "ratio": np.array([0.02, 0.9, 1.3, 1.0 + 1e-12]),
         },
+        "looseness": {
+            "names": np.array(["gap", "local_gap", "violation"]),
+            "axes": np.array(["gamma", "m", "N", "local_steps"]),
+            "values_gamma": np.array([0.0, 0.5, 0.95]),
+            "ratio_gamma": np.array([[0.4, 0.3, 0.1], [0.4, 0.4, 0.2], [0.3, -0.1, 0.01]]),
+            "values_m": np.array([1, 2]),
+            "ratio_m": np.array([[0.4, 0.3], [0.4, 0.35], [0.2, 0.1]]),
+            "values_N": np.array([1, 2, 5]),
+            "ratio_N": np.array([[0.4, 0.2, 0.1], [0.4, 0.3, 0.2], [0.9, 1.1, 0.8]]),
+            "values_local_steps": np.array([1, 10]),
+            "ratio_local_steps": np.array([[0.4, 0.5], [0.4, 0.8], [0.2, 0.2]]),
+            "name": np.array("fednpg.f1 on cmdp:S=1..2,A=2..3,m=1,N=1,gamma=0..0.95"),
+        },
     }
 
 

@@ -13,8 +13,18 @@ from tabular_fedrl.claims import Kind, Mark, Results, Role, Status, StudyData, V
 from tabular_fedrl.claims.discovery import select
 from tabular_fedrl.claims.suite import verify_all
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.report import headline, plain, publish, results_data, save_results, to_json, write_report
+from tabular_fedrl.report import (
+    failures,
+    headline,
+    plain,
+    publish,
+    results_data,
+    save_results,
+    to_json,
+    write_report,
+)
 from tabular_fedrl.report.docstring import docstring_html
 from tests.commandline import THEOREM
 
@@ -86,6 +96,55 @@ def test_page(verified, tmp_path):
     # Nothing is fetched and nothing runs.
     assert all(source.startswith(("#", "figures/")) for source in page.sources)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+
+
+SEARCHED = """
+from tabular_fedrl.claims import Theorem, upper
+
+
+class Bounded(Theorem):
+    '''A reward is at most FACTOR <of one>.'''
+
+    id, mark, family, effort, suite = "tiny.reward", "ours", "bandit:A=2,m=0", 60, ()
+
+    @upper("r <= FACTOR", constant=FACTOR)
+    def bound(self, problem):
+        return problem.cmdp.r.max(), FACTOR
+"""
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_worst_instances_in_the_report(tmp_path, factor):
+    """The table, the instance beside it, and, where the bound is exceeded, the headline and the exit code."""
+    path, report = tmp_path / f"searched{int(10 * factor)}.py", tmp_path / "report"
+    path.write_text(SEARCHED.replace("FACTOR", str(factor)))
+    theorems = select(str(path))
+    results = verify_all(theorems)
+    data = save_results(results, theorems, report)
+    write_report(report)
+    row = data["searches"][0]
+    assert (row["theorem"], row["claim"], row["searched"]) == ("tiny.reward", "bound", 60)
+    assert row["ratio"] == pytest.approx(1 / factor)
+    assert row["data"] == "data/worst.tiny.reward.bound.npz"
+    assert load(str(report / row["data"])).cmdp.r.max() == 1
+    page = Page((report / "index.html").read_text())
+    assert "How loose the theorems are" in page.text
+    assert row["data"] in page.sources
+    if factor > 1:
+        assert results.exit_code == 0
+        assert "holds with 1 in place of 2 on everything found" in page.text
+        assert not list(failures(data))
+    else:
+        assert results.exit_code == 1
+        assert "COUNTEREXAMPLE" in page.text
+        assert "The worst-case search goes beyond tiny.reward::bound." in headline(data)
+        assert "tiny.reward::bound on data/worst.tiny.reward.bound.npz" in next(failures(data))
+    # A report without it takes the instance away.
+    (tmp_path / "stage").mkdir()
+    save_results(Results(), [], tmp_path / "stage")
+    write_report(tmp_path / "stage")
+    publish(tmp_path / "stage", report)
+    assert not list((report / "data").iterdir())
 
 
 def test_page_is_drawn_from_files_alone(verified, tmp_path):

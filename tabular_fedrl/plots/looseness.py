@@ -37,9 +37,10 @@ def draw(data: Data) -> Figure:
     hidden = False
     for ax, parameter, x, ratio in zip(panels, parameters, values, ratios):
         hidden |= _panel(ax, x, ratio, low)
-        ax.set_xlabel(SIGNS.get(parameter, parameter))
-    panels[0].set(yscale="log", ylim=(low, high), ylabel="worst ratio found (dimensionless)")
-    panels[0].set_ylabel("worst ratio found (dimensionless)")
+        ax.set(xlabel=SIGNS.get(parameter, parameter), ylabel="worst ratio found (dimensionless)")
+        # One axis for all panels, labelled at the first.
+        ax.yaxis.label.set_visible(ax is panels[0])
+    panels[0].set(yscale="log", ylim=(low, high))
     logarithmic.plain_ticks(panels[0].yaxis, low, high)
     figure.suptitle(text(data, "name"))
     entries = [legend.line(n, color=c, marker=m) for n, (c, m) in zip(names, _looks(len(names)))]
