@@ -1,0 +1,350 @@
+r"""Theorem G: the CQL penalty in place of the divergence from the data, and how much of it is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from proofs_check.drpo.finite_data import chi_squared
+from proofs_check.drpo.laws import Law, kl, random_part, span
+from proofs_check.drpo.optima import cql_optimum
+from proofs_check.drpo.records import Candidate, Records, observed, records
+from proofs_check.drpo.step import FAMILIES, stacked
+from tabular_fedrl.algorithms.drpo_steps import cql_values
+from tabular_fedrl.arithmetic import magnitude
+from tabular_fedrl.claims import Case, Kind, Theorem, chain, control, hypothesis, identity, tight, upper
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.measured import Measured, dot
+from tabular_fedrl.policies import uniform
+
+ACCURACY = 1e-9
+"""What the maximiser found in floats may fall short by, relative to the terms of its gradient."""
+
+
+@dataclass(frozen=True)
+class Conservative:
+    r"""The maximiser of the objective with the CQL penalty, in the model of some records: ``plus``, as found
+    in floats; the weight ``lam``; any other law ``other`` on the common support."""
+
+    records: Records
+    lam: Measured
+    plus: Candidate
+    other: Candidate
+
+    def D(self, p: Law) -> Measured:
+        r""":math:`\chi^2(p\|b)`, ``(S,)``"""
+        return chi_squared(p, self.records.behaviour.law)
+
+    def drawn(self, p: Law) -> Measured:
+        r""":math:`KL(p\|\pi_k)`, ``(S,)``"""
+        return kl(p, self.records.old.law)
+
+    def penalty(self, p: Law) -> Measured:
+        return self.D(p) * self.lam + self.drawn(p) * self.records.beta
+
+    def F(self, p: Candidate) -> Measured:
+        """The penalised objective in the model."""
+        return p.J_model - p.total(self.penalty(p.law))
+
+    # ---- the objective of one state ----------------------------------------------------------------------
+    @cached_property
+    def slope(self) -> Measured:
+        r"""The gradient of the objective of every state at the maximiser, up to a constant, ``(S, A)``:
+        :math:`Q_F - 2\lambda p/b - \beta\log(p/\pi_k)` with the penalised action values."""
+        return self.critic - self.pull
+
+    @cached_property
+    def pull(self) -> Measured:
+        x, p = self.records, self.plus.law
+        ratio = p.p / x.behaviour.law.p.where(~p.support, 1.0)
+        return (ratio * self.lam * 2.0 + (p.log - x.old.law.log) * x.beta).where(~p.support, 0.0)
+
+    @cached_property
+    def critic(self) -> Measured:
+        x, paid = self.records, self.penalty(self.plus.law).reshape(-1, 1)
+        return x.signal(x.model, self.plus.log, Measured(x.model.r) - paid) + paid
+
+    def bregman(self, q: Law) -> Measured:
+        r""":math:`\lambda\sum_a (q-p)^2/b + \beta KL(q\|p)` from the maximiser p, ``(S,)``"""
+        x, p = self.records, self.plus.law
+        off = q.p - p.p
+        square = (off * off / x.behaviour.law.p.where(~p.support, 1.0)).sum(-1)
+        return square * self.lam + kl(q, p) * x.beta
+
+    # ---- guarantees --------------------------------------------------------------------------------------
+    def width(self, p: Candidate, strayed: bool = True) -> Measured:
+        r""":math:`\frac{c_\delta}{1-\gamma} E_{\hat d^p}\sqrt{|A|(1+D)/n(s)}`, with D = 0 unless ``strayed``,
+        over states with records; :math:`\frac{\bar V}{1-\gamma}\hat d^p(n = 0)` for the others."""
+        x = self.records
+        excess = self.D(p.law) + 1.0 if strayed else Measured(np.ones(x.truth.S))
+        root = (excess * float(x.truth.A) / x.total).sqrt() * x.visited.astype(np.float64)
+        return p.total(root) * x.radii.signal + p.total(Measured(x.blind)) * x.largest
+
+    def guarantee(self, against: Candidate) -> Measured:
+        r"""What is guaranteed of :math:`J(\pi^+) - J(p)`; :math:`\chi^2(b\|b) = 0`, :math:`KL(\pi_k\|\pi_k) =
+        0`."""
+        paid = self.plus.total(self.penalty(self.plus.law)) - against.total(self.penalty(against.law))
+        return paid - self.width(self.plus) - self.width(against)
+
+    @property
+    def simple(self) -> Measured:
+        """Over the behaviour, with a weight large enough: no D is left."""
+        x, b = self.records, self.records.behaviour
+        drawn = self.plus.total(self.drawn(self.plus.law)) - b.total(self.drawn(b.law))
+        return drawn * x.beta - self.width(self.plus, strayed=False) - self.width(b, strayed=False)
+
+    def improvement(self, against: Candidate) -> Measured:
+        return self.plus.J - against.J
+
+    @property
+    def enough(self) -> bool:
+        """Whether the weight is at least the threshold."""
+        return bool(self.lam.lower >= threshold(self.records).upper)
+
+
+def threshold(x: Records) -> Measured:
+    r""":math:`\frac{c_\delta}2\sqrt{|A|/\min_s n(s)}`, over states with records"""
+    least = float(x.total[x.visited].min())
+    return x.radii.signal * (Measured(float(x.truth.A)) / least).sqrt() * 0.5
+
+
+def conservative(x: Records, lam: float, rng: np.random.Generator) -> Conservative:
+    """The maximiser, and a random law beside it."""
+    model, beta = x.model.floats(), float(x.beta.value)
+    b, pi = (p.law.p.value[None] for p in (x.behaviour, x.old))
+    p = cql_optimum(model.P[None], model.r[None], model.gamma, b, pi, lam, beta)[0][0]
+    with np.errstate(divide="ignore"):
+        plus = Candidate(x, np.log(p))
+    other = Candidate(x, random_part(rng, plus.law.support).plain)
+    return Conservative(x, Measured(lam), plus, other)
+
+
+LUCKY = CMDP(np.eye(2)[[[0, 0], [1, 1]]], [[0.5, 0.01], [1.0, 1.0]], [], [], [1.0, 0.0], 0.0)
+"""A good arm and a bad one (and a state that nobody visits, which says what R is)."""
+
+
+class CqlGuarantees(Theorem):
+    r"""With enough of the CQL penalty the guarantee over the behaviour does not depend on how far one strays.
+
+    **Setting.** As in ``drpo.guarantees``, with the penalty :math:`D = D_{CQL}(\pi,b) = \chi^2(\pi\|b)` in
+    place of the divergence from the data, weights :math:`\lambda, \beta > 0`, b without smoothing:
+
+    .. math:: \pi^+ = \arg\max_\pi F(\pi), \qquad F(\pi) = J(\pi,\hat M) - \frac1{1-\gamma} E_{\hat d^\pi}[
+              \lambda D(\pi,b) + \beta KL(\pi\|\pi_k)] .
+
+    **Statement.** :math:`J(\pi,\hat M) - \frac{\lambda}{1-\gamma} E_{\hat d^\pi} D = \rho^\top \hat V`, the
+    exact CQL value. For q on the common support
+    :math:`F(\pi^+) - F(q) = \frac1{1-\gamma} E_{\hat d^q}[\lambda \sum_a (q - \pi^+)^2/b +
+    \beta KL(q\|\pi^+)]`. On the event of :mod:`proofs_check.drpo.records`, if
+    :math:`\mathrm{supp}\,b \subseteq \mathrm{supp}\,\pi_k`,
+
+    .. math:: J(\pi^+) - J(b) \ge \frac1{1-\gamma}\{E_{\hat d^+}[\lambda D + \beta KL(\pi^+\|\pi_k)] -
+              \beta E_{\hat d^b} KL(b\|\pi_k)\} - \frac{c_\delta}{1-\gamma}\Big\{E_{\hat d^+}
+              \sqrt{\tfrac{|A|(1+D)}{n(s)}} + E_{\hat d^b}\sqrt{\tfrac{|A|}{n(s)}}\Big\} ;
+
+    the same over :math:`\pi_k`, if :math:`\mathrm{supp}\,\pi_k \subseteq \mathrm{supp}\,b`, with
+    :math:`\lambda E_{\hat d^{\pi_k}} D(\pi_k,b)` for the :math:`\beta`-term and :math:`|A|(1 + D(\pi_k,b))`
+    in the last root. If :math:`\lambda \ge \frac{c_\delta}2\sqrt{|A|/\min_s n(s)}`,
+
+    .. math:: J(\pi^+) - J(b) \ge \frac{\beta}{1-\gamma}[E_{\hat d^+} KL(\pi^+\|\pi_k) - E_{\hat d^b}
+              KL(b\|\pi_k)] - \frac{c_\delta}{1-\gamma}(E_{\hat d^+} + E_{\hat d^b})\sqrt{|A|/n(s)} .
+
+    States without records that the model reaches cost :math:`\bar V/(1-\gamma)` times their visitation, as in
+    ``drpo.guarantees``; the minimum is over states with records.
+
+    **Proof.** As there, with the first form of Lemma 5. With :math:`u = \sqrt{1+D} \ge 1`,
+    :math:`\lambda(u^2-1) - c'u` increases from :math:`u = c'/2\lambda` on, hence from 1 on if
+    :math:`\lambda \ge c'/2`. Of the maximum only :math:`F(\pi^+) \ge F(b), F(\pi_k)` is used. The identity:
+    the objective of a state is concave with this divergence for its remainder, and stationary at the maximum.
+
+    The maximiser is found in floats and taken as it is found; for it the identity holds up to
+    :math:`-\langle\nabla, q - \pi^+\rangle`, which is included.
+
+    **Source.** Theory notes, DRPO section 3.10; the penalty is that of Kumar, Zhou, Tucker and Levine,
+    "Conservative Q-learning for offline reinforcement learning" (2020).
+    """
+
+    id = "drpo.cql-guarantees"
+    mark = "ours"
+    source = "theory notes, DRPO, Theorem G"
+    suite = (
+        *(Case(source) for source in FAMILIES if not source.startswith("gym:FrozenLake")),
+        Case("gym:FrozenLake-v1,gamma=0.9"),
+        Case("random-mdp:seed=1", strength=1.0),
+        Case("random-mdp:nS=6,nA=3,seed=2", strength=1.0, seed=1),
+    )
+    small = {"draws": 4}
+    certified = (
+        Case("textbook:two-arm", draws=4),
+        Case("textbook:three-state", draws=4, strength=1.0),
+        Case("random-mdp:seed=1", draws=4, strength=1.0),
+    )
+
+    @hypothesis("positive weights")
+    def regularised(self, problem: FederatedCMDP, strength: float | None, beta: float | None) -> bool:
+        return all(weight is None or weight > 0 for weight in (strength, beta))
+
+    @hypothesis("the weight is at least the threshold", only=["threshold_form"])
+    def strong(self, problem: FederatedCMDP, strength: float | None) -> bool:
+        return strength is None or strength >= 1
+
+    def setup(
+        self,
+        problem: FederatedCMDP,
+        strength: float | None = None,
+        beta: float | None = None,
+        draws: int = 32,
+        seed: int = 0,
+    ) -> list[Conservative]:
+        r"""``strength``: :math:`\lambda` in units of the threshold; by default from a thousandth to
+        three, at random."""
+        rng = np.random.default_rng(seed)
+        out = []
+        for x in records(problem, draws, seed, beta=beta):
+            times = 10.0 ** rng.uniform(-3, 0.5) if strength is None else strength
+            out.append(conservative(x, float(threshold(x).upper) * (1 + 1e-12) * times, rng))
+        return out
+
+    @identity(r"J(\pi,\hat M) - \tfrac{\lambda}{1-\gamma} E_{\hat d^\pi} D(\pi,b) = \rho^\top \hat V")
+    def cql_value(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        return stacked(_cql_value(o, o.plus) for o in x)
+
+    @identity(
+        r"F(\pi^+) - F(q) = \tfrac1{1-\gamma} E_{\hat d^q}[\lambda\sum_a(q-\pi^+)^2/b + \beta KL(q\|\pi^+)]"
+    )
+    def remainder(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        return stacked(_remainder(o, o.other) for o in x)
+
+    @upper(r"\nabla f \text{ is constant on the support, up to } 10^{-9} \text{ of its terms}")
+    def stationary(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        flat = [span(o.slope, o.plus.law.support).max() for o in x]
+        terms = [o.critic.abs().max() + o.pull.abs().max() for o in x]
+        return Measured.stack(flat), Measured.stack(terms) * ACCURACY
+
+    @upper(r"\text{guarantee over } b \le J(\pi^+) - J(b) \text{ on the event}")
+    def over_behaviour(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        return stacked((o.guarantee(p), o.improvement(p)) for o, p in _against(x, "behaviour"))
+
+    @chain("over_behaviour")
+    def over_behaviour_chain(self, x: list[Conservative]) -> Iterator[tuple[str, Measured]]:
+        yield from _proof(_against(x, "behaviour"))
+
+    @upper(r"\text{guarantee over } \pi_k \le J(\pi^+) - J(\pi_k) \text{ on the event}")
+    def over_global(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        return stacked((o.guarantee(p), o.improvement(p)) for o, p in _against(x, "old"))
+
+    @chain("over_global")
+    def over_global_chain(self, x: list[Conservative]) -> Iterator[tuple[str, Measured]]:
+        yield from _proof(_against(x, "old"))
+
+    @tight(r"\text{the form without D} \le \text{guarantee over } b \text{ if } \lambda \ge "
+           r"\tfrac{c_\delta}2\sqrt{|A|/\min_s n(s)}")  # fmt: skip
+    def threshold_form(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        pairs = [(o, p) for o, p in _against(x, "behaviour") if o.enough]
+        return stacked((o.simple, o.guarantee(p)) for o, p in pairs)
+
+    @tight(r"-c_\delta\sqrt{|A|/n} \le \lambda D - c_\delta\sqrt{|A|(1+D)/n} \text{ for all } D \ge 0")
+    def penalty_pays(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        return stacked(_pays(o.records, o.lam) for o in x if o.enough)
+
+    @control("a hundredth of the threshold does not pay for small D", Case("random-mdp:seed=1"))
+    def weak_penalty(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        return stacked(_pays(o.records, threshold(o.records) * 0.01) for o in x)
+
+    @control(
+        "next to none of the threshold: an arm tried once, with luck, costs half the reward", Case(LUCKY)
+    )
+    def weak_guarantee(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        o = _lucky(LUCKY, 1e-5)
+        return o.simple, o.improvement(o.records.behaviour)
+
+    @control("the counts of the state do not pay for an arm that is rare in them", Case(LUCKY))
+    def no_chi_squared(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        o = _lucky(LUCKY, 1e-5)
+        p = o.records.behaviour
+        paid = o.plus.total(o.penalty(o.plus.law)) - p.total(o.penalty(p.law))
+        return paid - o.width(o.plus, strayed=False) - o.width(p), o.improvement(p)
+
+    @control(
+        "the remainder goes with the visitation of q, not of the maximiser",
+        Case("random-mdp:seed=1"),
+        kind=Kind.IDENTITY,
+    )
+    def own_visitation(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        return stacked(_remainder(o, o.plus) for o in x)
+
+    @control(
+        "half the CQL penalty in the value", Case("random-mdp:seed=1"), kind=Kind.IDENTITY
+    )  # fmt: skip
+    def half_value(self, x: list[Conservative]) -> tuple[Measured, Measured]:
+        half = [Conservative(o.records, o.lam * 0.5, o.plus, o.other) for o in x]
+        return stacked(
+            (_cql_value(o, o.plus)[0], _cql_value(h, o.plus)[1]) for o, h in zip(x, half, strict=True)
+        )
+
+
+def _in_units(
+    o: Conservative, left: Measured, right: Measured, *terms: Measured
+) -> tuple[Measured, Measured]:
+    """Both sides in units in which no reward and none of the ``terms`` of a state exceeds 1."""
+    unit = max([1.0, magnitude(o.records.truth.r), *map(magnitude, terms)])
+    return left * o.records.discount / unit, right * o.records.discount / unit
+
+
+def _cql_value(o: Conservative, p: Candidate) -> tuple[Measured, Measured]:
+    x = o.records
+    V, _ = cql_values(x.model, p.log, x.log_b, o.lam.plain)
+    paid = o.D(p.law) * o.lam
+    return _in_units(o, p.J_model - p.total(paid), dot(V, x.model.rho), paid, o.pull)
+
+
+def _remainder(o: Conservative, visitor: Candidate) -> tuple[Measured, Measured]:
+    q, p = o.other, o.plus
+    tilt = dot(q.law.p - p.law.p, o.slope.where(~p.law.support, 0.0))
+    far = o.bregman(q.law)
+    terms = far, o.penalty(q.law), o.penalty(p.law), o.critic
+    return _in_units(o, o.F(p) - o.F(q), visitor.total(far - tilt), *terms)
+
+
+def _pays(x: Records, lam: Measured) -> tuple[Measured, Measured]:
+    """Both sides for every state with records and D from 0 to a million."""
+    D = Measured(np.array([0.0, *10.0 ** np.arange(-8.0, 7.0)]))
+    c = (Measured(float(x.truth.A)) / x.total[x.visited]).sqrt().reshape(-1, 1) * x.radii.signal
+    return -c + np.zeros(D.shape), D * lam - c * (D + 1.0).sqrt()
+
+
+def _lucky(cmdp: CMDP, strength: float) -> Conservative:
+    """A million records of the good arm, one of the bad one, which paid 1."""
+    n = np.array([[10**6, 1], [10**6, 10**6]])
+    x = observed(cmdp, n, cmdp.P, np.array([[0.5, 1.0], [1.0, 1.0]]), uniform(2, 2), 1.0, 1e-9)
+    return conservative(x, strength * float(threshold(x).upper), np.random.default_rng(0))
+
+
+def _against(x: list[Conservative], name: str) -> list[tuple[Conservative, Candidate]]:
+    """Maximisers on the event and the policy they are compared with, where the penalties are finite."""
+    out = []
+    for o in x:
+        p: Candidate = getattr(o.records, name)
+        b, old = o.records.behaviour.law.support, o.records.old.law.support
+        if o.records.within and not (p.law.support & ~(b & old)).any():
+            out.append((o, p))
+    return out
+
+
+def _proof(pairs: list[tuple[Conservative, Candidate]]) -> Iterator[tuple[str, Any]]:
+    """From the guarantee to the improvement."""
+
+    def row(side: Any) -> Measured:
+        return Measured.stack([side(o, p) for o, p in pairs])
+
+    yield "the guarantee", row(lambda o, p: o.guarantee(p))
+    yield (
+        "F is largest at the maximiser",
+        row(lambda o, p: o.plus.J_model - p.J_model - o.width(o.plus) - o.width(p)),
+    )
+    yield "Lemma 5", row(lambda o, p: o.plus.J_model - p.J_model - o.plus.cost - p.cost)
+    yield "Lemma 4, twice", row(lambda o, p: o.improvement(p))
