@@ -177,7 +177,7 @@ class Server:
     """Holds the global log-policy ``(S, A)`` and averages what agents send.
 
     ``aggregation``: ``"arithmetic"`` (mean of probabilities) or ``"geometric"`` (mean of log-policies,
-    renormalised), with ``weights (N,)``, default 1/N.
+    renormalised), with ``weights (N,)``, default 1/N; ``"mixture"`` of episodes is left to the algorithm.
     """
 
     def __init__(self, log_policy: Array, aggregation: str, weights: Any) -> None:
@@ -269,7 +269,7 @@ def federate(
     (``(N, S, A)`` in place of a global one). Agent i draws from the i-th stream spawned from ``seed``.
     """
     N, m = problem.N, problem.cmdp.m
-    if aggregation not in ("arithmetic", "geometric"):
+    if aggregation not in ("arithmetic", "geometric", "mixture"):
         raise InvalidProblem(f"aggregation {aggregation!r}: expected 'arithmetic' or 'geometric'")
     start = array(np.zeros((N, m)) if initial_multipliers is None else initial_multipliers)
     factor = array(1.0) / N if reward_factor is None else reward_factor

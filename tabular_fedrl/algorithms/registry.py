@@ -6,13 +6,16 @@ A new algorithm is a module with a generator of rounds, and one entry here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from tabular_fedrl.algorithms import drpo_choice, offline_baselines
+from tabular_fedrl.algorithms.drpo import drpo
 from tabular_fedrl.algorithms.fednpg import fednpg
 from tabular_fedrl.algorithms.fedpg import fedpg, gradient_steps
 from tabular_fedrl.algorithms.isolated import isolated
 from tabular_fedrl.algorithms.npg_pd import npg_pd
+from tabular_fedrl.algorithms.offline_clients import DATA, clients_of, offline_problem
 from tabular_fedrl.algorithms.regularised import regularised_fednpg, regularised_steps
 from tabular_fedrl.algorithms.round_dual import round_dual
 from tabular_fedrl.algorithms.rounds import Round
@@ -25,9 +28,20 @@ from tabular_fedrl.federation import Federation, PublicSteps
 
 Values = dict[str, Any]
 
+MEANS = ("arithmetic", "geometric")
+
 STEPS: Values = {"eta": None, "eta_dual": None, "dual_cap": None, "initial_multipliers": 0.0}
 MEAN: Values = {"aggregation": "arithmetic", "weights": None}
 LOCAL: Values = {"local_steps": 1}
+DUAL: Values = {"eta_dual": None, "dual_cap": None, "initial_multipliers": 0.0}
+
+OFFLINE: Values = {
+    "natural": False,
+    "zeros": True,
+    "whole": {"local_steps": 1, "clients": 0, "transitions": 1, "data_seed": 0, "least_count": 1},
+    "acts": offline_problem,
+}
+"""What the offline algorithms have in common."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,10 @@ class Algorithm:
     steps: from the problem, the number of rounds and the parameters to the public constants.
     rounds: from a federation and the parameters to the rounds.
     central: one agent that sees everything. share: there is a global policy. natural: every local step is an
-    exact natural-gradient step, so that its softmax normaliser is meaningful.
+    exact natural-gradient step, so that its softmax normaliser is meaningful. zeros: a policy may have
+    probabilities 0, else one that has is a sign of absurd steps.
+    whole: parameters that are whole numbers, with the least one. choices: parameters that are one of a few
+    words. acts: from the problem and the parameters to the federation it runs in, if not the given one.
     """
 
     name: str
@@ -49,15 +66,38 @@ class Algorithm:
     central: bool = False
     share: bool = True
     natural: bool = True
+    zeros: bool = False
+    whole: Mapping[str, int] = field(default_factory=lambda: {"local_steps": 1, "samples": 1})
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"aggregation": MEANS})
+    acts: Callable[[FederatedCMDP, Values], FederatedCMDP] | None = None
 
     @property
     def reward_factor(self) -> float | None:
         """Weight of the reward in each agent's Lagrangian; None for 1/N."""
         return None if self.share else 1.0
 
-    def acts_on(self, problem: FederatedCMDP) -> FederatedCMDP:
-        """The federation it runs in: the given one, or a single agent with all constraints."""
+    def acts_on(self, problem: FederatedCMDP, given: Values) -> FederatedCMDP:
+        """The federation it runs in: the given one, a single agent with all constraints, or its own."""
+        if self.acts is not None:
+            return self.acts(problem, given)
         return FederatedCMDP(problem.cmdp, [range(problem.cmdp.m)]) if self.central else problem
+
+
+def _baseline(name: str, summary: str, own: Values, function: str, **further: Any) -> Algorithm:
+    """A baseline of :mod:`tabular_fedrl.algorithms.offline_baselines` with parameters ``own``, which its
+    ``function`` takes after the federation and the clients."""
+    rounds = getattr(offline_baselines, function)
+    return Algorithm(
+        name,
+        f"offline: {summary}",
+        {**own, **DATA, "weights": None, "initial_multipliers": 0.0},
+        offline_baselines.baseline_steps,
+        lambda federation, given: rounds(
+            federation, clients_of(federation, given), *(given[key] for key in own)
+        ),
+        **further,
+        **OFFLINE,
+    )
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -131,6 +171,44 @@ ALGORITHMS: dict[str, Algorithm] = {
             regularised_steps,
             lambda federation, given: regularised_fednpg(federation, given["tau"]),
             natural=False,
+        ),
+        Algorithm(
+            "drpo",
+            "offline: regularised to each client's data and to the global policy (DRPO)",
+            {**drpo_choice.PARAMETERS, **DATA, **LOCAL, **MEAN, **DUAL},
+            drpo_choice.drpo_steps,
+            lambda federation, given: drpo(
+                federation, clients_of(federation, given), drpo_choice.choice_of(given)
+            ),
+            choices=drpo_choice.CHOICES,
+            **OFFLINE,
+        ),
+        _baseline("behaviour-cloning", "the clients' behaviours, averaged", {}, "behaviour_cloning"),
+        _baseline("fedavg-cql", "CQL steps, averaged", {"beta": 1.0, "cql": 1.0}, "fedavg_cql"),
+        _baseline(
+            "local-only",
+            "each client's own regularised optimum, never sent",
+            {"alpha": 1.0},
+            "local_only",
+            share=False,
+        ),
+        _baseline(
+            "pooled-oracle",
+            "the regularised optimum of everybody's data together",
+            {"alpha": 1.0},
+            "pooled_oracle",
+        ),
+        _baseline(
+            "spibb",
+            "best policies that follow the behaviour where data are few, averaged",
+            {"least_count": 10},
+            "spibb",
+        ),
+        _baseline(
+            "fedora",
+            "DRPO's steps, averaged in favour of clients that do well",
+            {"alpha": 1.0, "beta": 1.0, "temperature": 1.0},
+            "fedora",
         ),
     )
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tabular_fedrl.arithmetic import empty, finite, stack
+from tabular_fedrl.arithmetic import empty, exp, finite, stack
 from tabular_fedrl.federation import Agent, Federation
 from tabular_fedrl.measured import Array
 
@@ -55,7 +55,7 @@ def local_steps(agent: Agent, log_pi: Array, E: int, step: LocalStep) -> LocalPh
     for e in range(E):
         multipliers[e] = agent.multipliers
         policies[e + 1] = step(agent, policies[e])
-        if agent.view.is_sparse and not finite(policies[e + 1]):
+        if agent.view.is_sparse and not finite(exp(policies[e + 1])):
             # A sparse solver would stop with an error of its own; the runner names the round instead.
             break
     return LocalPhase(policies, multipliers, agent.transitions - before)

@@ -1,7 +1,7 @@
 """Data instead of an environment: tables of transitions, where they come from, and what they say."""
 
 from tabular_fedrl.offline.behaviours import QUALITIES, grades, mixtures, qualities
-from tabular_fedrl.offline.counts import Counts, behaviour, count, empirical, extended
+from tabular_fedrl.offline.counts import Counts, behaviour, count, empirical, extended, pool
 from tabular_fedrl.offline.dataset import Dataset
 from tabular_fedrl.offline.files import load_dataset, save_dataset
 from tabular_fedrl.offline.measures import coverage, expected_return, trajectory_quality
@@ -10,7 +10,7 @@ from tabular_fedrl.offline.simulate import draw
 
 __all__ = [
     "Dataset", "load_dataset", "save_dataset", "load_minari", "draw",
-    "Counts", "count", "empirical", "extended", "behaviour",
+    "Counts", "count", "pool", "empirical", "extended", "behaviour",
     "coverage", "expected_return", "trajectory_quality",
     "QUALITIES", "qualities", "mixtures", "grades",
 ]  # fmt: skip

@@ -64,7 +64,7 @@ def mixtures(problem: CMDP | FederatedCMDP, shares: ArrayLike) -> Array:
 
 
 def grades(N: int) -> Array:
-    r"""Shares ``(N, 3)`` that go from all random (client 0) to all expert (client N-1):
-    :math:`((1-t)^2, 2t(1-t), t^2)` at :math:`t = i/(N-1)`; a single client has t = 1/2."""
-    t = np.linspace(0, 1, N) if N > 1 else np.array([0.5])
+    r"""Shares ``(N, 3)`` that go from nearly all random (client 0) to nearly all expert (client N-1):
+    :math:`((1-t)^2, 2t(1-t), t^2)` at :math:`t = (i + 1/2)/N`."""
+    t = (np.arange(N) + 0.5) / N
     return np.column_stack([(1 - t) ** 2, 2 * t * (1 - t), t**2])

@@ -86,6 +86,23 @@ def _count(rows: Dataset) -> Counts:
     return Counts(pairs.reshape(S, A), successors, means[0], means[1:], ends, largest)
 
 
+def pool(counts: Sequence[Counts]) -> Counts:
+    """The counts of all clients' rows together."""
+    pairs = np.sum([c.pairs for c in counts], axis=0)
+    weights = [c.pairs / np.maximum(pairs, 1) for c in counts]
+    successors = counts[0].successors
+    for c in counts[1:]:
+        successors = successors + c.successors
+    return Counts(
+        pairs=pairs,
+        successors=sp.csr_array(successors),
+        reward=np.sum([w * c.reward for w, c in zip(weights, counts)], axis=0),
+        costs=np.sum([w * c.costs for w, c in zip(weights, counts)], axis=0),
+        ends=np.any([c.ends for c in counts], axis=0),
+        costs_seen=np.max([c.costs_seen for c in counts], axis=0),
+    )
+
+
 def empirical(
     counts: Counts, gamma: Any, rho: Any, lowest: float = 0.0, thresholds: Any | None = None
 ) -> CMDP:

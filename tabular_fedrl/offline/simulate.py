@@ -35,7 +35,7 @@ def draw(
     problem: CMDP | FederatedCMDP,
     behaviours: Array,
     transitions: int | Sequence[int],
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     kind: str = "trajectories",
     rewards: str = "mean",
 ) -> Dataset:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms import ALGORITHMS, Algorithm, Round
-from tabular_fedrl.arithmetic import array, finite
+from tabular_fedrl.arithmetic import array, exp, finite
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem, Undecided
@@ -75,10 +75,10 @@ def run(
     _one_of("record", record, ("metrics", "iterates"))
     K = _whole("rounds", rounds, 1)
     seed = _whole("seed", seed, 0)
-    acting = chosen.acts_on(federated(problem))
+    given = _given(chosen, parameters)
+    acting = chosen.acts_on(federated(problem), given)
     if acting.cmdp.is_exact != bool(balls.working()):
         raise InvalidProblem("a problem of exact data, and no other, runs inside balls.precision(...)")
-    given = _given(chosen, parameters)
     steps = chosen.steps(acting, K, given)
     federation = _federation(chosen, acting, steps, given, seed)
     if solution is None and compare:
@@ -93,7 +93,8 @@ def run(
         file = RunFile(out, chosen.name, acting, K, seed, record, resolved, comparator)
         if resume:
             file.load(tracks, federation)
-    _drive(chosen.rounds(federation, given), federation, observer, tracks, file, steps, progress)
+    rounds_of = _checked(chosen.rounds(federation, given), chosen, steps)
+    _drive(rounds_of, federation, observer, tracks, file, progress)
     last = federation.server.log_policy
     with _coarser():
         final_kl = observer.kl(last[None])[0] if observer.comparator is not None else None
@@ -114,18 +115,16 @@ def run(
 
 
 def _drive(
-    stream: Iterator[Round],
+    rounds: Iterator[Round],
     federation: Federation,
     observer: Observer,
     tracks: Tracks,
     file: RunFile | None,
-    steps: PublicSteps,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Measure the rounds that are left, in batches; ``file`` is written now and then, at the end and on
     Ctrl-C."""
     size = _batch(observer.problem.cmdp, observer.problem.N, federation.local_steps)
-    rounds = _checked(stream, steps)
     # One assignment, so that an interrupt finds the mark of one batch or of the next, never half of each.
     mark = (federation.state(), federation.ledger.to_dict())
     saved = time.monotonic()
@@ -174,13 +173,15 @@ def _federation(
     )
 
 
-def _checked(stream: Iterator[Round], steps: PublicSteps) -> Iterator[Round]:
+def _checked(stream: Iterator[Round], algorithm: Algorithm, steps: PublicSteps) -> Iterator[Round]:
     """The rounds, refused as soon as an iterate is not finite."""
+    # The logarithm of an intended 0 is no sign of anything.
+    shown = exp if algorithm.zeros else lambda log_policies: log_policies
     while True:
         # Absurd steps overflow on the way; the answer is judged below.
         with np.errstate(all="ignore"):
             this = next(stream)
-        if not (finite(this.local) and finite(this.next_log_policy)):
+        if not (finite(shown(this.local)) and finite(shown(this.next_log_policy))):
             if balls.working():
                 raise Undecided("a ball is unbounded")
             raise InvalidProblem(
@@ -208,16 +209,17 @@ def _given(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any
             )
     values = dict(algorithm.parameters)
     values.update({name: value for name, value in parameters.items() if value is not None})
-    if values["eta"] is not None and not isinstance(values["eta"], Balls):
+    if values.get("eta") is not None and not isinstance(values["eta"], Balls):
         eta = _number("eta", values["eta"])
         if eta < 0:
             raise InvalidProblem(f"eta = {eta:g} is negative")
         values["eta"] = array(eta) if balls.working() else eta
-    if "aggregation" in values:
-        _one_of("aggregation", values["aggregation"], ("arithmetic", "geometric"))
-    for name in ("local_steps", "samples"):
+    for name, words in algorithm.choices.items():
         if name in values:
-            values[name] = _whole(name, values[name], 1)
+            _one_of(name, values[name], words)
+    for name, least in algorithm.whole.items():
+        if name in values:
+            values[name] = _whole(name, values[name], least)
     return values
 
 
