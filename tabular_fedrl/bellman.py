@@ -47,18 +47,45 @@ def _data(cmdp: CMDP, beside: Any) -> _Data:
 
 
 def values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[Balls, Balls]:
-    """V ``(k, S)`` and Q ``(k, S, A)`` of one policy ``(S, A)``; signals ``(k, S, A)``, default reward and
-    costs."""
+    r"""V ``(k, S)`` and Q ``(k, S, A)`` of one policy ``(S, A)``; signals ``(k, S, A)``, default reward and
+    costs.
+
+    For any numbers :math:`\hat V` and :math:`\hat A = f + \gamma E\hat V - \hat V`,
+
+    .. math:: V = \hat V + (I - \gamma P_\pi)^{-1} \langle\pi, \hat A\rangle .
+
+    With :math:`\hat V` near V the radius of :math:`\pi` meets advantages, nearly centred, and not values,
+    whose common size would cancel only if the probabilities were known to sum to 1.
+    """
     pi: Any = enclosed(log_pi)[1]
     data = _data(cmdp, pi)
     f = data.signals if signals is None else Balls.of(signals)
-    f_pi = (f * pi).sum(-1)
-    S, k = cmdp.S, len(f)
+    near = _near(cmdp, pi, f)
+    centred = f - near.reshape(*near.shape, 1) + _expected(cmdp, data, near)
+    # For the same reason masses need not be normalised before the mean over them is taken.
+    masses = log_pi.exp() if isinstance(log_pi, Balls) and not pi.is_rational else pi
+    mean = (centred * masses).sum(-1) / masses.sum(-1)
     if cmdp.gamma == 0:
-        return f_pi, f
-    V = balls.solve(_resolvent(data, pi), Balls.of(f_pi).T).T
+        return near + mean, f
+    rest = balls.solve(_resolvent(data, pi), mean.T).T
+    return near + rest, centred + near.reshape(*near.shape, 1) + _expected(cmdp, data, rest)
+
+
+def _near(cmdp: CMDP, pi: Any, f: Balls) -> Balls:
+    """V ``(k, S)`` of the midpoints, in floats; 0 for a policy of exact numbers, which has no radius."""
+    problem, p = cmdp.floats(), pi.value
+    if pi.is_rational:
+        return Balls(np.zeros((len(f), cmdp.S)))
+    kernel = np.einsum("sa,sat->st", p, problem.P)
+    mean = (f.value * p).sum(axis=-1)
+    return Balls(np.linalg.solve(np.eye(cmdp.S) - problem.gamma * kernel, mean.T).T)
+
+
+def _expected(cmdp: CMDP, data: _Data, V: Balls) -> Balls:
+    r""":math:`\gamma E\,V(s')`, ``(k, S, A)``."""
+    k, S = V.shape
     successor = balls.array(balls.times(data.rows, balls.matrix(V.T)), (S * cmdp.A, k)).T
-    return V, f + data.gamma * successor.reshape(k, S, cmdp.A)
+    return data.gamma * successor.reshape(k, S, cmdp.A)
 
 
 def at_start(cmdp: CMDP, V: Balls) -> Balls:

@@ -20,7 +20,7 @@ from tabular_fedrl.arithmetic import array, empty, stack
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array
-from tabular_fedrl.policies import arithmetic_mean, geometric_mean, mean_weights, uniform
+from tabular_fedrl.policies import arithmetic_logits, geometric_logits, mean_weights, recentred, uniform
 
 Direction: TypeAlias = Literal["down", "up"]
 
@@ -188,8 +188,9 @@ class Server:
 
     def aggregate(self, uploads: Sequence[Array]) -> None:
         """The next global policy; opens the next round."""
-        mean = arithmetic_mean if self.aggregation == "arithmetic" else geometric_mean
-        self.log_policy = mean(stack(uploads), self.weights) if len(uploads) > 1 else uploads[0]
+        mean = arithmetic_logits if self.aggregation == "arithmetic" else geometric_logits
+        several = len(uploads) > 1
+        self.log_policy = recentred(mean(stack(uploads), self.weights)) if several else uploads[0]
         self.round += 1
 
 

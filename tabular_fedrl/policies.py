@@ -3,6 +3,10 @@ r"""Policies as arrays, their divergences and their means.
 A policy is an ``(S, A)`` array of probabilities; algorithms hold its logarithm (a log-policy), which does not
 underflow. A float array of either kind stands for the policy whose rows are normalised exactly. All functions
 act on the last axis and broadcast over the others.
+
+Inside a run the log-policies in balls are logits near the log-policy (:func:`recentred`), normalised where
+they are used and recorded: to subtract a ball from a row adds its radius to all of them, once in every step,
+and to subtract a number near it adds nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +31,22 @@ def uniform(S: int, A: int) -> Array:
 def log_softmax(logits: Array) -> Array:
     """Log-policy of logits: rows shifted by their log-sum-exp."""
     return logits - logsumexp(logits)
+
+
+def recentred(logits: Array) -> Array:
+    """Logits of the same policy to go on from: its log-policy, of balls up to a float for each row, which
+    leaves their radii alone."""
+    return logits - logsumexp(logits.value) if isinstance(logits, Balls) else log_softmax(logits)
+
+
+def log_probabilities(logits: Array) -> Array:
+    """The log-policy of what :func:`recentred` gives."""
+    return log_softmax(logits) if isinstance(logits, Balls) else logits
+
+
+def probabilities(logits: Array) -> Array:
+    """The policy of what :func:`recentred` gives."""
+    return enclosed(logits)[1] if isinstance(logits, Balls) else exp(logits)
 
 
 def softmax(logits: Array) -> Array:
@@ -59,18 +79,39 @@ def natural_gradient_step(log_pi: Array, advantage: Array, step: float) -> Array
 
 def arithmetic_mean(log_policies: Array, weights: ArrayLike | None = None) -> Array:
     r"""Log of :math:`\sum_i w_i \pi_i`; ``log_policies (N, ..., A)``, weights default to 1/N."""
+    return log_softmax(arithmetic_logits(log_policies, weights))
+
+
+def arithmetic_logits(log_policies: Array, weights: ArrayLike | None = None) -> Array:
+    r"""Logits of :math:`\sum_i w_i \pi_i`, the arguments as for :func:`arithmetic_mean`.
+
+    Of balls they are :math:`g_a(c) = \log \sum_i w_i e^{l_{ia} - c_i + \sum_j w_j c_j}` with the normalisers
+    :math:`c_i = \log\sum_b e^{l_{ib}}`, up to a number for each row. By the mean value theorem
+    :math:`g(c) = g(m) + \sum_i (w_i - \omega_{ia}) (c_i - m_i)` for the midpoints m of c,
+    :math:`\omega_{ia} \propto w_i e^{l_{ia} - c_i}` with other c in the same balls: what the radii have in
+    common cancels, where :math:`l - c` would double them in every round.
+    """
     w = mean_weights(len(log_policies), weights)
-    shape = (-1,) + (1,) * (log_policies.ndim - 1)
-    with np.errstate(divide="ignore"):
-        weighted = log_policies + log(w).reshape(*shape)
-    return log_softmax(logsumexp(weighted, axis=0)[0])
+    w = w.reshape(-1, *(1,) * (log_policies.ndim - 1))
+    if not isinstance(log_policies, Balls):
+        with np.errstate(divide="ignore"):
+            return logsumexp(log_policies + log(w), axis=0)[0]
+    c = logsumexp(log_policies)
+    m = c.centre
+    shares = w * (log_policies - c).exp()
+    shares = shares / shares.sum(0)
+    return logsumexp(log_policies - m + log(w), axis=0)[0] + ((w - shares) * (c - m)).sum(0)
 
 
 def geometric_mean(log_policies: Array, weights: ArrayLike | None = None) -> Array:
     r"""Log of :math:`\prod_i \pi_i^{w_i}`, renormalised (the average of log-policies)."""
+    return log_softmax(geometric_logits(log_policies, weights))
+
+
+def geometric_logits(log_policies: Array, weights: ArrayLike | None = None) -> Array:
+    r"""Logits of :math:`\prod_i \pi_i^{w_i}`, the arguments as for :func:`geometric_mean`."""
     w = mean_weights(len(log_policies), weights)
-    shape = (-1,) + (1,) * (log_policies.ndim - 1)
-    return log_softmax(sum(w.reshape(*shape) * log_policies, axis=0))
+    return sum(w.reshape(-1, *(1,) * (log_policies.ndim - 1)) * log_policies, axis=0)
 
 
 def mean_weights(N: int, weights: Any) -> Any:
@@ -121,8 +162,7 @@ def random_log_policy(rng: np.random.Generator, S: int, A: int, sharpness: float
 
 
 def enclosed(log_pi: Any) -> tuple[Measured, Measured]:
-    """Enclosures of the logarithm and the probabilities of the policy a float log-policy stands for, or of
-    one in balls, which is normalised already.
+    """Enclosures of the logarithm and the probabilities of the policy a log-policy stands for.
 
     Where the logarithm is ``-inf`` the probability is 0 and the logarithm's enclosure is that of -800: use it
     only where it is multiplied by that 0.
@@ -131,7 +171,9 @@ def enclosed(log_pi: Any) -> tuple[Measured, Measured]:
         log_pi = log_softmax(array(log_pi))
     none = is_minus_infinity(log_pi)
     if isinstance(log_pi, Balls):
-        return log_pi.where(none, -800.0), log_pi.exp().where(none, 0.0)
+        masses = log_pi.exp().where(none, 0.0)
+        total = masses.sum(-1).reshape(*masses.shape[:-1], 1)
+        return (log_pi - total.log()).where(none, -800.0), masses / total
     finite = Measured(np.where(none, -800.0, log_pi))
     normalised = finite - logsumexp(finite)
     return normalised, exp(normalised).where(none, 0.0)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tabular_fedrl.arithmetic import clip, exp, matmul, sum
+from tabular_fedrl.arithmetic import clip, matmul, sum
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import policy_values, visitation
 from tabular_fedrl.federation import Agent
 from tabular_fedrl.measured import Array
-from tabular_fedrl.policies import log_softmax
+from tabular_fedrl.policies import probabilities, recentred
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def natural(view: CMDP, log_pi: Array, advantage: Array) -> Array:
 def vanilla(view: CMDP, log_pi: Array, advantage: Array) -> Array:
     r"""The gradient in the logits, :math:`d_\rho^\pi(s)\, \pi(a|s) A(s,a)/(1-\gamma)`."""
     d = visitation(view, log_pi).plain
-    return d[:, None] * exp(log_pi) * advantage / (1.0 - view.gamma)
+    return d[:, None] * probabilities(log_pi) * advantage / (1.0 - view.gamma)
 
 
 def lagrangian_advantage(agent: Agent, advantages: Array) -> Array:
@@ -70,4 +70,4 @@ def primal_dual_step(
     estimate = evaluate(agent, log_pi)
     A_i = lagrangian_advantage(agent, estimate.advantages)
     dual_step(agent, estimate.cost_values)
-    return log_softmax(log_pi + agent.eta * direction(agent.view, log_pi, A_i))
+    return recentred(log_pi + agent.eta * direction(agent.view, log_pi, A_i))

@@ -30,7 +30,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import policy_values
 from tabular_fedrl.federation import Agent, Federation, PublicSteps
 from tabular_fedrl.measured import Array
-from tabular_fedrl.policies import log_softmax
+from tabular_fedrl.policies import log_probabilities, recentred
 
 
 def regularised_step(agent: Agent, log_pi: Array, tau: float) -> Array:
@@ -38,11 +38,11 @@ def regularised_step(agent: Agent, log_pi: Array, tau: float) -> Array:
     :math:`r/N - \sum_j \lambda_{ij} c_j - (\tau/N) \log\pi`."""
     view, lam = agent.view, agent.multipliers
     f_i = agent.reward_factor * view.r - sum(lam[:, None, None] * view.c, axis=0)
-    soft = f_i - agent.reward_factor * tau * log_pi
+    soft = f_i - agent.reward_factor * tau * log_probabilities(log_pi)
     V, Q = policy_values(view, log_pi, concatenate([soft[None], view.c]))
     violation = matmul(V[1:], view.rho) - view.d - tau * lam
     agent.multipliers = clip(lam + agent.eta_dual * violation, 0.0, agent.dual_cap)
-    return log_softmax(log_pi + agent.eta * Q[0])
+    return recentred(log_pi + agent.eta * Q[0])
 
 
 def regularised_fednpg(federation: Federation, tau: float) -> Iterator[Round]:

@@ -20,7 +20,7 @@ from tabular_fedrl.algorithms.local import dual_step, exact, lagrangian_advantag
 from tabular_fedrl.algorithms.rounds import Round
 from tabular_fedrl.federation import Agent, Federation
 from tabular_fedrl.measured import Array
-from tabular_fedrl.policies import log_softmax
+from tabular_fedrl.policies import recentred
 
 
 def round_dual(federation: Federation) -> Iterator[Round]:
@@ -35,4 +35,4 @@ def round_dual(federation: Federation) -> Iterator[Round]:
 def primal_step(agent: Agent, log_pi: Array) -> Array:
     """One natural-gradient step with the multipliers held."""
     A_i = lagrangian_advantage(agent, exact(agent, log_pi).advantages)
-    return log_softmax(log_pi + agent.eta * natural(agent.view, log_pi, A_i))
+    return recentred(log_pi + agent.eta * natural(agent.view, log_pi, A_i))

@@ -20,6 +20,7 @@ from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem, Undecided
 from tabular_fedrl.federation import Federation, PublicSteps, federate
 from tabular_fedrl.measured import Array
+from tabular_fedrl.policies import log_probabilities
 from tabular_fedrl.runner.files import RunFile
 from tabular_fedrl.runner.measure import CHUNK, Observer
 from tabular_fedrl.runner.result import Run
@@ -95,7 +96,7 @@ def run(
             file.load(tracks, federation)
     rounds_of = _checked(chosen.rounds(federation, given), chosen, steps)
     _drive(rounds_of, federation, observer, tracks, file, progress)
-    last = federation.server.log_policy
+    last = log_probabilities(federation.server.log_policy)
     with _coarser():
         final_kl = observer.kl(last[None])[0] if observer.comparator is not None else None
     tracks.finish(final_kl, last)

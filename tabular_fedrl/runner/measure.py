@@ -16,11 +16,11 @@ import numpy as np
 
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms import Algorithm, Round
-from tabular_fedrl.arithmetic import concatenate, exp, logsumexp, same, seen, stack
+from tabular_fedrl.arithmetic import concatenate, logsumexp, same, seen, stack
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Array, Measured, dot
-from tabular_fedrl.policies import enclosed
+from tabular_fedrl.policies import enclosed, probabilities
 from tabular_fedrl.solvers import Solution
 
 COARSE = 64
@@ -58,16 +58,16 @@ class Comparator:
 
 
 def _normalised(log_q: Any) -> Measured:
-    """The logarithm of the policy that log-policies in floats stand for; balls are normalised already."""
+    """The logarithm of the policy that a log-policy stands for."""
     q = Measured(log_q)
-    return q if balls.working() else q - logsumexp(q)
+    return q - logsumexp(q)
 
 
 def _drift(start: Any, end: Any) -> Any:
     """``max_i max_s ||end - start||_1`` for each round; of balls a coarse enclosure, as no claim rests on
     it."""
     with balls.precision(COARSE) if balls.working() else nullcontext():
-        return abs(exp(end) - exp(start)).sum(axis=-1).max(axis=(1, 2))
+        return abs(probabilities(end) - probabilities(start)).sum(axis=-1).max(axis=(1, 2))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.policies import log_probabilities
 from tabular_fedrl.runner.result import Iterates
 
 ENCLOSED = ("value", "costs", "local_value", "local_costs", "kl", "kl_local_end", "log_normaliser")
@@ -68,8 +69,8 @@ class Tracks:
             else:
                 self.arrays[name][place] = track
         if "local" in self.arrays:
-            self.arrays["local"][place] = stack([r.local for r in rounds])
-            self.arrays["log_policies"][place] = stack([r.log_policy for r in rounds])
+            self.arrays["local"][place] = log_probabilities(stack([r.local for r in rounds]))
+            self.arrays["log_policies"][place] = log_probabilities(stack([r.log_policy for r in rounds]))
 
     def rows(self, done: int) -> dict[str, Array]:
         """The first ``done`` rounds of every array."""
