@@ -38,8 +38,6 @@ PAGES = (
     "fednpg.f4",
     "npg-pd.published",
 )
-LONG = {("fednpg.heterogeneous-duals", "collapse"), ("fednpg.round-dual", "arithmetic")}
-"""Claims about a thousand local steps in a round."""
 WIDE = {
     ("fednpg.heterogeneity-fixed", "threshold"),  # a root isolated in floats
     ("fednpg.f4", "contraction"),  # a saddle point found in floats, its gap enclosed
@@ -106,8 +104,7 @@ def test_every_claim_is_certified_on_a_small_instance(page: str) -> None:
                 assert verdict.status is Status.HOLDS, str(verdict)
                 assert verdict.enclosure is not None
                 held.add(verdict.claim)
-    missing = {claim.name for claim in theorem.claims()} - held
-    assert missing == {name for of, name in LONG if of == page}
+    assert {claim.name for claim in theorem.claims()} <= held
 
 
 @pytest.mark.parametrize(("page", "name"), CONTROLS)

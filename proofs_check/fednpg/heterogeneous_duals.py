@@ -89,7 +89,7 @@ class HeterogeneousDuals(Theorem):
         Case(BANDIT),
         Case(BANDIT, aggregation="geometric", local_steps=(1, 10, 100), steps=(10000, 20000, 40000)),
     )
-    certified = (Case(BANDIT, local_steps=(10, 100), steps=(100, 200)),)
+    certified = (Case(BANDIT, local_steps=(100, 1000), steps=(1000, 4000)),)
     small = None
 
     @hypothesis("agent i sees constraint i and no other")

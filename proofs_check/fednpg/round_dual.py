@@ -46,7 +46,7 @@ class RoundDual(Theorem):
         Case("textbook:heterogeneous-bandit"),
         Case("textbook:heterogeneous-bandit", local_steps=100, rounds=100),
     )
-    certified = (Case("textbook:heterogeneous-bandit", local_steps=100, rounds=4),)
+    certified = (Case("textbook:heterogeneous-bandit", rounds=4),)
     small = None
 
     @hypothesis("E = 1000 (the arithmetic mean is repaired at moderate E)", only=["arithmetic"])
