@@ -129,7 +129,8 @@ class ClientDrift(Theorem):
         r"\eta \max\mathrm{span}\,Q_i = 1, 10^{-2}"
     )
     def saturation(self, x: list[Round]) -> Sides:
-        return stacked(_saturated(r, small) for r in x for small in (1.0, 1e-2))
+        moving = [r for r in x if sign(_judged(r))]
+        return stacked(_saturated(r, small) for r in moving for small in (1.0, 1e-2))
 
     @control(
         "R_Q is a span over all actions, not over those of the global policy",
@@ -216,9 +217,14 @@ def _tilted(x: Round, eta: Measured) -> Law:
     return Law.normalised(x.old.log + x.U * eta, support)
 
 
+def _judged(x: Round) -> Measured:
+    r""":math:`\max_{i,s} \mathrm{span}\,Q_i` over the actions of the steps; 0 where none has a choice."""
+    return span(x.Q, x.behaviour.support & x.old.support).max()
+
+
 def _saturated(x: Round, small: float, limit: bool = True) -> Sides:
     anchors = tempered(x.behaviour, x.old, x.w)
-    R_Qi = span(x.Q, anchors.support).max()
+    R_Qi = _judged(x)
     eta = R_Qi.reciprocal() * small
     change = drift(x, Law.normalised(anchors.log + x.Q * eta, anchors.support))
     if limit:

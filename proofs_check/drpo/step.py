@@ -270,7 +270,7 @@ def draw(
 ) -> Round:
     r"""A random round on a random variation of the problem.
 
-    Half the time the problem is taken as it is; else its transition laws are dealt out anew among the
+    One time in ten the problem is taken as it is; else its transition laws are dealt out anew among the
     state-action pairs, with random rewards. ``alpha``, ``beta``: random on a logarithmic scale, in units
     of the span of :math:`Q^{\pi_k}`, unless given; ``sharpness``: standard deviation of the policies' logits;
     ``noise``: that of the critics' errors, in the same units; ``statewise``: weights of the clients that
@@ -306,7 +306,7 @@ def draw(
 
 
 def _variation(cmdp: CMDP, rng: np.random.Generator, vertex: bool) -> CMDP:
-    if not vertex and rng.random() < 0.5:
+    if not vertex and rng.random() < 0.1:
         return cmdp
     shape = cmdp.S, cmdp.A
     rewards = rng.integers(0, 2, shape).astype(np.float64) if vertex else rng.random(shape)
