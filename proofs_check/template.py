@@ -28,6 +28,9 @@ class Template(Theorem):
     suite = (Case("random-mdp:seed=1"), Case("gym:FrozenLake-v1", rounds=50, eta=0.01))
     # Parameters for tiny random problems, drawn by pytest; None: the theorem is about fixed instances.
     small = {"rounds": 5}
+    # What `tabular-fedrl search my_theorem.py` varies besides the instance, and among which it looks.
+    space = {"rounds": (2, 20), "eta": (1e-3, 10.0)}
+    family = "cmdp:S=1..2,A=2,m=0,N=1,gamma=0..0.9"
 
     @hypothesis("a positive step")  # a predicate; only=["claim"] would restrict it to some claims
     def positive(self, problem: FederatedCMDP, eta: float) -> bool:

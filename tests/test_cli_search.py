@@ -7,7 +7,11 @@ import shlex
 import signal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tabular_fedrl.cli.settings import parse_value, setting
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 from tests.commandline import call, start
 
@@ -114,7 +118,7 @@ def test_ranges_and_values_of_parameters(capsys, page):
         (("lemmas.tilt", "--resume"), "name it with --out FILE"),
         (("lemmas.tilt", "--out", "w.txt"), "must end in .npz"),
         (("lemmas.tilt", "--out", "no/such/w.npz"), "does not exist"),
-        (("lemmas.performance-difference",), "states identities only"),
+        (("lemmas.performance-difference",), "states no inequality"),
     ],
 )
 def test_bad_input(capsys, words, message):
@@ -123,6 +127,42 @@ def test_bad_input(capsys, words, message):
     assert said.out == ""
     assert message in said.err
     assert said.err.count("\n") == 1
+
+
+number = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300)
+rows = st.integers(2, 4).flatmap(lambda n: st.lists(st.lists(number, min_size=n, max_size=n), min_size=1))
+
+
+@given(
+    st.one_of(
+        number, st.integers(-(10**9), 10**9), st.booleans(), st.none(), st.lists(number, min_size=2), rows
+    )
+)
+def test_values_survive_the_command_line(value):
+    assert parse_value(setting(value)) == value
+
+
+def test_tables_on_the_command_line():
+    assert parse_value("1/2+1/2:0+1") == [[0.5, 0.5], [0.0, 1.0]]
+    assert parse_value("0.25+0.75:") == [[0.25, 0.75]]
+    assert parse_value("textbook:two-arm") == "textbook:two-arm"
+
+
+def test_full_disk(capsys, tmp_path, monkeypatch):
+    """One line, exit code 2, what was there stays."""
+    out = tmp_path / "w.npz"
+    words = ("search", "lemmas.hoeffding", "--claim", "hoeffding", "--budget", 100, "--out", out)
+    assert call(capsys, *words).code == 0
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full(path, problem):
+        raise InvalidProblem(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr("tabular_fedrl.claims.search.files.save", full)
+    said = call(capsys, *words)
+    assert said.code == 2
+    assert said.err == f"error: cannot write {out}: No space left on device\n"
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_another_search_in_the_file(capsys, tmp_path):

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from proofs_check.fednpg.f1 import F1
 from proofs_check.fednpg.f2 import F2
+from proofs_check.fednpg.f3 import F3
 from proofs_check.fednpg.l3 import DriftBound
 from proofs_check.lemmas.perturbation import OccupancyPerturbation, ValuePerturbation
 from proofs_check.lemmas.tilt import ExponentialTilt, Hoeffding
@@ -348,7 +349,9 @@ class OnlyIdentity(Theorem):
     [
         (F1, {"claims": ["nothing"]}, "fednpg.f1 has no claim 'nothing'"),
         (F1, {"claims": ["slope_of_the_bound"]}, "is an identity"),
-        (OnlyIdentity, {}, "states identities only"),
+        (OnlyIdentity, {}, "states no inequality"),
+        (F3, {}, "states no inequality that is decided without sampling"),
+        (F3, {"claims": ["gap"]}, "fednpg.f3::gap is decided with a confidence"),
         (F1, {"space": {"colour": [1]}}, "has no parameter 'colour'"),
         (F1, {"space": {"rounds": (5, 2)}}, r"rounds = 5\.\.2: a range rises"),
         (F1, {"space": {"rounds": "many"}}, "rounds = 'many': expected"),

@@ -120,7 +120,7 @@ class F1(Theorem):
         "eta_dual": [None, (1e-4, 10.0)],
         "dual_cap": [None, (1e-2, 100.0)],
     }
-    effort = 40000
+    effort = 100000
 
     @hypothesis("the server weighs all agents equally")
     def uniform_weights(self, problem: FederatedCMDP, weights: list[float] | None) -> bool:

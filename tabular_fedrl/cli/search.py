@@ -20,6 +20,7 @@ from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.settings import parse_settings, parse_value, setting
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import save
+from tabular_fedrl.report.words import plural
 
 STYLES = {"holds": "green", "counterexample": "bold red", "fails": "bold red", "undecided": "yellow"}
 STATUS = {0: "holds", 1: "counterexample", 5: "undecided"}
@@ -115,7 +116,7 @@ def _reproduce(name: str, found: Found, path: Path | None) -> str | None:
 
 def _view(result: Search, files: dict[str, Path], commands: dict[str, str | None]) -> list[RenderableType]:
     head = f"{result.theorem} on {result.family}: {result.evaluations} evaluations, "
-    head += f"{result.restarts} restarts, {result.seconds:.1f} s, seed {result.seed}"
+    head += f"{plural(result.restarts, 'restart')}, {result.seconds:.1f} s, seed {result.seed}"
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for title in ("claim", "kind", "worst lhs/rhs", "constant"):
         table.add_column(title, justify="right" if title == "worst lhs/rhs" else "left", overflow="fold")

@@ -28,11 +28,11 @@ ALLOWANCE = 1e-9
 
 
 def searched(theorem: type[Theorem], names: Sequence[str] | None = None) -> list[Claim]:
-    """The inequalities among a theorem's claims, or those named.
+    """The inequalities among a theorem's claims, or those named; statements about random draws are left out.
 
     Raises
     ------
-    InvalidProblem: an unknown name, an identity, or no inequality at all.
+    InvalidProblem: an unknown name, one that cannot be searched, or none that can.
     """
     known = {claim.name: claim for claim in theorem.claims()}
     for name in names or ():
@@ -40,10 +40,16 @@ def searched(theorem: type[Theorem], names: Sequence[str] | None = None) -> list
             raise InvalidProblem(f"{theorem.id} has no claim {name!r}; its claims: {', '.join(known)}")
         if known[name].kind is Kind.IDENTITY:
             raise InvalidProblem(f"{theorem.id}::{name} is an identity: there is no ratio to maximise")
+        if known[name].confidence is not None:
+            raise InvalidProblem(
+                f"{theorem.id}::{name} is decided with a confidence: the worst of many draws says nothing"
+            )
     chosen = [known[name] for name in dict.fromkeys(names)] if names else list(known.values())
-    chosen = [claim for claim in chosen if claim.kind is not Kind.IDENTITY]
+    chosen = [c for c in chosen if c.kind is not Kind.IDENTITY and c.confidence is None]
     if not chosen:
-        raise InvalidProblem(f"{theorem.id} states identities only: there is no ratio to maximise")
+        raise InvalidProblem(
+            f"{theorem.id} states no inequality that is decided without sampling: there is nothing to search"
+        )
     return chosen
 
 
