@@ -80,6 +80,14 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "ratio_local_steps": np.array([[0.4, 0.5], [0.4, 0.8], [0.2, 0.2]]),
             "name": np.array("fednpg.f1 on cmdp:S=1..2,A=2..3,m=1,N=1,gamma=0..0.95"),
         },
+        "improvement": {
+            "labels": np.array(["both regularisers", "towards the data alone", "none"]),
+            "value": np.array([[1.0, 2.0, 2.5], [1.0, 2.2, 2.1], [1.0, 3.0, 1.5]]),
+            "low": np.array([[1.0, 1.8, 2.2], [1.0, 1.9, 1.7], [1.0, 2.0, 0.5]]),
+            "high": np.array([[1.0, 2.1, 2.7], [1.0, 2.5, 2.3], [1.0, 3.3, 2.5]]),
+            "typical": np.array([[1.0, 0.5], [1.2, -0.1], [2.0, -1.5]]),
+            "worst": np.array([[0.8, 0.001], [0.9, -0.3], [1.0, -2.5]]),
+        },
     }
 
 

@@ -9,13 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from proofs_check.drpo.improvement_study import improvement_study
 from proofs_check.drpo.laws import Law, kl, mixture, span
 from proofs_check.drpo.objective import Objective
 from proofs_check.drpo.path import Move, arms, follow, starts, step
 from proofs_check.drpo.step import FAMILIES, Round, Support, stacked
 from tabular_fedrl.algorithms.drpo_steps import aggregate
 from tabular_fedrl.arithmetic import concatenate
-from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight, upper
+from tabular_fedrl.claims import (
+    Case,
+    Kind,
+    StudyData,
+    Theorem,
+    control,
+    hypothesis,
+    identity,
+    study,
+    tight,
+    upper,
+)
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Measured
@@ -228,6 +240,11 @@ class RegularisedImprovement(Theorem):
     )
     def local_weights(self, x: list[list[Move]]) -> tuple[Measured, Measured]:
         return _over(x, lambda m: (m.round.over_clients(m.critics), m.before.Q[0] + m.objective.charge))
+
+    @study("improvement")
+    def improvement_per_round(self) -> StudyData:
+        """The plain J on sampled data: both regularisers, each alone, none."""
+        return improvement_study("garnet:S=20,A=4,b=3,seed=1", data_sets=12)
 
 
 def _over(

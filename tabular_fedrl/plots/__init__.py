@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from tabular_fedrl.plots import convergence, drift, local_steps, looseness, plane, ratios, slack
+from tabular_fedrl.plots import convergence, drift, improvement, local_steps, looseness, plane, ratios, slack
 from tabular_fedrl.plots.data import Data
 from tabular_fedrl.plots.style import paper, save
 
@@ -20,6 +20,7 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "slack": slack.draw,
     "ratios": ratios.draw,
     "looseness": looseness.draw,
+    "improvement": improvement.draw,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 
