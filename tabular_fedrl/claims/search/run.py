@@ -81,7 +81,8 @@ def search(
         same whatever the budget; a number of evaluations gives the same answer every time.
     claims: names; None: every inequality. space: ranges of free parameters in place of the theorem's own
         (``Theorem.space``); a list of one value sets it.
-    out: keep what is found there (:mod:`tabular_fedrl.claims.search.files`); resume: go on from there.
+    out: keep what is found there (:mod:`tabular_fedrl.claims.search.files`); resume: go on from there, up to
+        ``budget`` evaluations in all, or for as many seconds again.
     prove: certify a left side that exceeds its right side.
 
     Raises
