@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from figures import convergence, drift, local_steps, plane, ratios, slack
+from figures import convergence, drift, false_certificates, local_steps, plane, ratios, slack
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.plots import save
 
-SCRIPTS = (convergence, local_steps, plane, drift, slack, ratios)
+SCRIPTS = (convergence, local_steps, plane, drift, slack, ratios, false_certificates)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -88,12 +88,23 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "typical": np.array([[1.0, 0.5], [1.2, -0.1], [2.0, -1.5]]),
             "worst": np.array([[0.8, 0.001], [0.9, -0.3], [1.0, -2.5]]),
         },
+        "false_certificates": {
+            "delta": np.array([0.01, 0.1, 0.5]),
+            "rate": np.array([[0.0, 0.001, 0.02], [0.2, 0.4, 0.9]]),
+            "low": np.array([[0.0, 0.0004, 0.01], [0.18, 0.37, 0.88]]),
+            "high": np.array([[0.0005, 0.002, 0.03], [0.22, 0.43, 0.92]]),
+            "names": np.array(["some guarantee, with half of the sampling term", "outside the event"]),
+            "records": np.array([100.0, 1e4, 1e6]),
+            "certified": np.array([[0.0, 0.5, 1.0], [0.0, 0.0, 0.9]]),
+            "certificates": np.array(["D1", "D2 in counts"]),
+            "name": np.array("textbook:three-state, trajectories of 10000 transitions"),
+        },
     }
 
 
 def spoilt(value: float) -> dict[str, dict[str, np.ndarray]]:
     """The same with every number replaced, except the ones an axis needs."""
-    keep = ("T", "E", "rounds", "region", "threshold", "optimum")
+    keep = ("T", "E", "rounds", "region", "threshold", "optimum", "delta", "records")
     return {
         plot: {
             key: np.full(x.shape, value) if x.dtype.kind == "f" and key not in keep else x

@@ -8,7 +8,17 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from tabular_fedrl.plots import convergence, drift, improvement, local_steps, looseness, plane, ratios, slack
+from tabular_fedrl.plots import (
+    certificates,
+    convergence,
+    drift,
+    improvement,
+    local_steps,
+    looseness,
+    plane,
+    ratios,
+    slack,
+)
 from tabular_fedrl.plots.data import Data
 from tabular_fedrl.plots.style import paper, save
 
@@ -21,6 +31,7 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "ratios": ratios.draw,
     "looseness": looseness.draw,
     "improvement": improvement.draw,
+    "false_certificates": certificates.draw,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 
