@@ -37,7 +37,9 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.algorithms.drpo_balance import balance
+from tabular_fedrl.algorithms.drpo_certificate import certify_improvement
 from tabular_fedrl.algorithms.drpo_choice import Choice
+from tabular_fedrl.algorithms.drpo_cql import cql_optimum
 from tabular_fedrl.algorithms.drpo_steps import (
     aggregate,
     client_weights,
@@ -86,6 +88,8 @@ def local_step(
     log_b = client.behaviour(log_pi_k)
     if choice.local == "optimum":
         own, ours = client.in_model(log_b), client.in_model(log_pi_k)
+        if choice.critic == "cql":
+            return cql_optimum(model, own, ours, choice.cql, beta)[: client.S]
         return regularised_optimum(model, own, ours, alpha, beta)[0][: client.S]
     Q = critic(client, model, log_pi, client.behaviour(log_pi), alpha, choice)
     if choice.step == "reverse":
@@ -138,13 +142,22 @@ def merge(federation: Federation, log_policies: Any) -> Any:
 
 def round_weights(federation: Federation, clients: list[Client], choice: Choice) -> tuple[float, float]:
     r""":math:`\alpha, \beta` of the round that begins."""
-    k, log_pi = federation.server.round, federation.server.log_policy
+    server = federation.server
+    k, log_pi = server.round, server.log_policy
     alpha, beta = (values[min(k, len(values) - 1)] for values in (choice.alpha, choice.beta))
     if choice.balance == "given":
         return alpha, beta
+    view = federation.agents[0].view
+    if choice.balance == "certificate":
+        counts = [client.counts for client in clients if client.counts is not None]
+        rewards = float(view.r.min()), float(view.r.max())
+        found = certify_improvement(
+            counts, view.gamma, view.rho, log_pi, choice.delta, rewards=rewards, weights=server.weights
+        )
+        return found.best[0].alpha, found.best[0].beta
     log_b = stack([client.behaviour(log_pi) for client in clients])
     pairs = list(zip(federation.agents, clients))
     models = [local_lagrangian(agent, client) for agent, client in pairs]
     Q = [critic(c, M, log_pi, b, alpha, choice) for c, M, b in zip(clients, models, log_b)]
-    found = balance(federation.agents[0].view, log_pi, log_b, stack(Q), federation.server.weights)
-    return found.weights(alpha) or (alpha, beta)
+    judged = balance(view, log_pi, log_b, stack(Q), server.weights)
+    return judged.weights(alpha) or (alpha, beta)

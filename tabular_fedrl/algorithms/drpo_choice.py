@@ -24,7 +24,8 @@ class Choice:
     critic: ``"plain"``, ``"regularised"`` or ``"cql"`` with weight ``cql``.
     local: ``"steps"`` or ``"optimum"``.
     balance: ``"given"`` takes alpha and beta as they are; ``"theorem-c"`` those of Theorem C's largest
-    guarantee, alpha at most the given one, and the given ones where it recommends none.
+    guarantee, alpha at most the given one, and the given ones where it recommends none; ``"certificate"``
+    those, of a grid, whose guarantee from the data is largest at confidence 1 - ``delta``.
     """
 
     alpha: tuple[float, ...]
@@ -35,6 +36,7 @@ class Choice:
     cql: float = 1.0
     local: str = "steps"
     balance: str = "given"
+    delta: float = 0.05
 
 
 PARAMETERS: dict[str, Any] = {
@@ -46,14 +48,17 @@ PARAMETERS: dict[str, Any] = {
     "cql": 1.0,
     "local": "steps",
     "balance": "given",
+    "delta": 0.05,
 }
+
+OPTIMA = (("reverse", "plain"), ("reverse", "cql"))
 
 CHOICES = {
     "aggregation": (*AGGREGATIONS, "mixture"),
     "step": ("reverse", "forward"),
     "critic": ("plain", "regularised", "cql"),
     "local": ("steps", "optimum"),
-    "balance": ("given", "theorem-c"),
+    "balance": ("given", "theorem-c", "certificate"),
 }
 
 
@@ -72,12 +77,23 @@ def choice_of(given: dict[str, Any]) -> Choice:
         if not 0 <= given[name] < np.inf:
             raise InvalidProblem(f"{name} = {given[name]}: expected a number from 0 on")
     plain = (given["step"], given["critic"], given["local"]) == ("reverse", "plain", "steps")
-    if given["balance"] != "given" and not (plain and given["local_steps"] == 1 and given["clients"]):
+    if given["balance"] == "theorem-c" and not (plain and given["local_steps"] == 1 and given["clients"]):
         raise InvalidProblem(
             "balance = 'theorem-c' is for one reverse step with plain critics and no constraints"
         )
-    if given["local"] == "optimum" and (given["step"], given["critic"]) != ("reverse", "plain"):
-        raise InvalidProblem("local = 'optimum' is the reverse step's: it takes no other step or critic")
+    if given["local"] == "optimum" and (given["step"], given["critic"]) not in OPTIMA:
+        raise InvalidProblem("local = 'optimum' is the reverse step's, with a plain critic or CQL's")
+    if given["balance"] == "certificate" and not (
+        (given["local"], given["critic"]) == ("optimum", "plain")
+        and given["clients"]
+        and given["data"] != "behaviours"
+        and given["smoothing"] == 0
+        and 0 < given["delta"] < 1
+    ):
+        raise InvalidProblem(
+            "balance = 'certificate' is for local = 'optimum' with a plain critic, from data, without "
+            "smoothing or constraints, and with delta between 0 and 1"
+        )
     if given["entropy"] > 0 and given["step"] == "reverse":
         raise InvalidProblem("entropy belongs to step = 'forward'")
     return Choice(alpha, beta, **{name: given[name] for name in PARAMETERS if name not in ("alpha", "beta")})

@@ -96,12 +96,12 @@ def _hard(c: Any, gap: Any, outside: Any, nu: Any) -> tuple[Any, Any]:
 def _soft(c: Any, gap: Any, outside: Any, tau_H: Any, nu: Any) -> tuple[Any, Any]:
     u = (nu.reshape(*nu.shape, 1) + gap) / tau_H
     log_c = log(where(outside, 1.0, c) / tau_H)
-    y = _log_lambert(u + log_c)
+    y = log_lambert(u + log_c)
     p = exp(where(outside, 0.0, log_c - y) + where(~outside, 0.0, -u))
     return p, p / (tau_H * (1.0 + where(outside, 0.0, exp(y))))
 
 
-def _log_lambert(z: Any) -> Any:
+def log_lambert(z: Any) -> Any:
     """The y with ``exp(y) + y = z``, the logarithm of Lambert's function of ``exp(z)``."""
     x = _float(z)
     omega = wrightomega(x)
