@@ -95,6 +95,23 @@ def test_where_an_excess_cannot_be_proved_it_is_no_counterexample(monkeypatch):
     assert result.exit_code == 5
 
 
+class NoBalls(Theorem):
+    """The reward is at most half of what it can be: a page that leaves the number system."""
+
+    id, mark, family = "test.floats", "ours", "bandit:A=2,m=0"
+
+    @upper("r <= 1/2")
+    def half(self, problem):
+        return np.exp(problem.cmdp.r).max(), 0.5
+
+
+def test_a_page_that_cannot_be_certified_gives_no_counterexample():
+    result = search(NoBalls, None, 50)
+    assert result.found[0].status == "fails"
+    assert "cannot be certified" in result.found[0].certified.reason
+    assert result.exit_code == 5
+
+
 def test_third_cumulant():
     """(d) of the tilt is half the third cumulant to leading order: at most 1/(6 sqrt 3) span^3, so that the
     constant 1/8 can be 1/(12 sqrt 3) in the limit of small tilts."""

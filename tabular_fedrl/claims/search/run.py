@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tabular_fedrl.claims.certify import certify
 from tabular_fedrl.claims.search.budget import Budget
 from tabular_fedrl.claims.search.climb import Climb, Point
 from tabular_fedrl.claims.search.family import parse_family
@@ -16,8 +17,8 @@ from tabular_fedrl.claims.search.found import Found, describe
 from tabular_fedrl.claims.search.objective import Objective, searched
 from tabular_fedrl.claims.search.space import Space
 from tabular_fedrl.claims.theorem import Case, Range, Theorem
-from tabular_fedrl.claims.verdict import Role, Verdict
-from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.claims.verdict import Role, Status, Verdict
+from tabular_fedrl.errors import InvalidProblem, SolverFailure
 
 EVERY = 5.0
 """Seconds between two savings of what has been found."""
@@ -157,10 +158,13 @@ def _header(theorem: type[Theorem], space: Space, seed: int, claims: Sequence[An
     }
 
 
-def proved(theorem: type[Theorem], found: Found) -> Verdict | None:
-    """The verdict of a certified run on the instance."""
-    from tabular_fedrl.claims.certify import certify
-
+def proved(theorem: type[Theorem], found: Found) -> Verdict:
+    """The verdict of a certified run on the instance; undecided, with the reason, where there can be none."""
     assert found.problem is not None
-    proof = certify(theorem, Case(found.problem, **(found.parameters or {})))
-    return next((v for v in proof.verdicts if v.claim == found.claim and v.role is Role.CLAIM), None)
+    assert found.verdict is not None
+    try:
+        proof = certify(theorem, Case(found.problem, **(found.parameters or {})))
+    except (InvalidProblem, SolverFailure) as error:
+        # A page that balls cannot compute: the excess stays measured.
+        return replace(found.verdict, status=Status.UNDECIDED, reason=str(error))
+    return next(v for v in proof.verdicts if v.claim == found.claim and v.role is Role.CLAIM)
