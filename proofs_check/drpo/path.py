@@ -150,11 +150,11 @@ def noise(rng: np.random.Generator, x: Round, size: float) -> Iterator[Array]:
         yield size * rng.standard_normal((x.N, x.cmdp.S, x.cmdp.A))
 
 
-def arms(alpha: float, beta: float, pi: tuple[float, float], b: tuple[float, float]) -> Round:
-    """One client, one state, gamma = 0, and two arms that pay 1 and 0."""
+def arms(cmdp: CMDP, alpha: float, beta: float, pi: tuple[float, float], b: tuple[float, float]) -> Round:
+    """One client on a bandit with two arms, which are made to pay 1 and 0."""
     log_pi, log_b = (log_policy(np.divide(p, np.sum(p))[None], 1, 2) for p in (pi, b))
     return Round(
-        cmdp=CMDP([[[1.0], [1.0]]], [[1.0, 0.0]], np.zeros((0, 1, 2)), [], [1.0], 0.0),
+        cmdp=cmdp.replace(r=np.array([[1.0, 0.0]]), gamma=0.0),
         alpha=Measured(alpha),
         beta=Measured(beta),
         weights=Measured([1.0]),

@@ -197,7 +197,7 @@ class RegularisedImprovement(Theorem):
 
     @control("the plain J, with an exact critic (CE1)", Case("textbook:two-arm", draws=1))
     def plain(self, x: list[list[Move]]) -> tuple[Measured, Measured]:
-        bandit = arms(alpha=1.1 / np.log(9), beta=1.0, pi=(0.9, 0.1), b=(0.5, 0.5))
+        bandit = arms(x[0][0].round.cmdp, alpha=1.1 / np.log(9), beta=1.0, pi=(0.9, 0.1), b=(0.5, 0.5))
         m = step(Objective(bandit), bandit.log_pi)
         J = [evaluate(m.round.cmdp, log_pi).at_rho[0] for log_pi in (m.old, m.new)]
         return J[0], J[1]

@@ -189,7 +189,8 @@ class RegularisedRate(Theorem):
     @control("three quarters of the bias", Case("textbook:two-arm", draws=1))
     def less_bias(self, x: list[Convergence]) -> tuple[Measured, Measured]:
         # The data hardly ever pull the arm that pays, and alpha is just large enough to leave it there.
-        left, right = _bias(Objective(arms(alpha=0.06, beta=1.0, pi=(0.5, 0.5), b=(np.exp(-20), 1.0))))
+        bandit = arms(x[0].exact[0].x.cmdp, alpha=0.06, beta=1.0, pi=(0.5, 0.5), b=(np.exp(-20), 1.0))
+        left, right = _bias(Objective(bandit))
         return left, right * 0.75
 
 
