@@ -102,13 +102,13 @@ class Certificate:
 @dataclass(frozen=True)
 class Evidence:
     r"""One client's data as bounds. ``model``: its empirical MDP; ``log_b``: its behaviour there; ``kappa``:
-    :math:`\kappa` there, ``(S+1, A)``; ``constant``: :math:`c_\delta`; ``n (S+1,)``: its rows per state."""
+    :math:`\kappa` there, ``(S+1, A)``; ``constant``: :math:`c_\delta`; ``rewards``: their range."""
 
     model: CMDP
     log_b: Array
     kappa: Array
     constant: float
-    n: Array
+    rewards: tuple[float, float]
 
     def means(self, log_pi: Array, signals: Sequence[Any]) -> Measured:
         r""":math:`\frac1{1-\gamma}E_{\hat d^\pi, \pi}[f]` of several signals ``(S+1,)`` or ``(S+1, A)``."""
@@ -235,13 +235,16 @@ def certify_rounds(
 
 def gain_over(known: Sequence[Evidence], log_policy: Array, log_pi: Array) -> float:
     r"""The bound on :math:`J` (``log_policy``) minus :math:`J` (``log_pi``) that all clients' data give
-    together: the largest lower bound of the one minus the smallest upper bound of the other, 0 for the same
-    policy."""
+    together: the largest lower bound of the one minus the smallest upper bound of the other (no value is
+    outside the range of the rewards over :math:`1-\gamma`), 0 for the same policy."""
     if np.array_equal(log_policy, log_pi):
         return 0.0
     new = [e.bounds(extended(log_policy)) for e in known]
     old = [e.bounds(extended(log_pi)) for e in known]
-    return max(float((J - G).lower) for J, G in new) - min(float((J + G).upper) for J, G in old)
+    least, most = (Measured(x) / (Measured(1.0) - known[0].model.gamma) for x in known[0].rewards)
+    surely = max(float(least.lower), *(float((J - G).lower) for J, G in new))
+    at_most = min(float(most.upper), *(float((J + G).upper) for J, G in old))
+    return surely - at_most
 
 
 def _guarantees(
@@ -330,6 +333,4 @@ def _evidence(
     kappa[:S][seen] = (constant * (1 + 8 * UNIT) / counts.pairs[seen] ** 0.5).clip(max=largest)
     kappa[:S][counts.ends] = 0.0
     kappa[S] = 0.0
-    n = np.append(counts.states, 1).astype(np.float64)
-    n[:S][counts.ends] = np.inf
-    return Evidence(empirical(counts, gamma, rho, low), extended(log_b), kappa, constant, n)
+    return Evidence(empirical(counts, gamma, rho, low), extended(log_b), kappa, constant, (low, high))
