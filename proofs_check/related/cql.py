@@ -171,7 +171,7 @@ class ConservativeValues(Theorem):
     mark = "recalled"
     source = "Kumar et al. 2020, theorems 3.1 and 3.2"
     suite = (*(Case(source) for source in SOURCES), Case("textbook:heterogeneous-bandit"))
-    certified = (Case("textbook:three-state", draws=4), Case("textbook:two-arm", draws=4))
+    certified = (Case("textbook:three-state", draws=8), Case("textbook:two-arm", draws=8))
     small = {"draws": 4}
     space = {"pi": Table.POLICY, "b": Table.POLICY, "mu": Table.POLICY, "alpha": (1e-2, 1e2)}
     family = "cmdp:S=1..3,A=2..3,m=0,gamma=0..0.95"

@@ -75,7 +75,7 @@ class AdvantageFilter(Theorem):
     mark = "ours"
     source = "theory notes, DRPO section 5"
     suite = (*(Case(source) for source in SOURCES), Case("textbook:heterogeneous-bandit"))
-    certified = (Case("textbook:three-state", draws=4), Case("textbook:two-arm", draws=4))
+    certified = (Case("textbook:three-state", draws=8), Case("textbook:two-arm", draws=8))
     small = {"draws": 4}
     space = {"behaviour": Table.POLICY, "eps": (0.0, 1.0)}
     family = "cmdp:S=1..3,A=2..3,m=0,gamma=0..0.95"

@@ -49,7 +49,11 @@ class ConservativeMixture(Theorem):
     mark = "paper"
     source = "Kakade, Langford 2002, theorem 4.1"
     suite = tuple(Case(source) for source in SOURCES)
-    certified = (Case("textbook:three-state", draws=4), Case("textbook:stay-or-leave", draws=4))
+    certified = (
+        Case("textbook:three-state", draws=8),
+        Case("textbook:stay-or-leave", draws=8),
+        Case(trap(), first=STAY, second=GO, share=0.3),
+    )
     small = {"draws": 4}
     space = {"first": Table.POLICY, "second": Table.POLICY, "share": (1e-3, 1.0)}
     family = "cmdp:S=2..3,A=2..3,m=0,gamma=0.05..0.95"

@@ -92,7 +92,7 @@ class AdvantageWeighting(Theorem):
     mark = "ours"
     source = "theory notes, DRPO section 5"
     suite = (*(Case(source) for source in SOURCES), Case("textbook:two-arm"))
-    certified = (Case("textbook:three-state", draws=4), Case("textbook:two-arm", draws=4))
+    certified = (Case("textbook:three-state", draws=8), Case("textbook:two-arm", draws=8))
     small = {"draws": 4}
     space = {"behaviour": Table.POLICY, "alpha": (1e-2, 1e2)}
     family = "cmdp:S=1..3,A=2..3,m=0,gamma=0..0.95"

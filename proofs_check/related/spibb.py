@@ -103,9 +103,9 @@ class BaselineBootstrapping(Theorem):
     was seen once misleads everything upstream (``lottery``). And even for trajectories of a known b the model
     gives the option another value where actions of b are missing: with a state of so many actions that most
     remain unseen, :math:`J(b, \hat M)` is too low however large :math:`N_\wedge` is, since :math:`\zeta`
-    grows with :math:`\sqrt{\log|A|}` only (``crossing``; ours). The bias is at most about
-    :math:`V_{max}|A|/(e\,n(s))`, below the sampling error for :math:`|A| \le \sqrt{N_\wedge}`, which the page
-    therefore asks for. With that it is checked here, not proved.
+    grows with :math:`\sqrt{\log|A|}` only (``crossing``; ours). On average b gives
+    unseen actions at most :math:`|A|/(e\,n(s))`, which stays below the sampling error for :math:`|A| \le
+    \sqrt{N_\wedge}`: the page asks for that. With it the statement is checked here, not proved.
 
     **Source.** Laroche, Trichelair, Tachet des Combes (2019), theorem 2.
     """
