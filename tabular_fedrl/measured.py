@@ -132,11 +132,13 @@ class Measured:
         return self.value.size
 
     @property
+    @_quiet
     def lower(self) -> Array:
         """A float array below every point of the enclosure."""
         return np.nextafter(self.value - self.error, -np.inf)
 
     @property
+    @_quiet
     def upper(self) -> Array:
         """A float array above every point of the enclosure."""
         return np.nextafter(self.value + self.error, np.inf)

@@ -50,9 +50,9 @@ def verify_theorems(
         raise InvalidProblem("--certify needs --on SOURCE: it decides one instance after another")
     if report is None and not names and not on:
         report = DEFAULT_REPORT
-    for folder in (report, certificates):
-        if folder is not None:
-            _writable(Path(folder))
+    for what, place in (("a report", report), ("certificates", certificates)):
+        if place is not None:
+            _writable(what, Path(place))
     chosen = _chosen(names)
     groups = _by_parameters(chosen, parameters)
     for source in on:
@@ -181,10 +181,10 @@ def _processors() -> int:
     )
 
 
-def _writable(directory: Path) -> None:
+def _writable(what: str, directory: Path) -> None:
     """Refuse a place that cannot be written before the work, not after it."""
     place = directory.absolute()
     while not place.exists():
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK):
-        raise InvalidProblem(f"cannot write a report to {directory}: {place} is not a writable folder")
+        raise InvalidProblem(f"cannot write {what} to {directory}: {place} is not a writable folder")
