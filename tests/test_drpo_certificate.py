@@ -14,6 +14,7 @@ from tabular_fedrl.algorithms.drpo_certificate import (
     event_constant,
     evidence,
     gain_over,
+    sufficient_cql,
 )
 from tabular_fedrl.algorithms.drpo_cql import cql_optimum, cql_step
 from tabular_fedrl.algorithms.drpo_steps import aggregate, regularised_optimum
@@ -164,6 +165,7 @@ def test_certificates_come_with_data_and_are_never_above_the_truth():
         assert np.array_equal(
             found.log_policy, aggregate("arithmetic", np.stack([g.log_policy for g in found.best]))
         )
+        assert [g.improves_global for g in found.best] == [g.over_global > 0 for g in found.best]
         improved.append(found.improves)
     assert improved == [False, False, True]
 
@@ -281,6 +283,20 @@ def test_chi_squared_enclosed():
     assert np.isinf(enclosed_chi2(log_p, log_b).error[1])
     log_p[1, 2] = -np.inf
     assert np.isfinite(enclosed_chi2(log_p, log_b).error).all()
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_the_sufficient_cql_weight_pays_for_the_sampling_error(factor):
+    """lambda D - c sqrt(A (1 + D)/n) >= -c sqrt(A/n) for all D >= 0, and not much below that weight."""
+    counts = count(setting(0, n=50)[2])[0]
+    n, c = counts.states.min(), 1.7
+    D = np.linspace(0, 50, 5001)
+
+    def shortfall(lam):
+        return (lam * D - c * np.sqrt(A * (1 + D) / n) + c * np.sqrt(A / n)).min()
+
+    assert shortfall(factor * sufficient_cql(counts, c)) >= 0
+    assert shortfall(0.9 * sufficient_cql(counts, c)) < 0
 
 
 # ---- bad input ---------------------------------------------------------------------------------------------

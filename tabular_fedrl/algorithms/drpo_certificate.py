@@ -71,6 +71,16 @@ class Guarantee:
     d1: float
     d2: float
 
+    @property
+    def improves_global(self) -> bool:
+        """Whether the client's policy is certain to be better than the global one."""
+        return self.over_global > 0
+
+    @property
+    def improves_behaviour(self) -> bool:
+        """Whether it is certain to be better than the behaviour policy."""
+        return self.over_behaviour > 0
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -136,6 +146,13 @@ def event_constant(S: int, A: int, gamma: float, delta: float, R: float) -> floa
     law = ((log + Measured(2.0).log() * float(S)) * 0.5).sqrt()
     total = (reward + law * (Measured(gamma) / (Measured(1.0) - gamma))) * R
     return float(total.upper)
+
+
+def sufficient_cql(counts: Counts, constant: float) -> float:
+    r"""The weight :math:`\lambda = \frac{c_\delta}2 \sqrt{|A|/\min_s n(s)}` of Theorem G, from which on the
+    CQL penalty pays for the sampling error of whatever leaves the data; over the states that were seen."""
+    n = counts.states[counts.states > 0]
+    return float(0.5 * constant * (counts.A / n.min()) ** 0.5)
 
 
 def evidence(
