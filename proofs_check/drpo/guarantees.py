@@ -13,11 +13,11 @@ from proofs_check.drpo.laws import Law, kl, random_part
 from proofs_check.drpo.records import MARGIN, Candidate, Records, observed, radii, records
 from proofs_check.drpo.step import FAMILIES, stacked
 from tabular_fedrl.algorithms.drpo_steps import enclosed_reverse_step, regularised_optimum
-from tabular_fedrl.arithmetic import array, magnitude
+from tabular_fedrl.arithmetic import magnitude
 from tabular_fedrl.claims import Case, Kind, Theorem, chain, control, hypothesis, identity, tight, upper
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.policies import uniform
+from tabular_fedrl.policies import log_policy, uniform
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ def _deceived(cmdp: CMDP) -> Optimum:
     """Records on the border of the event: of two equal arms the server's looks worse, the other better."""
     n = np.full((2, 2), 10**4)
     off = (1 - MARGIN) * float(radii(cmdp, 2, 0.1).reward.value) / 100
-    log_pi = array(np.log([[1.0 - 1e-9, 1e-9], [0.5, 0.5]]))
+    log_pi = log_policy([[1.0 - 1e-9, 1e-9], [0.5, 0.5]], 2, 2)
     seen = cmdp.r + np.array([[-off, off], [0.0, 0.0]])
     # The divergence from a policy this sure takes nearly all of what the model promises.
     return optimum(observed(cmdp, n, cmdp.P, seen, log_pi, 1e-9, off / 12), np.random.default_rng(0))

@@ -27,7 +27,8 @@ import scipy.sparse as sp
 
 from proofs_check.drpo.laws import Law
 from proofs_check.drpo.step import draw
-from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl import balls
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP, exact
 from tabular_fedrl.evaluation import Values, average, evaluate, policy_values, visitation
 from tabular_fedrl.measured import Array, Measured, dot
 from tabular_fedrl.offline.counts import Counts, behaviour, empirical, extended
@@ -278,7 +279,9 @@ def observed(
     smoothing: float = 0.0,
 ) -> Records:
     """The records of a client that saw every pair ``n (S, A)`` times, the frequencies ``P (S, A, S)`` and the
-    means ``r (S, A)``; rewards of ``truth`` begin at 0."""
+    means ``r (S, A)``; rewards of ``truth`` begin at 0. In a certified run ``truth`` is read exactly."""
+    if balls.working():
+        truth = exact(truth).cmdp
     counts = tabulated(n, P, r)
     return Records(
         truth=beside(truth),
