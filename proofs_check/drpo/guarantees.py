@@ -174,7 +174,7 @@ class Guarantees(Theorem):
     small = {"draws": 4}
     certified = (
         Case("textbook:two-arm", draws=4),
-        Case("textbook:three-state", draws=4),
+        Case("textbook:three-state", draws=4, sparse=False),
         Case("random-mdp:seed=1", draws=4),
     )
 
