@@ -7,16 +7,15 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from scipy.stats import binomtest
 
-from tabular_fedrl.algorithms.drpo_certificate import (
-    certify_improvement,
-    certify_rounds,
+from tabular_fedrl.algorithms.drpo_certificate import certify_improvement, certify_rounds
+from tabular_fedrl.algorithms.drpo_cql import cql_optimum, cql_step
+from tabular_fedrl.algorithms.drpo_evidence import (
     enclosed_chi2,
     event_constant,
     evidence,
     gain_over,
     sufficient_cql,
 )
-from tabular_fedrl.algorithms.drpo_cql import cql_optimum, cql_step
 from tabular_fedrl.algorithms.drpo_steps import aggregate, regularised_optimum
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem

@@ -13,7 +13,8 @@ from proofs_check.drpo.ensembles import Ensemble, generative, walks
 from proofs_check.drpo.guarantees import optimum
 from proofs_check.drpo.optima import chi_squared, cql_step, divergence, kl_optimum
 from proofs_check.drpo.records import observed, records
-from tabular_fedrl.algorithms.drpo_certificate import certify_improvement, event_constant
+from tabular_fedrl.algorithms.drpo_certificate import certify_improvement
+from tabular_fedrl.algorithms.drpo_evidence import event_constant
 from tabular_fedrl.algorithms.drpo_steps import regularised_optimum
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import visitation

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tabular_fedrl.algorithms.drpo_certificate import evidence, gain_over
+from tabular_fedrl.algorithms.drpo_evidence import evidence, gain_over
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 from tabular_fedrl.policies import uniform

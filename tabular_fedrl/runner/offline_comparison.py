@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.algorithms.drpo_certificate import evidence, gain_over
+from tabular_fedrl.algorithms.drpo_evidence import evidence, gain_over
 from tabular_fedrl.cmdp import CMDP, federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
