@@ -26,6 +26,7 @@ from tabular_fedrl.report import (
     write_report,
 )
 from tabular_fedrl.report.docstring import docstring_html
+from tabular_fedrl.report.page import page
 from tests.commandline import THEOREM
 
 
@@ -268,3 +269,13 @@ def test_docstring():
     assert '<code class="math">a &lt; b</code>' in html
     assert '<pre class="math">\\frac{1}{2}\n+ y</pre>' in html
     assert "<li>one</li><li>two</li>" in html
+
+
+def test_a_folder_is_introduced_by_its_docstring(tmp_path):
+    from proofs_check import drpo
+
+    data = results_data(Results(), select("drpo"))
+    html = page(data, {})
+    assert html.count('class="group"') == 1
+    assert "every federated round" in html
+    assert drpo.__doc__.strip().startswith(data["groups"]["proofs_check.drpo"].splitlines()[0])

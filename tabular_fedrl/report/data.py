@@ -34,8 +34,9 @@ def results_data(results: Results, theorems: Sequence[type[Theorem]], options: S
 
     ``theorems``: those that were verified; ``options``: the command-line options that were used, for the
     line that reproduces a theorem's part. Keys: ``package, version, seconds, exit_code, counts``,
-    ``theorems`` (by id), ``summary`` (a row per claim and role), ``verdicts``, ``studies`` (by
-    ``theorem.study``), ``searches`` (a row per claim that was searched).
+    ``theorems`` (by id), ``groups`` (what the docstring of their folder says), ``summary`` (a row per claim
+    and role), ``verdicts``, ``studies`` (by ``theorem.study``), ``searches`` (a row per claim that was
+    searched).
     """
     verdicts = [v.to_dict() for v in results.verdicts]
     data = {
@@ -45,6 +46,7 @@ def results_data(results: Results, theorems: Sequence[type[Theorem]], options: S
         "exit_code": results.exit_code,
         "counts": _counts(results.verdicts),
         "theorems": {t.id: _theorem(t, results.verdicts, options) for t in theorems},
+        "groups": _groups(theorems),
         "summary": summarise(results.verdicts),
         "verdicts": verdicts,
         "studies": _studies(results, theorems),
@@ -126,11 +128,18 @@ def _theorem(theorem: type[Theorem], verdicts: Sequence[Verdict], options: Seque
         "mark": theorem.mark,
         "source": theorem.source,
         "page": inspect.getdoc(theorem) or "",
+        "group": "" if is_file else theorem.__module__.rpartition(".")[0],
         "hypotheses": [h.text for h in theorem.hypotheses()],
         "instances": sorted({v.instance for v in own}),
         "seconds": sum(v.seconds for v in own),
         "command": shlex.join(["tabular-fedrl", "verify", target, *options]),
     }
+
+
+def _groups(theorems: Sequence[type[Theorem]]) -> dict[str, str]:
+    """The docstrings of the packages that the theorems are in."""
+    names = dict.fromkeys(t.__module__.rpartition(".")[0] for t in theorems)
+    return {name: inspect.getdoc(sys.modules[name]) or "" for name in names if name in sys.modules}
 
 
 def _found(search: Search, found: Found) -> dict[str, Any]:

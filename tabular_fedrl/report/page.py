@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
 from tabular_fedrl.report.data import Data
@@ -18,6 +18,15 @@ MEASURED = (
     "do not settle is called undecided. The claims are thereby decided for the policies as they stand "
     "in memory: the rounding of the trajectory itself, that is, how far these policies are from those "
     "of exact arithmetic, is not enclosed."
+)
+
+CERTIFIED = (
+    "Certified means: the problem is one of exact rational numbers, the same algorithm and the same page "
+    "compute in exact rationals and in balls (midpoints with radii that contain all rounding), optima are "
+    "proved in rational arithmetic, and the precision is raised until every comparison is decided. That is "
+    "a proof for the instance named, resting on the page, on this package and on the library of ball "
+    "arithmetic; it is not a proof of the theorem. Identities, and inequalities that are attained, are "
+    "certified within their stated tolerance."
 )
 
 
@@ -36,9 +45,10 @@ def page(data: Data, absent: Mapping[str, str]) -> str:
             _legend(data),
             ratios_html(data),
             looseness_html(data),
-            *(_theorem(data, name, absent) for name in data["theorems"]),
-            tag("h2", text("What measured means"), id="measured"),
+            *_groups(data, absent),
+            tag("h2", text("What measured and certified mean"), id="measured"),
             paragraph(MEASURED),
+            paragraph(CERTIFIED),
             tag(
                 "footer", paragraph(f"{data['package']} {data['version']}; data: results.json and data/*.npz")
             ),
@@ -117,6 +127,19 @@ def _legend(data: Data) -> Html:
     used = [(m, MARKS[m]) for m in MARKS if m in marks] + [(k, KINDS[k]) for k in KINDS if k in kinds]
     entries = join(Html(tag("dt", text(name)) + tag("dd", text(words))) for name, words in used)
     return Html(tag("h3", text("Marks of provenance and kinds of claims")) + tag("dl", entries))
+
+
+def _groups(data: Data, absent: Mapping[str, str]) -> Iterator[Html]:
+    """The theorems, those of a folder after what its docstring says of them together."""
+    before = None
+    for name, theorem in data["theorems"].items():
+        group = theorem["group"]
+        words = data["groups"].get(group, "")
+        if group != before and words:
+            heading = tag("h2", text(group.rpartition(".")[2].replace("_", "-")), class_="group")
+            yield tag("section", join([heading, Html(docstring_html(words))]))
+        before = group
+        yield _theorem(data, name, absent)
 
 
 def _theorem(data: Data, name: str, absent: Mapping[str, str]) -> Html:
