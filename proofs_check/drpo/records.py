@@ -222,18 +222,17 @@ def records(
     beta: float | None = None,
     delta: float = 0.1,
     smoothing: float = 0.0,
-    sparse: bool = True,
 ) -> list[Records]:
     r"""Random records from random variations of the problem, every second one at the vertices (see
     :func:`proofs_check.drpo.step.draw`).
 
     Half of the models are what a generative simulator showed, with rewards that are all or nothing; the other
     half lie on the border of the event, in directions that mislead: rewards and transitions too good for some
-    pairs, too bad for others. The global policy takes only actions that were seen, in every third draw only
-    some of them. ``smoothing``: added to every count for b. ``sparse``: records may be so few that whole
-    states lack them; else every pair has some. Draws in which all rewards are equal are left out.
+    pairs, too bad for others. The global policy takes only actions that were seen, in every fifth draw only
+    some of them. Records may be so few that whole states lack them. ``smoothing``: added to every count for
+    b. Draws in which all rewards are equal are left out.
     """
-    drawn = (_record(problem, k, seed, alpha, beta, delta, smoothing, sparse) for k in range(draws))
+    drawn = (_record(problem, k, seed, alpha, beta, delta, smoothing) for k in range(draws))
     return [x for x in drawn if x.truth.floats().r.max() > 0]
 
 
@@ -245,7 +244,6 @@ def _record(
     beta: float | None,
     delta: float,
     smoothing: float,
-    sparse: bool,
 ) -> Records:
     rng = np.random.default_rng((seed, k, 1))
     drawn = draw(problem, clients=1, alpha=alpha, beta=beta, seed=(seed, k), vertex=k % 2 == 1)
@@ -255,13 +253,13 @@ def _record(
     log_pi = Measured.of(drawn.log_pi).value
     shares = rng.dirichlet(np.ones(truth.S))[:, None] * b
     size = int(10.0 ** rng.uniform(0.0, 5.0) * truth.S * truth.A)
-    n = rng.multinomial(size, shares.ravel() / shares.sum()).reshape(b.shape) + (0 if sparse else 1)
+    n = rng.multinomial(size, shares.ravel() / shares.sum()).reshape(b.shape)
     if (k // 2) % 2:
         P, r = misleading(plain, log_pi, n, delta, rng)
     else:
         P, r = shown(plain, n, rng)
     support = (n > 0) | (n.sum(axis=1, keepdims=True) == 0)
-    if k % 3 == 0:
+    if k % 5 == 0:
         support = thinned(support, rng)
     pi = Law.normalised(Measured(log_pi), support).plain
     return observed(truth, n, P, r, pi, drawn.alpha, drawn.beta, delta, smoothing)
