@@ -6,11 +6,35 @@ import argparse
 import sys
 from pathlib import Path
 
-from figures import convergence, drift, false_certificates, local_steps, plane, ratios, slack
+from figures import (
+    ablations,
+    balance_map,
+    convergence,
+    drift,
+    drift_scaling,
+    false_certificates,
+    heterogeneity,
+    local_steps,
+    plane,
+    ratios,
+    slack,
+)
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.plots import save
 
-SCRIPTS = (convergence, local_steps, plane, drift, slack, ratios, false_certificates)
+SCRIPTS = (
+    convergence,
+    local_steps,
+    plane,
+    drift,
+    slack,
+    ratios,
+    false_certificates,
+    balance_map,
+    heterogeneity,
+    drift_scaling,
+    ablations,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

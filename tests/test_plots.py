@@ -99,12 +99,51 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "certificates": np.array(["D1", "D2 in counts"]),
             "name": np.array("textbook:three-state, trajectories of 10000 transitions"),
         },
+        "balance_map": {
+            "names": np.array(["two arms, one client", "garnet:S=30,A=4,b=4,seed=3, three clients"]),
+            "alpha": np.array([0.01, 0.1, 1.0, 10.0]),
+            "beta": np.array([0.01, 1.0, 100.0]),
+            "gain": np.array([np.outer([1.0, 0.1, 0.01], [3.0, 1.0, -1.0, -9.0]), np.full((3, 4), 0.2)]),
+            "critical": np.array([0.4, np.nan]),
+            "fine": np.array([0.01, 0.05, 0.3, 5.0]),
+            "assured": np.array([[1.0, 2.0, 30.0, np.nan], [0.5, -0.2, 0.3, 40.0]]),
+            "name": np.array("one round"),
+        },
+        "heterogeneity": {
+            "spread": np.array([0.0, 0.5, 1.0]),
+            "between": np.array([0.0, 0.1, 0.4]),
+            "to_server": np.array([0.2, 0.2, 0.1]),
+            "labels": np.array(["A1, arithmetic", "A2, geometric", "A3, episodes"]),
+            "gain": np.array([[0.3, 0.2, 0.1], [0.3, 0.4, 0.9], [0.3, 0.25, 0.2]]),
+            "alpha": np.array([0.01, 0.1, 1.0, 10.0]),
+            "beta": np.array([0.01, 1.0, 100.0]),
+            "map": np.array([np.outer([1.0, 0.1, 0.01], [3.0, 1.0, -1.0, x]) for x in (-9.0, 1.0, -2.0)]),
+            "critical": np.array([0.4, 0.6, np.nan]),
+            "at": np.array([0.0, 0.5, 1.0]),
+            "name": np.array("garnet:S=30,A=4,b=4,seed=3; above: alpha = 0.5, beta = 0.25"),
+        },
+        "drift_scaling": {
+            "tau": np.array([1.0, 10.0, 100.0]),
+            "fixed": np.array([1e-2, 1e-4, 1e-6]),
+            "tied": np.array([0.005, 0.01, 0.0]),
+            "fixed_bound": np.array([4.0, 0.04, 4e-4]),
+            "tied_bound": np.array([3.0, 3.0, 3.0]),
+            "second": np.array(0.01),
+            "limit": np.array(0.01),
+            "name": np.array("garnet:S=30,A=4,b=4,seed=3, three clients, exact critics"),
+        },
+        "ablations": {
+            "statements": np.array(["large weight: the drift falls by the square (D3)", "E2"]),
+            "settings": np.array(["both", "server only (alpha = 0)", "data only (beta = 0)"]),
+            "share": np.array([[1.0, 0.998, 0.0], [0.6, 0.004, np.nan]]),
+            "name": np.array("60 random rounds"),
+        },
     }
 
 
 def spoilt(value: float) -> dict[str, dict[str, np.ndarray]]:
     """The same with every number replaced, except the ones an axis needs."""
-    keep = ("T", "E", "rounds", "region", "threshold", "optimum", "delta", "records")
+    keep = ("T", "E", "rounds", "region", "threshold", "optimum", "delta", "records", "alpha", "beta", "tau")
     return {
         plot: {
             key: np.full(x.shape, value) if x.dtype.kind == "f" and key not in keep else x
@@ -207,6 +246,26 @@ def test_a_ratio_that_differs_from_one_by_rounding_is_no_failure():
     ax = PLOTS["ratios"](data()["ratios"]).axes[0]
     (failing,) = (line for line in ax.lines if line.get_marker() == "X")
     assert failing.get_xdata().tolist() == [1.3]
+
+
+def test_the_line_of_gain_zero_lies_between_the_signs():
+    """By hand: the gain is 1 at alpha = 0.1 and -1 at 1, so the contour is at the mean, 0.55."""
+    ax = PLOTS["balance_map"](data()["balance_map"]).axes[0]
+    (lines,) = (c for c in ax.collections if type(c).__name__ == "QuadContourSet")
+    places = np.concatenate([path.vertices for path in lines.get_paths()])
+    np.testing.assert_allclose(places[:, 0], 0.55, rtol=1e-12)
+
+
+def test_colours_of_a_map_are_symmetric_about_zero():
+    figure = PLOTS["heterogeneity"](data()["heterogeneity"])
+    norms = {id(c.norm): c.norm for ax in figure.axes for c in ax.collections if hasattr(c, "cmap")}
+    limits = {(norm.vmin, norm.vmax) for norm in norms.values() if norm.vmax != norm.vmin}
+    assert (-9.0, 9.0) in limits
+
+
+def test_a_share_is_rounded_to_all_or_none_only_if_it_is():
+    texts = [t.get_text() for t in PLOTS["ablations"](data()["ablations"]).axes[0].texts]
+    assert texts == ["100 %", "> 99 %", "0 %", "60 %", "< 1 %", "n/a"]
 
 
 def test_paths_that_fill_little_of_the_region_are_enlarged():

@@ -6,8 +6,10 @@ import numpy as np
 
 from proofs_check.drpo.first_order import apart, assured, gains, signal
 from proofs_check.drpo.laws import Law, covariance
+from proofs_check.drpo.maps import balance_map, heterogeneity
 from proofs_check.drpo.step import FAMILIES, Round, Support, informed, rounds, stacked
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, tight, upper
+from tabular_fedrl.algorithms.drpo_balance import balance
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, identity, study, tight, upper
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average
 from tabular_fedrl.measured import Measured
@@ -127,6 +129,10 @@ class Balance(Theorem):
     def two_tiers(self, x: list[Round]) -> Sides:
         return stacked((_dominance(r, r.alpha), r.C_bar) for r in x)
 
+    @identity(r"\bar C \text{ and the bound are what the algorithm computes}")
+    def algorithm(self, x: list[Round]) -> Sides:
+        return stacked(sides for r in x for sides in _computed(r))
+
     @control("the sign of the pull to the data in C-bar", Case("random-mdp:seed=1"))
     def flipped_pull(self, x: list[Round]) -> Sides:
         return stacked(_limit(r, signal(r, r.Q - r.ell * r.alpha) / r.discount, 1e4) for r in x)
@@ -164,9 +170,30 @@ class Balance(Theorem):
     def one_tier(self, x: list[Round]) -> Sides:
         return stacked((_dominance(r, Measured(0.0)), r.C_bar) for r in x)
 
+    @study("balance_map")
+    def map(self) -> StudyData:
+        """The exact gain of one round over the plane of the weights; the sign of C-bar decides for large
+        beta."""
+        return balance_map()
+
+    @study("heterogeneity")
+    def tiers(self) -> StudyData:
+        r"""Clients that differ: the two tiers of the cost, and where a round improves under three means; the
+        region is :math:`\bar C > 0` for large beta."""
+        return heterogeneity()
+
 
 def _floor(x: Round) -> Measured:
     return x.eta / x.discount * (x.C_bar - x.eta * x.R_U**2 * x.R_Q / (x.discount * 8.0))
+
+
+def _computed(x: Round) -> list[Sides]:
+    """What Theorem C says here and in :mod:`tabular_fedrl.algorithms.drpo_balance`."""
+    found = balance(x.cmdp, x.log_pi, x.log_b, x.Q, x.weights.plain)
+    # In units of the reward.
+    unit, scale = x.R_U / x.discount, x.eta * x.R_U / x.discount**2
+    bounds = found.guarantee(x.alpha, x.eta) / scale, _floor(x) / scale
+    return [(found.C_bar(x.alpha) / unit, x.C_bar / unit), bounds]
 
 
 def _expansion(x: Round, law: Law) -> Sides:

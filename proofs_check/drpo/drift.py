@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from proofs_check.drpo.drift_terms import curvature, distances, drift, most, value_span
 from proofs_check.drpo.first_order import apart, sign
-from proofs_check.drpo.laws import Law, covariance, mixture, span, tempered, total_variation
+from proofs_check.drpo.laws import Law, span, tempered
+from proofs_check.drpo.maps import drift_scaling
 from proofs_check.drpo.step import FAMILIES, Round, Support, informed, rounds, stacked
 from tabular_fedrl.arithmetic import stack
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, tight, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, tight, upper
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
-from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import log_policy
 
 Sides = tuple[Measured, Measured]
-
 
 CROSSING = Case("garnet:S=12,A=3,b=2,seed=2", support="crossing", seed=1)
 
@@ -102,7 +102,7 @@ class ClientDrift(Theorem):
         seed: int = 0,
     ) -> list[Round]:
         drawn = rounds(problem, draws, seed, clients=clients, noise=noise, support=support)
-        return [x for x in drawn if sign(_everywhere(x))]
+        return [x for x in drawn if sign(value_span(x))]
 
     @tight(
         r"(1-\gamma) |J(\bar\pi) - \sum_i \omega_i J(\pi_i)| \le \frac{2\gamma R_Q}{1-\gamma}"
@@ -114,7 +114,7 @@ class ClientDrift(Theorem):
 
     @upper(r"\sum_i \omega_i \tau_i \max_s \mathrm{TV}(\bar\pi, \pi_i) \le \eta^2 R_U^2/8")
     def steps(self, x: list[Round]) -> tuple[Measured, Measured, float]:
-        return *stacked((_spread(r, r.clients), (r.eta * r.R_U) ** 2 / 8.0) for r in apart(x)), 1.0
+        return *stacked((distances(r, r.clients), (r.eta * r.R_U) ** 2 / 8.0) for r in apart(x)), 1.0
 
     @tight(
         r"|J(\bar\pi) - \sum_i \omega_i J(\pi_i) - \eta^2 L| \le"
@@ -137,7 +137,7 @@ class ClientDrift(Theorem):
         Case("textbook:stay-or-leave", support="crossing"),
     )
     def support_only(self, x: list[Round]) -> Sides:
-        return stacked((drift(r, r.behaviour).abs(), _most(r, r.behaviour, r.R_Q)) for r in x)
+        return stacked((drift(r, r.behaviour).abs(), most(r, r.behaviour, r.R_Q)) for r in x)
 
     @control("the drift is of second order in eta, and not smaller", Case("textbook:three-state"))
     def third_order(self, x: list[Round]) -> Sides:
@@ -159,49 +159,15 @@ class ClientDrift(Theorem):
     def vanishing(self, x: list[Round]) -> Sides:
         return stacked(_saturated(r, 1e-6, limit=False) for r in x)
 
-
-def drift(x: Round, laws: Law) -> Measured:
-    r""":math:`J(\bar\pi) - \sum_i \omega_i J(\pi_i)` of local policies ``(N, S, A)``."""
-    return x.J(mixture(laws, x.omega)) - (x.J(laws) * x.weights).sum()
-
-
-def most(x: Round, laws: Law) -> Measured:
-    """The bound of D3 on its absolute value."""
-    return _most(x, laws, _everywhere(x))
-
-
-def curvature(x: Round) -> Measured:
-    """L"""
-    signals = covariance(x.old, x.U, x.q)
-    apart_from_mean = x.over_clients(x.U) - x.U
-    local = covariance(x.old, apart_from_mean, _action_values(x, signals))
-    return x.expected(x.old, x.over_clients(local)) / x.discount
-
-
-def _everywhere(x: Round) -> Measured:
-    """R_Q"""
-    return span(x.q, np.ones((x.cmdp.S, x.cmdp.A), dtype=bool)).max()
-
-
-def _most(x: Round, laws: Law, R_Q: Measured) -> Measured:
-    factor = Measured(x.cmdp.gamma) * 2.0 / (x.discount * x.discount)
-    return factor * R_Q * _spread(x, laws)
+    @study("drift_scaling")
+    def scaling(self) -> StudyData:
+        r"""With alpha fixed the drift falls with the square of the temperature; at a fixed ratio it
+        saturates."""
+        return drift_scaling()
 
 
 def _kept(x: Round, laws: Law) -> Sides:
     return drift(x, laws).abs() * x.discount, most(x, laws) * x.discount
-
-
-def _spread(x: Round, laws: Law) -> Measured:
-    moved = total_variation(laws, x.old).max(-1)
-    return (x.weights * moved * total_variation(mixture(laws, x.omega), laws).max(-1)).sum()
-
-
-def _action_values(x: Round, c: Measured) -> Measured:
-    """Action values ``(N, S, A)`` under the global policy of rewards ``c (N, S)``."""
-    signals = c.reshape(*c.shape, 1) + np.zeros((*c.shape, x.cmdp.A))
-    Q = evaluate(x.cmdp, x.log_pi, signals.plain).Q
-    return Q.rounded_by((Measured(signals.error.max()) / x.discount).upper)
 
 
 def _curved(x: Round, L: Measured, small: float) -> Sides:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.drpo.drift import drift, most
+from proofs_check.drpo.drift_terms import drift, most
 from proofs_check.drpo.laws import Law
 from proofs_check.drpo.step import Round, stacked
 from tabular_fedrl.arithmetic import array, concatenate

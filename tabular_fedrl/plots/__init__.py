@@ -9,9 +9,13 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from tabular_fedrl.plots import (
+    ablations,
+    balance_map,
     certificates,
     convergence,
     drift,
+    drift_scaling,
+    heterogeneity,
     improvement,
     local_steps,
     looseness,
@@ -32,6 +36,10 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "looseness": looseness.draw,
     "improvement": improvement.draw,
     "false_certificates": certificates.draw,
+    "balance_map": balance_map.draw,
+    "heterogeneity": heterogeneity.draw,
+    "drift_scaling": drift_scaling.draw,
+    "ablations": ablations.draw,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 
