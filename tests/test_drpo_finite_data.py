@@ -100,16 +100,16 @@ def test_guarantees_of_many_datasets_are_those_of_each_page(size):
         one = single(x, i)
         rng = np.random.default_rng(0)
         o, g = optimum(one, rng), conservative(one, lam, rng)
-        assert float(o.improvement(one.old)) == pytest.approx(got["D1"][i], abs=1e-9)
-        assert float(g.improvement(one.behaviour)) == pytest.approx(got["G2"][i], abs=1e-9)
+        assert float(o.over_global.improvement) == pytest.approx(got["D1"][i], abs=1e-9)
+        assert float(g.over_behaviour.improvement) == pytest.approx(got["G2"][i], abs=1e-9)
         assert bool(g.enough) == bool(lam >= batch.threshold(c)[i])
         pages = {
-            "D2": o.guarantee(one.behaviour),
-            "plain 1": o.simple(one.old), "plain 2": o.simple(one.behaviour),
-            "D2 in counts": o.explicit(one.rarest) - o.blind, "G2": g.guarantee(one.behaviour),
+            "D2": o.over_behaviour.guarantee,
+            "plain 1": o.over_global.simple, "plain 2": o.over_behaviour.simple,
+            "D2 in counts": o.in_counts - o.blind, "G2": g.over_behaviour.guarantee,
         }  # fmt: skip
         if (x.behaviour[i] > 0).all():
-            pages |= {"D1": o.guarantee(one.old), "G1": g.guarantee(one.old)}
+            pages |= {"D1": o.over_global.guarantee, "G1": g.over_global.guarantee}
             compared += 1
         else:
             assert many["D1"][i] == many["G1"][i] == -np.inf
@@ -143,18 +143,18 @@ def test_the_pages_guarantees_are_the_librarys(k):
     )  # fmt: skip
     mine, theirs = found.clients[0]
     o = optimum(x, np.random.default_rng(0))
-    assert mine.over_global == pytest.approx(float(o.simple(x.old)), rel=1e-8, abs=1e-8)
-    assert mine.over_behaviour == pytest.approx(float(o.simple(x.behaviour)), rel=1e-8, abs=1e-8)
+    assert mine.over_global == pytest.approx(float(o.over_global.simple), rel=1e-8, abs=1e-8)
+    assert mine.over_behaviour == pytest.approx(float(o.over_behaviour.simple), rel=1e-8, abs=1e-8)
     b, old = x.behaviour.law.support, x.old.law.support
     assert not (old & ~b).any()
-    assert mine.d1 == pytest.approx(float(o.guarantee(x.old)), rel=1e-8, abs=1e-8)
+    assert mine.d1 == pytest.approx(float(o.over_global.guarantee), rel=1e-8, abs=1e-8)
     if not (b & ~old).any():
-        assert mine.d2 == pytest.approx(float(o.guarantee(x.behaviour)), rel=1e-8, abs=1e-8)
+        assert mine.d2 == pytest.approx(float(o.over_behaviour.guarantee), rel=1e-8, abs=1e-8)
     # Reading G: the same direct bound; the theorem's own form pays Lemma 5 on top.
     g = conservative(x, lam, np.random.default_rng(0))
     simple = float(g.plus.J_model - g.plus.cost - x.old.J_model - x.old.cost)
     assert theirs.over_global == pytest.approx(simple, rel=1e-6, abs=1e-6)
-    assert float(g.guarantee(x.old).lower) <= theirs.d1 + 1e-6
+    assert float(g.over_global.guarantee.lower) <= theirs.d1 + 1e-6
     assert float(x.radii.signal.value) == pytest.approx(
         event_constant(S, n.shape[1], x.truth.gamma, x.delta, float(x.truth.r.max())), rel=1e-12
     )

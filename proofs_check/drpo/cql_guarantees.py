@@ -2,7 +2,7 @@ r"""Theorem G: the CQL penalty in place of the divergence from the data, and how
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -101,11 +101,13 @@ class Conservative:
         root = (excess * float(x.truth.A) / x.total).sqrt() * x.visited.astype(np.float64)
         return p.total(root) * x.radii.signal + p.total(Measured(x.blind)) * x.largest
 
-    def guarantee(self, against: Candidate) -> Measured:
-        r"""What is guaranteed of :math:`J(\pi^+) - J(p)`; :math:`\chi^2(b\|b) = 0`, :math:`KL(\pi_k\|\pi_k) =
-        0`."""
-        paid = self.plus.total(self.penalty(self.plus.law)) - against.total(self.penalty(against.law))
-        return paid - self.width(self.plus) - self.width(against)
+    @cached_property
+    def over_behaviour(self) -> Comparison:
+        return Comparison(self, self.records.behaviour)
+
+    @cached_property
+    def over_global(self) -> Comparison:
+        return Comparison(self, self.records.old)
 
     @property
     def simple(self) -> Measured:
@@ -114,13 +116,44 @@ class Conservative:
         drawn = self.plus.total(self.drawn(self.plus.law)) - b.total(self.drawn(b.law))
         return drawn * x.beta - self.width(self.plus, strayed=False) - self.width(b, strayed=False)
 
-    def improvement(self, against: Candidate) -> Measured:
-        return self.plus.J - against.J
-
     @property
     def enough(self) -> bool:
         """Whether the weight is at least the threshold."""
         return bool(self.lam.lower >= threshold(self.records).upper)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The maximiser and a policy that it is compared with."""
+
+    maximiser: Conservative
+    other: Candidate
+
+    @property
+    def stated(self) -> bool:
+        """Whether the records are on the event and the penalties finite."""
+        return self.maximiser.records.within and self.maximiser.finite(self.other.law)
+
+    @cached_property
+    def paid(self) -> Measured:
+        r"""What the maximiser pays more than the other; :math:`\chi^2(b\|b) = 0`,
+        :math:`KL(\pi_k\|\pi_k) = 0`."""
+        o = self.maximiser
+        mine, theirs = (p.total(o.penalty(p.law)) for p in (o.plus, self.other))
+        return mine - theirs
+
+    @cached_property
+    def width(self) -> Measured:
+        return self.maximiser.width(self.maximiser.plus) + self.maximiser.width(self.other)
+
+    @property
+    def guarantee(self) -> Measured:
+        r"""What is guaranteed of :math:`J(\pi^+) - J(p)`."""
+        return self.paid - self.width
+
+    @property
+    def improvement(self) -> Measured:
+        return self.maximiser.plus.J - self.other.J
 
 
 def threshold(x: Records) -> Measured:
@@ -247,25 +280,27 @@ class CqlGuarantees(Theorem):
 
     @upper(r"\text{guarantee over } b \le J(\pi^+) - J(b) \text{ on the event}")
     def over_behaviour(self, x: list[Conservative]) -> tuple[Measured, Measured]:
-        return stacked((o.guarantee(p), o.improvement(p)) for o, p in _against(x, "behaviour"))
+        return stacked((c.guarantee, c.improvement) for c in _over_behaviour(x))
 
     @chain("over_behaviour")
     def over_behaviour_chain(self, x: list[Conservative]) -> Iterator[tuple[str, Measured]]:
-        yield from _proof(_against(x, "behaviour"))
+        yield from _proof(_over_behaviour(x))
 
     @upper(r"\text{guarantee over } \pi_k \le J(\pi^+) - J(\pi_k) \text{ on the event}")
     def over_global(self, x: list[Conservative]) -> tuple[Measured, Measured]:
-        return stacked((o.guarantee(p), o.improvement(p)) for o, p in _against(x, "old"))
+        return stacked((c.guarantee, c.improvement) for c in _over_global(x))
 
     @chain("over_global")
     def over_global_chain(self, x: list[Conservative]) -> Iterator[tuple[str, Measured]]:
-        yield from _proof(_against(x, "old"))
+        yield from _proof(_over_global(x))
 
-    @tight(r"\text{the form without D} \le \text{guarantee over } b \text{ if } \lambda \ge "
-           r"\tfrac{c_\delta}2\sqrt{|A|/\min_s n(s)}")  # fmt: skip
+    @tight(
+        r"\text{the form without D} \le \text{guarantee over } b \text{ if } \lambda \ge "
+        r"\tfrac{c_\delta}2\sqrt{|A|/\min_s n(s)}"
+    )
     def threshold_form(self, x: list[Conservative]) -> tuple[Measured, Measured]:
-        pairs = [(o, p) for o, p in _against(x, "behaviour") if o.enough]
-        return stacked(o.in_units(o.simple, o.guarantee(p)) for o, p in pairs)
+        found = [(c.maximiser, c.guarantee) for c in _over_behaviour(x) if c.maximiser.enough]
+        return stacked(o.in_units(o.simple, guarantee) for o, guarantee in found)
 
     @tight(r"-c_\delta\sqrt{|A|/n} \le \lambda D - c_\delta\sqrt{|A|(1+D)/n} \text{ for all } D \ge 0")
     def penalty_pays(self, x: list[Conservative]) -> tuple[Measured, Measured]:
@@ -280,14 +315,13 @@ class CqlGuarantees(Theorem):
     )
     def weak_guarantee(self, x: list[Conservative]) -> tuple[Measured, Measured]:
         o = _lucky(LUCKY, 1e-5)
-        return o.simple, o.improvement(o.records.behaviour)
+        return o.simple, o.over_behaviour.improvement
 
     @control("the counts of the state do not pay for an arm that is rare in them", Case(LUCKY))
     def no_chi_squared(self, x: list[Conservative]) -> tuple[Measured, Measured]:
-        o = _lucky(LUCKY, 1e-5)
-        p = o.records.behaviour
-        paid = o.plus.total(o.penalty(o.plus.law)) - p.total(o.penalty(p.law))
-        return paid - o.width(o.plus, strayed=False) - o.width(p), o.improvement(p)
+        c = _lucky(LUCKY, 1e-5).over_behaviour
+        bare = c.maximiser.width(c.maximiser.plus, strayed=False)
+        return c.paid - bare - c.maximiser.width(c.other), c.improvement
 
     @control(
         "the remainder goes with the visitation of q, not of the maximiser",
@@ -333,26 +367,24 @@ def _lucky(cmdp: CMDP, strength: float) -> Conservative:
     return conservative(x, strength * float(threshold(x).upper), np.random.default_rng(0))
 
 
-def _against(x: list[Conservative], name: str) -> list[tuple[Conservative, Candidate]]:
-    """Maximisers on the event and the policy they are compared with, where the penalties are finite."""
-    out = []
-    for o in x:
-        p: Candidate = getattr(o.records, name)
-        if o.records.within and o.finite(p.law):
-            out.append((o, p))
-    return out
+def _over_behaviour(x: list[Conservative]) -> list[Comparison]:
+    return [o.over_behaviour for o in x if o.over_behaviour.stated]
 
 
-def _proof(pairs: list[tuple[Conservative, Candidate]]) -> Iterator[tuple[str, Any]]:
+def _over_global(x: list[Conservative]) -> list[Comparison]:
+    return [o.over_global for o in x if o.over_global.stated]
+
+
+def _proof(pairs: list[Comparison]) -> Iterator[tuple[str, Measured]]:
     """From the guarantee to the improvement."""
 
-    def row(side: Any) -> Measured:
-        return Measured.stack([side(o, p) * o.unit for o, p in pairs])
+    def row(side: Callable[[Comparison], Measured]) -> Measured:
+        return Measured.stack([side(c) * c.maximiser.unit for c in pairs])
 
-    yield "the guarantee", row(lambda o, p: o.guarantee(p))
-    yield (
-        "F is largest at the maximiser",
-        row(lambda o, p: o.plus.J_model - p.J_model - o.width(o.plus) - o.width(p)),
-    )
-    yield "Lemma 5", row(lambda o, p: o.plus.J_model - p.J_model - o.plus.cost - p.cost)
-    yield "Lemma 4, twice", row(lambda o, p: o.improvement(p))
+    def model(c: Comparison) -> Measured:
+        return c.maximiser.plus.J_model - c.other.J_model
+
+    yield "the guarantee", row(lambda c: c.guarantee)
+    yield "F is largest at the maximiser", row(lambda c: model(c) - c.width)
+    yield "Lemma 5", row(lambda c: model(c) - c.maximiser.plus.cost - c.other.cost)
+    yield "Lemma 4, twice", row(lambda c: c.improvement)

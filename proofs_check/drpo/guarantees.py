@@ -74,26 +74,26 @@ class Optimum:
         dev = magnitude((self.plus.law.log - self.exact.log).where(~self.exact.support, 0.0))
         return ((x.alpha + x.beta) * (dev * dev / 2) / x.discount).upper
 
-    def guarantee(self, against: Candidate) -> Measured:
-        r"""D1 or D2: what is guaranteed of :math:`J(\pi^+) - J(p)`."""
-        return (self.paid(self.plus) - self.paid(against) - self.plus.cost - against.cost).rounded_by(
-            self.slip
-        )
+    @cached_property
+    def over_global(self) -> Comparison:
+        return Comparison(self, self.records.old)
 
-    def simple(self, against: Candidate) -> Measured:
-        """The same from values in the model, without the regularisers."""
-        return self.plus.J_model - self.plus.cost - against.J_model - against.cost
-
-    def improvement(self, against: Candidate) -> Measured:
-        return self.plus.J - against.J
+    @cached_property
+    def over_behaviour(self) -> Comparison:
+        return Comparison(self, self.records.behaviour)
 
     @property
     def blind(self) -> Measured:
         r""":math:`\frac{\bar V}{1-\gamma}(\hat d^+ + \hat d^b)(n = 0)`"""
         return _blind(self.records, self.plus) + _blind(self.records, self.records.behaviour)
 
-    def explicit(self, least: Any) -> Measured:
+    @cached_property
+    def in_counts(self) -> Measured:
         """D2 in terms of counts, without what is not known of states without records."""
+        return self.explicit(self.records.rarest)
+
+    def explicit(self, least: Any) -> Measured:
+        """The same with other numbers for the smallest counts."""
         x, b = self.records, self.records.behaviour
         seen = x.visited.astype(np.float64)
         c, A = x.radii.signal, float(x.truth.A)
@@ -102,6 +102,40 @@ class Optimum:
         sampling = (self.plus.total(width) + b.total(width)) * c
         drawn = self.plus.total(kl(self.plus.law, x.old.law)) - b.total(kl(b.law, x.old.law))
         return (drawn * x.beta - bonus - sampling).rounded_by(self.slip)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The optimum and a policy that it is compared with."""
+
+    optimum: Optimum
+    other: Candidate
+
+    @property
+    def stated(self) -> bool:
+        """Whether the records are on the event and the divergences finite."""
+        x = self.optimum.records
+        both = x.behaviour.law.support & x.old.law.support
+        return x.within and not (self.other.law.support & ~both).any()
+
+    @cached_property
+    def guarantee(self) -> Measured:
+        r"""D1 or D2: what is guaranteed of :math:`J(\pi^+) - J(p)`."""
+        o, p = self.optimum, self.other
+        return (o.paid(o.plus) - o.paid(p) - o.plus.cost - p.cost).rounded_by(o.slip)
+
+    @cached_property
+    def simple(self) -> Measured:
+        """The same from values in the model, without the regularisers."""
+        o, p = self.optimum, self.other
+        return o.plus.J_model - o.plus.cost - p.J_model - p.cost
+
+    @cached_property
+    def improvement(self) -> Measured:
+        return self.optimum.plus.J - self.other.J
+
+    def in_units(self, left: Measured, right: Measured) -> tuple[Measured, Measured]:
+        return self.optimum.in_units(left, right)
 
 
 def _blind(x: Records, p: Candidate) -> Measured:
@@ -214,7 +248,7 @@ class Guarantees(Theorem):
         alpha: float | None = None,
         beta: float | None = None,
         smoothing: float = 0.0,
-        draws: int = 32,
+        draws: int = 40,
         seed: int = 0,
     ) -> list[Optimum]:
         rng = np.random.default_rng(seed)
@@ -236,54 +270,53 @@ class Guarantees(Theorem):
 
     @upper(r"\text{D1} \le J(\pi^+) - J(\pi_k) \text{ on the event}")
     def over_global(self, x: list[Optimum]) -> tuple[Measured, Measured]:
-        return stacked((o.guarantee(p), o.improvement(p)) for o, p in _against(x, "old"))
+        return stacked((c.guarantee, c.improvement) for c in _over_global(x))
 
     @chain("over_global")
     def over_global_chain(self, x: list[Optimum]) -> Iterator[tuple[str, Measured]]:
-        yield from _proof(_against(x, "old"))
+        yield from _proof(_over_global(x))
 
     @upper(r"\text{D2} \le J(\pi^+) - J(b) \text{ on the event}")
     def over_behaviour(self, x: list[Optimum]) -> tuple[Measured, Measured]:
-        return stacked((o.guarantee(p), o.improvement(p)) for o, p in _against(x, "behaviour"))
+        return stacked((c.guarantee, c.improvement) for c in _over_behaviour(x))
 
     @chain("over_behaviour")
     def over_behaviour_chain(self, x: list[Optimum]) -> Iterator[tuple[str, Measured]]:
-        yield from _proof(_against(x, "behaviour"))
+        yield from _proof(_over_behaviour(x))
 
     @tight(r"\text{D2 in counts, less } \tfrac{\bar V}{1-\gamma}(\hat d^+ + \hat d^b)(n = 0) \le \text{D2}")
     def counts(self, x: list[Optimum]) -> tuple[Measured, Measured]:
-        pairs = _against(x, "behaviour")
-        return stacked(o.in_units(o.explicit(o.records.rarest) - o.blind, o.guarantee(p)) for o, p in pairs)
+        sides = ((c, c.optimum.in_counts - c.optimum.blind) for c in _over_behaviour(x))
+        return stacked(c.in_units(left, c.guarantee) for c, left in sides)
 
     @tight(r"\text{D2 in counts} \le \text{D2 where all states have records}")
     def counts_reached(self, x: list[Optimum]) -> tuple[Measured, Measured]:
-        pairs = [(o, p) for o, p in _against(x, "behaviour") if not o.records.blind.any()]
-        return stacked(o.in_units(o.explicit(o.records.rarest), o.guarantee(p)) for o, p in pairs)
+        known = [c for c in _over_behaviour(x) if not c.optimum.records.blind.any()]
+        return stacked(c.in_units(c.optimum.in_counts, c.guarantee) for c in known)
 
     @tight(r"\text{D1 and D2} \le J(\pi^+,\hat M) - \Gamma(\pi^+) - J(p,\hat M) - \Gamma(p)")
     def plain_certificate(self, x: list[Optimum]) -> tuple[Measured, Measured]:
-        pairs = [*_against(x, "old"), *_against(x, "behaviour")]
-        return stacked(o.in_units(o.guarantee(p), o.simple(p).rounded_by(o.slip)) for o, p in pairs)
+        both = [*_over_global(x), *_over_behaviour(x)]
+        return stacked(c.in_units(c.guarantee, c.simple.rounded_by(c.optimum.slip)) for c in both)
 
     @control("one sampling term is not enough: without that of the policy compared with", Case(EQUAL_ARMS))
     def one_term(self, x: list[Optimum]) -> tuple[Measured, Measured]:
-        o = _deceived(EQUAL_ARMS)
-        return o.guarantee(o.records.old) + o.records.old.cost, o.improvement(o.records.old)
+        c = _deceived(EQUAL_ARMS).over_global
+        return c.guarantee + c.other.cost, c.improvement
 
     @control("the divergence of the global policy from the data is not free", Case("random-mdp:seed=1"))
     def free_divergence(self, x: list[Optimum]) -> tuple[Measured, Measured]:
-        pairs = _against(x, "old")
-        return stacked((o.guarantee(p) + o.paid(p), o.simple(p)) for o, p in pairs)
+        return stacked((c.guarantee + c.optimum.paid(c.other), c.simple) for c in _over_global(x))
 
     @control("the counts of the state in place of the smallest count", Case("random-mdp:seed=1", alpha=1e-3))
     def counts_of_the_state(self, x: list[Optimum]) -> tuple[Measured, Measured]:
-        pairs = _against(x, "behaviour")
-        return stacked((o.explicit(o.records.total) - o.blind, o.guarantee(p)) for o, p in pairs)
+        wrong = ((c, c.optimum.explicit(c.optimum.records.total)) for c in _over_behaviour(x))
+        return stacked((left - c.optimum.blind, c.guarantee) for c, left in wrong)
 
     @control("what is not known of states without records is not nothing", Case(BLIND_SPOT))
     def nothing_for_the_unseen(self, x: list[Optimum]) -> tuple[Measured, Measured]:
         o = _blind_spot(BLIND_SPOT)
-        return o.explicit(o.records.rarest), o.improvement(o.records.behaviour)
+        return o.in_counts, o.over_behaviour.improvement
 
     @control(
         "the visitation in the three-point identity is that of the other policy",
@@ -320,24 +353,21 @@ def _blind_spot(cmdp: CMDP) -> Optimum:
     return optimum(x, np.random.default_rng(0))
 
 
-def _against(x: list[Optimum], name: str) -> list[tuple[Optimum, Candidate]]:
-    """Optima on the event and the policy they are compared with, where the divergences are finite."""
-    out = []
-    for o in x:
-        p: Candidate = getattr(o.records, name)
-        b, old = o.records.behaviour.law.support, o.records.old.law.support
-        if o.records.within and not (p.law.support & ~(b & old)).any():
-            out.append((o, p))
-    return out
+def _over_global(x: list[Optimum]) -> list[Comparison]:
+    return [o.over_global for o in x if o.over_global.stated]
 
 
-def _proof(pairs: list[tuple[Optimum, Candidate]]) -> Iterator[tuple[str, Measured]]:
+def _over_behaviour(x: list[Optimum]) -> list[Comparison]:
+    return [o.over_behaviour for o in x if o.over_behaviour.stated]
+
+
+def _proof(pairs: list[Comparison]) -> Iterator[tuple[str, Measured]]:
     """From the guarantee to the improvement."""
 
-    def row(side: Callable[[Optimum, Candidate], Measured]) -> Measured:
-        return Measured.stack([side(o, p) * o.unit for o, p in pairs])
+    def row(side: Callable[[Comparison], Measured]) -> Measured:
+        return Measured.stack([side(c) * c.optimum.unit for c in pairs])
 
-    yield "the guarantee", row(lambda o, p: o.guarantee(p))
-    yield "F is largest at the optimum", row(lambda o, p: o.simple(p).rounded_by(o.slip))
-    yield "Lemma 4 for the optimum", row(lambda o, p: o.plus.J - p.J_model - p.cost)
-    yield "Lemma 4 for the other policy", row(lambda o, p: o.improvement(p))
+    yield "the guarantee", row(lambda c: c.guarantee)
+    yield "F is largest at the optimum", row(lambda c: c.simple.rounded_by(c.optimum.slip))
+    yield "Lemma 4 for the optimum", row(lambda c: c.optimum.plus.J - c.other.J_model - c.other.cost)
+    yield "Lemma 4 for the other policy", row(lambda c: c.improvement)
