@@ -8,11 +8,12 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from proofs_check.drpo.batch_guarantees import Batch
-from proofs_check.drpo.cql_guarantees import conservative, threshold
+from proofs_check.drpo.cql_optimum import conservative, threshold
 from proofs_check.drpo.ensembles import Ensemble, generative, walks
-from proofs_check.drpo.guarantees import optimum
+from proofs_check.drpo.local_optimum import optimum
 from proofs_check.drpo.optima import chi_squared, cql_step, divergence, kl_optimum
-from proofs_check.drpo.records import observed, records
+from proofs_check.drpo.record_draws import records
+from proofs_check.drpo.records import observed
 from tabular_fedrl.algorithms.drpo_certificate import certify_improvement
 from tabular_fedrl.algorithms.drpo_evidence import event_constant
 from tabular_fedrl.algorithms.drpo_steps import regularised_optimum

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.drpo.finite_data import chi_squared
+from proofs_check.drpo.counts_cost import chi_squared
 from proofs_check.drpo.laws import Law
 from tabular_fedrl.arithmetic import array
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, identity, upper
