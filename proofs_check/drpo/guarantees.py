@@ -111,7 +111,7 @@ class Guarantees(Theorem):
         alpha: float | None = None,
         beta: float | None = None,
         smoothing: float = 0.0,
-        draws: int = 40,
+        draws: int = 38,
         seed: int = 0,
     ) -> list[Optimum]:
         rng = np.random.default_rng(seed)
