@@ -88,6 +88,15 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "typical": np.array([[1.0, 0.5], [1.2, -0.1], [2.0, -1.5]]),
             "worst": np.array([[0.8, 0.001], [0.9, -0.3], [1.0, -2.5]]),
         },
+        "comparison": {
+            "names": np.array(["gym:FrozenLake8x8-v1", "gym:Taxi-v4"]),
+            "labels": np.array(["DRPO, R-step, behaviour only", "pooled data (oracle)", "SPIBB"]),
+            "proposed": np.array([1, 0, 0]),
+            "lacking": np.array(
+                [[[1.0, 0.5], [1.0, 0.01], [1.0, 1.2]], [[1.0, 0.3], [1.0, 0.0], [1.0, 0.1]]]
+            ),
+            "name": np.array("10 clients"),
+        },
         "false_certificates": {
             "delta": np.array([0.01, 0.1, 0.5]),
             "rate": np.array([[0.0, 0.001, 0.02], [0.2, 0.4, 0.9]]),

@@ -22,7 +22,7 @@ from tabular_fedrl.arithmetic import exp, is_minus_infinity, log, matmul, sum, w
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
 from tabular_fedrl.evaluation import policy_values
-from tabular_fedrl.measured import Array
+from tabular_fedrl.measured import UNIT, Array
 from tabular_fedrl.policies import kl
 
 IMPROVEMENTS = 500
@@ -54,7 +54,9 @@ def cql_step(log_pi: Array, log_b: Array, Q: Array, lam: float, beta: float) -> 
         p = where(none, 0.0, exp(log_p))
         excess = sum(p, axis=-1) - 1.0
         nu = nu + excess / sum(p / (beta * (1.0 + exp(y))), axis=-1)
-        if not (abs(excess) > 1e-13).any():
+        # No closer than the exponent's rounding allows.
+        size = ((abs(q) + abs(nu[..., None])) / beta + abs(lp) + abs(lb)).max(axis=-1)
+        if not (abs(excess) > 1e-13 + 8 * UNIT * size).any():
             return where(none, -np.inf, log_p - log(1.0 + excess)[..., None])
     raise SolverFailure(f"the step's multiplier was not found in {MOST_STEPS} Newton steps")
 

@@ -109,18 +109,21 @@ def evidence(
     )
 
 
+def value_between(known: Sequence[Evidence], log_pi: Array) -> tuple[float, float]:
+    r"""Bounds on :math:`J` (``log_pi``) that all clients' data give together; no value is outside the range
+    of the rewards over :math:`1-\gamma`."""
+    bounds = [e.bounds(extended(log_pi)) for e in known]
+    least, most = (Measured(x) / (Measured(1.0) - known[0].model.gamma) for x in known[0].rewards)
+    low = max(float(least.lower), *(float((J - G).lower) for J, G in bounds))
+    return low, min(float(most.upper), *(float((J + G).upper) for J, G in bounds))
+
+
 def gain_over(known: Sequence[Evidence], log_policy: Array, log_pi: Array) -> float:
     r"""The bound on :math:`J` (``log_policy``) minus :math:`J` (``log_pi``) that all clients' data give
-    together: the largest lower bound of the one minus the smallest upper bound of the other (no value is
-    outside the range of the rewards over :math:`1-\gamma`), 0 for the same policy."""
+    together, 0 for the same policy."""
     if np.array_equal(log_policy, log_pi):
         return 0.0
-    new = [e.bounds(extended(log_policy)) for e in known]
-    old = [e.bounds(extended(log_pi)) for e in known]
-    least, most = (Measured(x) / (Measured(1.0) - known[0].model.gamma) for x in known[0].rewards)
-    surely = max(float(least.lower), *(float((J - G).lower) for J, G in new))
-    at_most = min(float(most.upper), *(float((J + G).upper) for J, G in old))
-    return surely - at_most
+    return value_between(known, log_policy)[0] - value_between(known, log_pi)[1]
 
 
 def enclosed_chi2(log_p: Array, log_b: Array) -> Measured:

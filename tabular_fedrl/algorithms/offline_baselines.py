@@ -126,8 +126,12 @@ def fedora(
     def local(i: int, log_pi: Any) -> Any:
         client = clients[i]
         Q = policy_values(client.model, client.in_model(log_pi), client.model.r[None])[1][0][: client.S]
-        seen = client.seen.astype(np.float64).reshape(-1, 1)
-        return reverse_step(log_pi, client.behaviour(log_pi), Q * seen, alpha, beta)
+        log_b = client.behaviour(log_pi).copy()
+        # A weight may be so small that the average has lost all of a client's actions: it abstains there.
+        lost = (is_minus_infinity(log_b) | is_minus_infinity(log_pi)).all(axis=-1)
+        log_b[lost] = log_pi[lost]
+        known = (client.seen & ~lost).astype(np.float64).reshape(-1, 1)
+        return reverse_step(log_pi, log_b, Q * known, alpha, beta)
 
     def shares(policies: list[Any]) -> Any:
         worth = [_worth(client, log_pi) for client, log_pi in zip(clients, policies)]

@@ -155,7 +155,11 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyData:
-    """Arrays of a figure and the numbers worth a line in the report."""
+    """Arrays of a figure and the numbers worth a line in the report.
+
+    The report shows ``summary["slopes"]`` and ``summary["tables"]`` (each with ``title``, ``head`` and
+    ``rows``) as tables.
+    """
 
     arrays: dict[str, Array | np.ndarray[Any, Any]]
     summary: dict[str, Any] = field(default_factory=dict)

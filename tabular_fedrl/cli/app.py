@@ -140,7 +140,7 @@ def solve(
 def run(
     context: typer.Context,
     algorithm: Annotated[
-        str, typer.Argument(metavar="ALGORITHM", help="fednpg, npg-pd, ... (see list algorithms)")
+        str, typer.Argument(metavar="ALGORITHM", help="fednpg, drpo, ... (see list algorithms)")
     ],
     source: Source,
     rounds: Annotated[int, typer.Option("--rounds", help="Communication rounds K.")] = 1000,
@@ -148,7 +148,8 @@ def run(
         int | None, typer.Option("--local-steps", help="Local steps E between them; default: 1.")
     ] = None,
     aggregation: Annotated[
-        str | None, typer.Option("--aggregation", help="arithmetic (the default) or geometric.")
+        str | None,
+        typer.Option("--aggregation", help="arithmetic (the default) or geometric; drpo: mixture as well."),
     ] = None,
     eta: Annotated[float | None, typer.Option("--eta", help="Primal step; default: the theory's.")] = None,
     eta_dual: Annotated[

@@ -12,6 +12,7 @@ from tabular_fedrl.plots import (
     ablations,
     balance_map,
     certificates,
+    comparison,
     convergence,
     drift,
     drift_scaling,
@@ -40,6 +41,7 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "heterogeneity": heterogeneity.draw,
     "drift_scaling": drift_scaling.draw,
     "ablations": ablations.draw,
+    "comparison": comparison.draw,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 

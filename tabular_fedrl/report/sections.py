@@ -150,9 +150,11 @@ def studies_html(data: Data, theorem: str, absent: Mapping[str, str]) -> Html:
         summary = dict(study["summary"])
         if slopes := summary.pop("slopes", None):
             parts.append(_slopes(slopes))
+        tables = summary.pop("tables", [])
         if summary:
             entries = (Html(tag("dt", text(k)) + tag("dd", text(_shown(v)))) for k, v in summary.items())
             parts.append(tag("dl", join(entries)))
+        parts += [_table(table) for table in tables]
     return join(parts)
 
 
@@ -160,6 +162,12 @@ def figure_path(study: Mapping[str, Any]) -> str:
     """Where the figure of a study lies, beside the page."""
     stem = study["data"].removeprefix("data/").removesuffix(".npz")
     return f"figures/{stem}.svg"
+
+
+def _table(table: Mapping[str, Any]) -> Html:
+    """A study's table: ``title``, ``head``, and ``rows`` of what stands below it."""
+    rows = [[text(_shown(x)) for x in row] for row in table["rows"]]
+    return tag("details", Html(tag("summary", text(table["title"])) + grid(table["head"], rows)), open="")
 
 
 def _slopes(slopes: Sequence[Mapping[str, Any]]) -> Html:
