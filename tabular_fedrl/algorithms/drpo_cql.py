@@ -18,7 +18,7 @@ import numpy as np
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms.drpo_forward import MOST_STEPS, log_lambert
 from tabular_fedrl.algorithms.drpo_reverse import anchor, reverse_step
-from tabular_fedrl.arithmetic import exp, is_minus_infinity, log, matmul, sum, where
+from tabular_fedrl.arithmetic import exp, is_minus_infinity, log, sum, where
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
 from tabular_fedrl.evaluation import policy_values
@@ -69,14 +69,14 @@ def cql_optimum(cmdp: CMDP, log_b: Array, log_pi: Array, lam: float, beta: float
     InvalidProblem: as for :func:`cql_step`. SolverFailure: no end after :data:`IMPROVEMENTS` improvements.
     """
     policy = cql_step(log_pi, log_b, np.zeros(log_pi.shape), lam, beta)
-    best, reached = policy, -np.inf
+    best, reached = policy, np.full(cmdp.S, -np.inf)
     for _ in range(IMPROVEMENTS):
         penalty = lam * excess_squares(policy, log_b) + beta * kl(policy, log_pi)
         V, Q = policy_values(cmdp, policy, (cmdp.r - penalty[:, None])[None])
-        value = float(matmul(V[0], cmdp.rho))
-        if value <= reached + 1e-13 * (1 + abs(reached)):
+        # In every state, also where the client's model never goes: another client's policy may go there.
+        if (V[0] <= reached + 1e-13 * (1 + abs(V[0]))).all():
             return best
-        best, reached = policy, value
+        best, reached = policy, V[0]
         policy = cql_step(log_pi, log_b, Q[0], lam, beta)
     raise SolverFailure(f"reading G's optimum was not found in {IMPROVEMENTS} improvements")
 
