@@ -65,7 +65,8 @@ def verified(tmp_path):
         {"curve": "gap", "instance": "garnet", "slope": -0.5, "low": -0.6, "high": -0.4},
         {"curve": "violation", "instance": "garnet", "slope": None, "reason": "n/a: zero or negative"},
     ]
-    summary = {"slopes": slopes, "seeds": 5, "caption": "What <happens>"}
+    tables = [{"title": "On <ice>", "head": ["method", "value"], "rows": [["greedy & quick", 0.25]]}]
+    summary = {"slopes": slopes, "tables": tables, "seeds": 5, "caption": "What <happens>"}
     results.studies["tiny.range.curve"] = StudyData({"T": np.arange(3.0)}, summary)
     results.plots["tiny.range.curve"] = "no such plot"
     return results, theorems
@@ -88,6 +89,8 @@ def test_page(verified, tmp_path):
         "-0.500",
         "[-0.600, -0.400]",
         "n/a: zero or negative",
+        "On <ice>",
+        "greedy & quick\n0.25",
         "tabular-fedrl verify mine.py '--on=a b'",
         "bound: the bound exceeds the trivial range on 2 of 2 instances; no non-vacuous instance was found.",
         "the rounding of the trajectory itself",
