@@ -9,6 +9,7 @@ from pathlib import Path
 from figures import (
     ablations,
     balance_map,
+    comparison,
     convergence,
     drift,
     drift_scaling,
@@ -34,6 +35,7 @@ SCRIPTS = (
     heterogeneity,
     drift_scaling,
     ablations,
+    comparison,
 )
 
 

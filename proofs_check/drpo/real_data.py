@@ -121,8 +121,9 @@ class RealData(Theorem):
 
     **What it does not say.** On the data of these environments the certificates say nothing:
     :math:`\Gamma_i` exceeds the range of all values, and no round of any method is certified, though most of
-    them improve. They do say something of three states at :math:`\gamma = 0.3` with 100,000 transitions. That a round improves is not certain either: with critics from data some lose value (control).
-    Nor does the optimum of the data have the largest true value (control).
+    them improve. They do say something of three states at :math:`\gamma = 0.3` with 100,000 transitions.
+    That a round improves is not certain either: with critics from data some lose value (control). Nor does
+    the optimum of the data have the largest true value (control).
 
     **Proof.** Theorem D's identity with :math:`\beta = 0` on the pooled data; Lemma 4 for each client, and
     the best of the clients' bounds.
