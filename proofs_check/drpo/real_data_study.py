@@ -45,7 +45,7 @@ def comparison_study(
         "score": "0: the uniform policy's value, 1: the optimum",
         "worst round": "the least change of value in a round; rounds that change nothing count neither way",
         "certified rounds": "those whose gain the clients' data prove with confidence 95 %",
-        "data that could certify": "at least "
+        "data that could certify": "about "
         + ", ".join(
             f"{min(d.informative for d in data):.1g} transitions of every pair ({source})"
             for source, (_, data) in zip(sources, found)

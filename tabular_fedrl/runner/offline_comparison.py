@@ -126,8 +126,8 @@ class Row:
 @dataclass(frozen=True)
 class ClientData:
     r"""One client's data: ``shares`` of random, medium and expert; measures of
-    :mod:`tabular_fedrl.offline.measures`; ``informative``: transitions of a pair from which on they say more
-    of its value than the range of rewards does, :math:`(c_\delta/R)^2`."""
+    :mod:`tabular_fedrl.offline.measures`; ``informative``: :math:`(c_\delta/R)^2`, about as
+    many transitions of every pair (not of episodes' ends) bring :math:`\Gamma` below the range of values."""
 
     environment: str
     client: int
