@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.instances import files, load, notes, save, windy_cliff
+from tabular_fedrl.instances import load, notes, save, windy_cliff
 from tests.strategies import federations
 
 SOUND = {
@@ -279,7 +279,7 @@ def test_absurd_headers_are_refused_before_allocation(tmp_path, content, message
 
 
 def test_zip_bomb_is_refused_by_its_declared_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAX_BYTES", 10_000)
+    monkeypatch.setattr("tabular_fedrl.archive.MAX_BYTES", 10_000)
     archive(tmp_path / "x.npz", zipfile.ZIP_DEFLATED, r=header((5000,)) + bytes(40_000))
     assert os.path.getsize(tmp_path / "x.npz") < 1000
     assert "over the limit of 1e+04" in refusal(tmp_path / "x.npz")

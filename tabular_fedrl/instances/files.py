@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from tabular_fedrl.archive import read_arrays
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
@@ -28,15 +28,9 @@ from tabular_fedrl.measured import Array
 
 FORMAT_VERSION = 1
 
-MAX_BYTES = 2**30
-"""A file may unpack to at most this many bytes."""
-
-MAX_TEXT = 1000
-"""Characters of a number or a name written as text."""
-
 NUMERIC = ("P", "P_data", "P_indices", "P_indptr", "r", "c", "d", "rho", "gamma", "format_version")
 TEXT = ("state_names", "action_names")
-KEYS = (*NUMERIC, "visible", *TEXT)
+KINDS = {**dict.fromkeys(NUMERIC, "biufU"), "visible": "b", **dict.fromkeys(TEXT, "U")}
 
 
 def read_npz(path: str | os.PathLike[str], exact: bool = False) -> Draft:
@@ -105,62 +99,10 @@ def write_npz(path: str | os.PathLike[str], problem: FederatedCMDP) -> None:
 
 
 def _arrays(origin: str, exact: bool) -> tuple[dict[str, Any], list[str]]:
-    """The known arrays, checked and converted, and the names of members that are not part of the format."""
-    try:
-        with zipfile.ZipFile(origin) as archive:
-            members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-            wanted = {key: members[key] for key in KEYS if key in members}
-            total = sum(member.file_size for member in wanted.values())
-            if total > MAX_BYTES:
-                raise InvalidProblem(
-                    f"{origin}: unpacks to {total:.3g} bytes, over the limit of {MAX_BYTES:.3g}"
-                )
-            arrays = {key: _read(origin, key, archive, member, exact) for key, member in wanted.items()}
-            return arrays, sorted(set(members) - set(wanted))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InvalidProblem(f"{origin}: truncated, corrupt or not an .npz file ({error})") from None
-    except OSError as error:
-        raise InvalidProblem(f"{origin}: cannot be read ({error.strerror or error})") from None
-
-
-def _read(origin: str, key: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, exact: bool) -> Any:
-    """One member: its header is compared with its size before the data are read."""
-    with archive.open(member) as stream:
-        try:
-            version = np.lib.format.read_magic(stream)
-            header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"array format {version} is unknown")
-            shape, fortran, dtype = header(stream)
-        except (ValueError, TypeError, SyntaxError) as error:
-            raise InvalidProblem(
-                f"{origin}: key {key!r} is not an array ({' '.join(str(error).split())})"
-            ) from None
-        kind = "U" if key in TEXT else "b" if key == "visible" else "biufU"
-        if dtype.kind not in kind or dtype.hasobject:
-            raise InvalidProblem(f"{origin}: key {key!r} holds {dtype}, expected {_expected(key)}")
-        if dtype.kind == "U" and dtype.itemsize > 4 * MAX_TEXT:
-            raise InvalidProblem(f"{origin}: key {key!r} holds texts of {dtype.itemsize // 4} characters")
-        count = 1
-        for n in shape:
-            count *= int(n)
-        if min(shape, default=0) < 0 or stream.tell() + count * dtype.itemsize != member.file_size:
-            raise InvalidProblem(
-                f"{origin}: key {key!r} declares {shape} of {dtype}, but {member.file_size} bytes are stored"
-            )
-        data = np.frombuffer(stream.read(), dtype=dtype, count=count)
-    array = data.reshape(shape, order="F" if fortran else "C")
-    if key in TEXT or key == "visible":
-        return array
-    return _exact_numbers(origin, key, array) if exact else _numbers(origin, key, array)
-
-
-def _expected(key: str) -> str:
-    return "text" if key in TEXT else "booleans" if key == "visible" else "real numbers"
+    """The known arrays, converted, and the names of members that are not part of the format."""
+    arrays, ignored = read_arrays(origin, KINDS)
+    convert = _exact_numbers if exact else _numbers
+    return {k: convert(origin, k, x) if k in NUMERIC else x for k, x in arrays.items()}, ignored
 
 
 def _numbers(origin: str, key: str, array: Any) -> Array:

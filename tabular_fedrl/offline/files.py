@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 
+from tabular_fedrl.archive import read_arrays
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.offline.dataset import Dataset
-
-MAX_BYTES = 2**30
-"""A file may unpack to at most this many bytes."""
 
 MAX_PAIRS = 10_000_000
 """States times actions times clients of a file: tables of that size are made of it."""
@@ -32,8 +28,6 @@ KEYS = {
 }  # fmt: skip
 """The kinds of number each key may hold."""
 
-WHAT = {"iu": "whole numbers", "b": "booleans", "biuf": "real numbers"}
-
 
 def load_dataset(path: str | os.PathLike[str]) -> Dataset:
     """The data in an ``.npz`` file.
@@ -43,7 +37,7 @@ def load_dataset(path: str | os.PathLike[str]) -> Dataset:
     InvalidProblem: naming the file and the key or the row.
     """
     origin = os.fspath(path)
-    arrays = _arrays(origin)
+    arrays, _ = read_arrays(origin, KEYS)
     for key in ("client", "state", "action", "reward", "next_state"):
         if key not in arrays:
             raise InvalidProblem(f"{origin}: key {key!r} is missing")
@@ -92,47 +86,3 @@ def save_dataset(path: str | os.PathLike[str], dataset: Dataset) -> None:
             np.savez_compressed(stream, **arrays)
     except OSError as error:
         raise InvalidProblem(f"cannot write {os.fspath(path)}: {error.strerror or error}") from None
-
-
-def _arrays(origin: str) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(origin) as archive:
-            members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-            wanted = {key: members[key] for key in KEYS if key in members}
-            total = sum(member.file_size for member in wanted.values())
-            if total > MAX_BYTES:
-                raise InvalidProblem(
-                    f"{origin}: unpacks to {total:.3g} bytes, over the limit of {MAX_BYTES:.3g}"
-                )
-            return {key: _read(origin, key, archive, member) for key, member in wanted.items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InvalidProblem(f"{origin}: truncated, corrupt or not an .npz file ({error})") from None
-    except OSError as error:
-        raise InvalidProblem(f"{origin}: cannot be read ({error.strerror or error})") from None
-
-
-def _read(origin: str, key: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
-    """One member: its header is compared with its size before the data are read."""
-    with archive.open(member) as stream:
-        try:
-            version = np.lib.format.read_magic(stream)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"array format {version} is unknown")
-            shape, fortran, dtype = (
-                np.lib.format.read_array_header_1_0(stream)
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0(stream)
-            )
-        except (ValueError, TypeError, SyntaxError) as error:
-            raise InvalidProblem(
-                f"{origin}: key {key!r} is not an array ({' '.join(str(error).split())})"
-            ) from None
-        if dtype.hasobject or dtype.kind not in KEYS[key]:
-            raise InvalidProblem(f"{origin}: key {key!r} holds {dtype}, expected {WHAT[KEYS[key]]}")
-        size = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or stream.tell() + size != member.file_size:
-            raise InvalidProblem(
-                f"{origin}: key {key!r} declares {shape} of {dtype}, but {member.file_size} bytes are stored"
-            )
-        data = np.frombuffer(stream.read(), dtype=dtype)
-    return data.reshape(shape, order="F" if fortran else "C")
