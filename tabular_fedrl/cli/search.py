@@ -20,6 +20,7 @@ from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.settings import parse_settings, parse_value, setting
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import save
+from tabular_fedrl.loops import prepare
 from tabular_fedrl.report.words import plural
 
 STYLES = {"holds": "green", "counterexample": "bold red", "fails": "bold red", "undecided": "yellow"}
@@ -44,6 +45,9 @@ def search_theorem(
     theorem = _only(name)
     space = {key: _range(key, value) for key, value in parse_settings(settings).items()}
     unit = "seconds" if budget.strip()[-1:] in ("s", "m", "h") else "evaluations"
+    if hasattr(theorem, "batch"):
+        with output.waiting("compiling the loops (once)"):
+            prepare()
     try:
         with output.progress("searching", unit) as tick:
             result = search(

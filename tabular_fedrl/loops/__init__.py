@@ -4,5 +4,6 @@ shape."""
 from tabular_fedrl.loops.batch import Batch
 from tabular_fedrl.loops.fednpg import Iterated, fednpg
 from tabular_fedrl.loops.optimum import Optima, optima
+from tabular_fedrl.loops.prepare import prepare
 
-__all__ = ["Batch", "Iterated", "Optima", "fednpg", "optima"]
+__all__ = ["Batch", "Iterated", "Optima", "fednpg", "optima", "prepare"]

@@ -1,0 +1,25 @@
+"""Compiling the loops before they are needed, so that whoever asks can say what takes the time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tabular_fedrl.loops.batch import Batch
+from tabular_fedrl.loops.fednpg import fednpg
+from tabular_fedrl.loops.optimum import optima
+
+
+def prepare() -> None:
+    """Compile all loops, or load them from the cache on disk: seconds the first time, then hardly any."""
+    one = np.ones
+    batch = Batch(
+        P=one((1, 1, 2, 1)),
+        r=one((1, 1, 2)),
+        c=one((1, 1, 1, 2)),
+        d=2 * one((1, 1)),
+        rho=one((1, 1)),
+        gamma=0 * one(1),
+        mask=np.ones((1, 1), dtype=bool),
+    )
+    fednpg(batch, 1, 1, one(1), one((1, 1)), one((1, 1)))
+    optima(batch)
