@@ -134,15 +134,16 @@ def test_the_optimum_of_an_exact_problem_is_rational_and_meets_the_float_proof()
 
 def test_fractions_in_a_problem_are_taken_as_they_stand() -> None:
     half, third = Fraction(1, 2), Fraction(1, 3)
-    to = lambda rows: np.array([[rational(x) for x in row] for row in rows], dtype=object)  # noqa: E731
+
+    def to(rows: list) -> np.ndarray:
+        return np.array([[rational(x) for x in row] for row in rows], dtype=object)
+
     P = np.array([to([[third, 2 * third], [half, half]]), to([[half, half], [1, 0]])])
     cmdp = CMDP.exact(P, to([[1, 0], [third, 0]]), np.zeros((0, 2, 2)), np.zeros(0), [half, half], half)
     assert cmdp.P.items[0, 0, 0] == rational("1/3")
     assert (cmdp.P.sum(-1) == 1).all()
-    # V = max over four policies, by hand: in state 0 the first action, in state 1 either, is computed exactly
-    value = solve(cmdp).value
-    assert value.is_rational
-    assert value.items[()].q < 10**4
+    # The first action in both states is best: 5 V0/6 - V1/3 = 1 and 3 V1/4 - V0/4 = 1/3, so V = (62, 38)/39.
+    assert solve(cmdp).value.items[()] == rational("50/39")
 
 
 def test_rows_of_floats_are_made_exactly_stochastic() -> None:
