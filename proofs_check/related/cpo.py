@@ -68,14 +68,15 @@ class ConstrainedPolicy(Theorem):
     :math:`\langle d^{p'} - d^p, \langle p', \delta_f\rangle\rangle`; and
     :math:`\|d^{p'} - d^p\|_1 \le \frac{2\gamma}{1-\gamma} E_{d^p} \mathrm{TV}(p', p)`.
 
-    **Source.** Achiam, Held, Tamar, Abbeel (2017), theorem 1 and corollary 1. The paper calls the bounds
-    tight because at :math:`p' = p` everything vanishes; ``trap`` says more: its move satisfies
+    **Source.** Achiam, Held, Tamar, Abbeel (2017): corollary 1 as the theory notes quote it (*paper*; they
+    call it theorem 1), theorem 1 for every f recalled. The paper calls the bounds tight (recalled) because at
+    :math:`p' = p` everything vanishes; ``trap`` says more: its move satisfies
     :math:`(1-\gamma)/(1-\gamma(1-a))` of the bound, which tends to all of it as the share a tends to 0.
     """
 
     id = "related.cpo"
     mark = "paper"
-    source = "Achiam et al. 2017, theorem 1 and corollary 1"
+    source = "Achiam et al. 2017, theorem 1 and corollary 1, as the theory notes quote it"
     suite = tuple(Case(source) for source in SOURCES)
     certified = (Case("textbook:three-state", draws=8), Case("textbook:stay-or-leave", draws=8))
     small = {"draws": 4}
@@ -110,7 +111,7 @@ class ConstrainedPolicy(Theorem):
 
     @tight(
         r"|J(p') - J(p) - L_f/(1-\gamma)| \le \frac{2\gamma\epsilon_f}{(1-\gamma)^2} E_{d^p}"
-        r" \mathrm{TV}(p', p) \text{ for random } f"
+        r" \mathrm{TV}(p', p) \text{ for random } f \text{ (recalled)}"
     )
     def any_function(self, x: list[Shaped]) -> tuple[Measured, Measured]:
         return stacked((_gap(k).abs(), _bound(k.move, epsilon=k.epsilon)) for k in x)

@@ -42,12 +42,13 @@ class ConservativeMixture(Theorem):
     to where it loses (``trap``).
 
     **Source.** Kakade and Langford (2002), theorem 4.1, is the first form (their values carry the factor
-    :math:`1-\gamma`); the second is how Schulman et al. (2015) quote it. That the first is attained is ours.
+    :math:`1-\gamma`), recalled; the second is how Schulman et al. (2015) quote it, and the form of the theory
+    notes (*paper*). That the first is attained is ours.
     """
 
     id = "related.mixture"
     mark = "paper"
-    source = "Kakade, Langford 2002, theorem 4.1"
+    source = "Kakade, Langford 2002, theorem 4.1, as the theory notes quote it"
     suite = tuple(Case(source) for source in SOURCES)
     certified = (
         Case("textbook:three-state", draws=8),
@@ -70,7 +71,7 @@ class ConservativeMixture(Theorem):
         return moves(problem, draws, seed, first, second, share)
 
     @tight(
-        r"L_p(p') - J(p') \le 2\epsilon\gamma a^2/((1-\gamma)(1-\gamma(1-a)))",
+        r"L_p(p') - J(p') \le 2\epsilon\gamma a^2/((1-\gamma)(1-\gamma(1-a))) \text{ (recalled)}",
         attained=Case(trap(), first=STAY, second=GO, share=0.3),
     )
     def original(self, x: list[Move]) -> tuple[Measured, Measured, Measured]:

@@ -112,7 +112,7 @@ class BaselineBootstrapping(Theorem):
 
     id = "related.spibb"
     mark = "paper"
-    source = "Laroche, Trichelair, Tachet des Combes 2019, theorem 2"
+    source = "Laroche, Trichelair, Tachet des Combes 2019, theorem 2, as the theory notes quote it"
     suite = (
         Case("random-mdp:nS=3,nA=2,seed=1,gamma=0.5", least=300),
         Case("random-mdp:nS=2,nA=3,seed=2,gamma=0.3", least=150, length=1000, delta=0.05),
@@ -126,7 +126,7 @@ class BaselineBootstrapping(Theorem):
     def own_trajectories(self, problem: FederatedCMDP, logger: Rows | None, counts: Rows | None) -> bool:
         return logger is None and counts is None
 
-    @hypothesis("at most sqrt(N_wedge) actions")
+    @hypothesis("at most sqrt(N_wedge) actions (ours: without it the statement is false)")
     def few_actions(self, problem: FederatedCMDP, least: int) -> bool:
         return least >= problem.cmdp.A**2
 
@@ -173,7 +173,7 @@ class BaselineBootstrapping(Theorem):
     @upper(
         r"q_{1-\delta}\big([J(b,M) - J(b,\hat M)] - [J(\pi,M) - J(\pi,\hat M)]\big)"
         r" \big/ \tfrac{4V_{max}}{1-\gamma}"
-        r" \sqrt{\tfrac{2}{N_\wedge} \log\tfrac{2|X||A|2^{|X|}}\delta} \le 1",
+        r" \sqrt{\tfrac{2}{N_\wedge} \log\tfrac{2|X||A|2^{|X|}}\delta} \le 1 \text{ (ours)}",
         confidence=SURE,
     )
     def looseness(self, x: Experiment) -> tuple[float, float]:

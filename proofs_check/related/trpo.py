@@ -67,13 +67,14 @@ class TrustRegion(Theorem):
     (``junction``); the constant 4 of the second is then reached as :math:`\alpha \to 0`. The constant 2 with
     the divergence is reached as :math:`\gamma, \alpha \to 0` (``mirror``).
 
-    **Source.** Schulman, Levine, Moritz, Jordan, Abbeel (2015), theorem 1; the first form is a line of its
-    proof; that it is attained, and the halved constant, are ours.
+    **Source.** Schulman, Levine, Moritz, Jordan, Abbeel (2015), theorem 1, as the theory notes quote it
+    (*paper*); the first form is a line of its proof, recalled; that it is attained, and the halved constant,
+    are ours.
     """
 
     id = "related.trpo"
     mark = "paper"
-    source = "Schulman et al. 2015, theorem 1"
+    source = "Schulman et al. 2015, theorem 1, as the theory notes quote it"
     suite = tuple(Case(source) for source in SOURCES)
     certified = (
         Case("textbook:three-state", draws=8),
@@ -96,7 +97,7 @@ class TrustRegion(Theorem):
         return moves(problem, draws, seed, first, second, share)
 
     @tight(
-        r"L_p(p') - J(p') \le 4\epsilon\gamma\alpha^2/((1-\gamma)(1-\gamma(1-\alpha)))",
+        r"L_p(p') - J(p') \le 4\epsilon\gamma\alpha^2/((1-\gamma)(1-\gamma(1-\alpha))) \text{ (recalled)}",
         attained=Case(junction(), first=COIN, second=slipping(0.25)),
     )
     def coupled(self, x: list[Move]) -> tuple[Measured, Measured, Measured]:
@@ -121,7 +122,7 @@ class TrustRegion(Theorem):
     def divergence(self, x: list[Move]) -> tuple[Measured, Measured, Measured]:
         return *stacked((k.excess, _by_divergence(k, 4.0)) for k in x), _most(x)
 
-    @tight(r"L_p(p') - J(p') \le \frac{2\epsilon\gamma}{(1-\gamma)^2} \max_s KL(p\|p')")
+    @tight(r"L_p(p') - J(p') \le \frac{2\epsilon\gamma}{(1-\gamma)^2} \max_s KL(p\|p') \text{ (ours)}")
     def pinsker(self, x: list[Move]) -> tuple[Measured, Measured, Measured]:
         return *stacked((k.excess, _by_divergence(k, 2.0)) for k in x), _most(x)
 
