@@ -25,8 +25,9 @@ from tabular_fedrl.kernels.lanes import (
     log_softmax,
     policy_values,
 )
+from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.batch import Batch, Mask
-from tabular_fedrl.loops.lanes import from_lanes, in_parallel, to_lanes
+from tabular_fedrl.loops.lanes import from_lanes, to_lanes
 from tabular_fedrl.measured import Array
 
 

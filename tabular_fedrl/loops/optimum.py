@@ -21,8 +21,9 @@ import numpy as np
 
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.kernels.lanes import at_start, compiled, copy, policy_values
+from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.batch import Batch
-from tabular_fedrl.loops.lanes import from_lanes, in_parallel, to_lanes
+from tabular_fedrl.loops.lanes import from_lanes, to_lanes
 from tabular_fedrl.measured import Array
 
 MOST_POLICIES = 4096
