@@ -91,6 +91,10 @@ class CMDP:
                 f"c has shape {self.c.shape} but r says (S, A) = {(S, A)} and d holds {d_.size} thresholds: "
                 f"expected {(d_.size, S, A)}"
             )
+        # One array, of which r and c are views: a large problem is not held twice.
+        signals = self._remember("signals", lambda: _frozen(np.concatenate([self.r[None], self.c])))
+        set_(self, "r", signals[0])
+        set_(self, "c", signals[1:])
         set_(self, "rho", self._rho(rho))
         set_(self, "P", self._kernel(P))
 
@@ -221,7 +225,7 @@ class CMDP:
                 return h.hexdigest()
             kernel = (self.P.data, self.P.indices, self.P.indptr) if self.is_sparse else (self.P,)
             for x in (*kernel, self.r, self.c, self.d, self.rho):
-                h.update(np.ascontiguousarray(x).tobytes())
+                h.update(np.ascontiguousarray(x))
             return h.hexdigest()
 
         return self._remember("digest", compute)
