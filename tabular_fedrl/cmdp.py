@@ -225,7 +225,7 @@ class CMDP:
                 return h.hexdigest()
             kernel = (self.P.data, self.P.indices, self.P.indptr) if self.is_sparse else (self.P,)
             for x in (*kernel, self.r, self.c, self.d, self.rho):
-                h.update(np.ascontiguousarray(x))
+                h.update(np.ascontiguousarray(x).data)
             return h.hexdigest()
 
         return self._remember("digest", compute)
