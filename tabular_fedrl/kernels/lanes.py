@@ -119,13 +119,23 @@ def log_softmax(logits: Array, pi: Array, scratch: Array) -> None:
 def policy_values(P: Array, f: Array, pi: Array, gamma: Array, matrix: Array, V: Array) -> None:
     r"""``V (k, S, W)`` of the signals ``f (k, S, A, W)``: solves :math:`(I - \gamma P_\pi) V = f_\pi`.
 
+    P: ``(S, A, S, W)``; pi: ``(S, A, W)``; gamma: ``(W,)``; matrix: ``(S, S, W)``, as :func:`factor` leaves
+    it.
+    """
+    factor(P, pi, gamma, matrix)
+    expected(pi, f, V)
+    solve(matrix, V)
+
+
+@compiled
+def factor(P: Array, pi: Array, gamma: Array, matrix: Array) -> None:
+    r"""The factors of :math:`I - \gamma P_\pi` into ``matrix (S, S, W)``: U above the diagonal and, as
+    reciprocals, on it; below it L, whose diagonal is 1.
+
     By elimination without pivoting, which is stable here: the matrix is strictly diagonally dominant by rows,
     and stays so (growth at most 2; Higham, *Accuracy and Stability of Numerical Algorithms*, section 9.5).
-
-    P: ``(S, A, S, W)``; pi: ``(S, A, W)``; gamma: ``(W,)``; matrix: scratch ``(S, S, W)``.
     """
     S, A, W = pi.shape
-    K = f.shape[0]
     for s in range(S):
         for t in range(S):
             for w in range(W):
@@ -137,12 +147,6 @@ def policy_values(P: Array, f: Array, pi: Array, gamma: Array, matrix: Array, V:
                 matrix[s, t, w] *= gamma[w]
         for w in range(W):
             matrix[s, s, w] += 1.0
-        for k in range(K):
-            for w in range(W):
-                V[k, s, w] = 0.0
-            for a in range(A):
-                for w in range(W):
-                    V[k, s, w] += pi[s, a, w] * f[k, s, a, w]
     for i in range(S):
         for w in range(W):
             matrix[i, i, w] = 1.0 / matrix[i, i, w]
@@ -152,16 +156,54 @@ def policy_values(P: Array, f: Array, pi: Array, gamma: Array, matrix: Array, V:
             for t in range(i + 1, S):
                 for w in range(W):
                     matrix[s, t, w] -= matrix[s, i, w] * matrix[i, t, w]
-            for k in range(K):
+
+
+@compiled
+def expected(pi: Array, f: Array, out: Array) -> None:
+    """``out (k, S, W)``: the signals ``f (k, S, A, W)`` averaged over the policy ``(S, A, W)``."""
+    S, A, W = pi.shape
+    for k in range(f.shape[0]):
+        for s in range(S):
+            for w in range(W):
+                out[k, s, w] = 0.0
+            for a in range(A):
                 for w in range(W):
-                    V[k, s, w] -= matrix[s, i, w] * V[k, i, w]
-    for i in range(S - 1, -1, -1):
-        for k in range(K):
+                    out[k, s, w] += pi[s, a, w] * f[k, s, a, w]
+
+
+@compiled
+def solve(matrix: Array, V: Array) -> None:
+    """Solve with what :func:`factor` left, in place, for right-hand sides ``V (k, S, W)``."""
+    K, S, W = V.shape
+    for k in range(K):
+        for i in range(S):
+            for t in range(i):
+                for w in range(W):
+                    V[k, i, w] -= matrix[i, t, w] * V[k, t, w]
+        for i in range(S - 1, -1, -1):
             for t in range(i + 1, S):
                 for w in range(W):
                     V[k, i, w] -= matrix[i, t, w] * V[k, t, w]
             for w in range(W):
                 V[k, i, w] *= matrix[i, i, w]
+
+
+@compiled
+def solve_transposed(matrix: Array, x: Array) -> None:
+    """Solve with the transpose of what :func:`factor` left, in place, for right-hand sides
+    ``x (k, S, W)``."""
+    K, S, W = x.shape
+    for k in range(K):
+        for i in range(S):
+            for w in range(W):
+                x[k, i, w] *= matrix[i, i, w]
+            for t in range(i + 1, S):
+                for w in range(W):
+                    x[k, t, w] -= matrix[i, t, w] * x[k, i, w]
+        for i in range(S - 1, -1, -1):
+            for t in range(i):
+                for w in range(W):
+                    x[k, t, w] -= matrix[i, t, w] * x[k, i, w]
 
 
 @compiled
