@@ -1,5 +1,6 @@
 """The report: made from its files alone, escaped, and moved into place whole."""
 
+import inspect
 import json
 import re
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tabular_fedrl.claims import Kind, Mark, Results, Role, Status, StudyData, Verdict
-from tabular_fedrl.claims.discovery import select
+from tabular_fedrl.claims.discovery import select, theorems
 from tabular_fedrl.claims.suite import verify_all
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
@@ -26,14 +27,19 @@ from tabular_fedrl.report import (
     write_report,
 )
 from tabular_fedrl.report.docstring import docstring_html
-from tabular_fedrl.report.page import page
+from tabular_fedrl.report.mathematics import mathml
+from tabular_fedrl.report.overview import overview
 from tests.commandline import THEOREM
 
 
 class Page(HTMLParser):
     """Text, tags and links of a page; every tag must be closed in order."""
 
-    VOID = {"meta", "img", "br"}
+    VOID = {"meta", "link", "img", "br"}
+
+    # Formulas have tags that close themselves, as XML does.
+    def handle_startendtag(self, tag, attrs):
+        assert tag.startswith("m")
 
     def __init__(self, source):
         super().__init__()
@@ -78,9 +84,15 @@ def test_page(verified, tmp_path):
     assert write_report(tmp_path / "report") == [
         "no figure of tiny.range.curve: no plot is called 'no such plot'"
     ]
-    page = Page((tmp_path / "report" / "index.html").read_text())
+    first = Page((tmp_path / "report" / "index.html").read_text())
+    page = Page((tmp_path / "report" / "theorems" / "tiny.range.html").read_text())
     for words in (
         "All 2 claims of 1 theorem hold on every instance they apply to. 1 control fails, as it must.",
+        "the rounding of the trajectory itself",
+        "proved here, with explicit constants",
+    ):
+        assert words in first.text
+    for words in (
         "with <angle> brackets & an ampersand",
         "every reward is at most the largest <one>",
         r"V_r^\star \le \max r/(1-\gamma)",
@@ -93,13 +105,14 @@ def test_page(verified, tmp_path):
         "greedy & quick\n0.25",
         "tabular-fedrl verify mine.py '--on=a b'",
         "bound: the bound exceeds the trivial range on 2 of 2 instances; no non-vacuous instance was found.",
-        "the rounding of the trajectory itself",
-        "proved here, with explicit constants",
     ):
         assert words in page.text
-    # Nothing is fetched and nothing runs.
-    assert all(source.startswith(("#", "figures/")) for source in page.sources)
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert "theorems/tiny.range.html" in first.sources
+    # The statement is typeset, and nothing is fetched and nothing runs.
+    assert {"math", "mfrac"} <= {tag for tag, _ in page.tags}
+    for each in (first, page):
+        assert all(x.startswith(("#", "theorems/", "../index", "data:,")) for x in each.sources)
+        assert not {"script", "iframe"} & {tag for tag, _ in each.tags}
 
 
 SEARCHED = """
@@ -269,16 +282,31 @@ def test_docstring():
     html = docstring_html("First.\n\n" + text)
     assert "<p>First.</p>" in html
     assert "<strong>Bold</strong>" in html
-    assert '<code class="math">a &lt; b</code>' in html
-    assert '<pre class="math">\\frac{1}{2}\n+ y</pre>' in html
+    assert "<mi>a</mi><mo>&lt;</mo><mi>b</mi>" in html
+    assert "<mfrac><mn>1</mn><mn>2</mn></mfrac><mo>+</mo><mi>y</mi>" in html
     assert "<li>one</li><li>two</li>" in html
+
+
+def test_what_cannot_be_typeset_stays_latex():
+    assert mathml(r"\nosuch{<x>}") == r'<code class="math">\nosuch{&lt;x&gt;}</code>'
+    assert "\\href" in mathml(r"\href{javascript:alert(1)}{x}")
+    assert "<mtable" in mathml(r"a &= b \\ c &= d", display=True)
+
+
+def test_every_page_is_typeset():
+    """Docstrings and statements keep to the LaTeX that the converter knows."""
+    for name, theorem in theorems().items():
+        page = docstring_html(inspect.getdoc(theorem))
+        page += "".join(mathml(claim.statement, display=True) for claim in theorem.claims())
+        assert "<math" in page, name
+        assert 'class="math"' not in page, name
 
 
 def test_a_folder_is_introduced_by_its_docstring(tmp_path):
     from proofs_check import drpo
 
     data = results_data(Results(), select("drpo"))
-    html = page(data, {})
+    html = overview(data)
     assert html.count('class="group"') == 1
     assert "every federated round" in html
     assert drpo.__doc__.strip().startswith(data["groups"]["proofs_check.drpo"].splitlines()[0])

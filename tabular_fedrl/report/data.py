@@ -108,6 +108,11 @@ def read_arrays(directory: Path, study: Mapping[str, Any]) -> dict[str, np.ndarr
         raise InvalidProblem(f"{path} cannot be read: {error}") from None
 
 
+def file_name(name: str) -> str:
+    """A name for a file, from the name of a theorem or study, which may hold anything."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
+
+
 def _counts(verdicts: Iterable[Verdict]) -> dict[str, Any]:
     """Verdicts by status, and apart from them the controls that fail (as they must) and those that do not."""
     verdicts = list(verdicts)
@@ -144,7 +149,7 @@ def _groups(theorems: Sequence[type[Theorem]]) -> dict[str, str]:
 
 def _found(search: Search, found: Found) -> dict[str, Any]:
     """A row of ``searches``; ``data``: the worst instance's file, None without one."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{found.theorem}.{found.claim}")
+    name = file_name(f"{found.theorem}.{found.claim}")
     return {
         **found.to_dict(),
         "family": search.family,
@@ -159,7 +164,7 @@ def _studies(results: Results, theorems: Sequence[type[Theorem]]) -> dict[str, A
     return {
         name: {
             "plot": results.plots.get(name, ""),
-            "data": f"data/{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.npz",
+            "data": f"data/{file_name(name)}.npz",
             "caption": study.summary.get("caption", captions.get(name, "")),
             "summary": {k: v for k, v in study.summary.items() if k != "caption"},
         }

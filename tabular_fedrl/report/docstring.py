@@ -1,10 +1,13 @@
-r"""A theorem's docstring as HTML: the little of reStructuredText that such pages use; LaTeX stays LaTeX."""
+"""A theorem's docstring as HTML: the little of reStructuredText that such pages use."""
 
 from __future__ import annotations
 
 import html
 import re
 import textwrap
+
+from tabular_fedrl.report.markup import Html, tag
+from tabular_fedrl.report.mathematics import mathml
 
 _INLINE = re.compile(
     r":math:`(?P<math>[^`]+)`|``(?P<code>[^`]+)``|\*\*(?P<bold>[^*]+)\*\*|(?<!\w)\*(?P<italic>[^*\s][^*]*)\*(?!\w)"
@@ -29,7 +32,7 @@ def docstring_html(text: str) -> str:
             while position < len(blocks) and blocks[position].startswith((" ", "\t")):
                 body.append(blocks[position])
                 position += 1
-            out.append(_display("\n".join(body)))
+            out.append(formula_html("\n".join(body)))
         elif re.match(r"\s*([*-]|\d+\.) ", block):
             out.append(_list(block))
         elif block.strip():
@@ -43,10 +46,9 @@ def inline_html(text: str) -> str:
     text = _ROLE.sub(lambda m: m[0] if m[0].startswith(":math:") else f"``{m[1]}``", text)
     for match in _INLINE.finditer(text):
         out.append(html.escape(text[end : match.start()]))
-        tag, content = next((k, v) for k, v in match.groupdict().items() if v is not None)
-        opening = {"math": '<code class="math">', "code": "<code>", "bold": "<strong>", "italic": "<em>"}[tag]
-        closing = {"math": "code", "code": "code", "bold": "strong", "italic": "em"}[tag]
-        out.append(f"{opening}{html.escape(content)}</{closing}>")
+        role, content = next((k, v) for k, v in match.groupdict().items() if v is not None)
+        names = {"code": "code", "bold": "strong", "italic": "em"}
+        out.append(mathml(content) if role == "math" else tag(names[role], Html(html.escape(content))))
         end = match.end()
     return "".join([*out, html.escape(text[end:])])
 
@@ -62,8 +64,6 @@ def _list(block: str) -> str:
     )
 
 
-def _display(body: str) -> str:
-    first, *others = body.strip("\n").splitlines() or [""]
-    lines = [first.strip(), *textwrap.dedent("\n".join(others)).splitlines()]
-    text = "\n".join(line for line in lines if line.strip())
-    return f'<pre class="math">{html.escape(text)}</pre>'
+def formula_html(latex: str) -> Html:
+    """A displayed formula, which scrolls sideways where it is too wide."""
+    return tag("div", mathml(latex, display=True), class_="formula")

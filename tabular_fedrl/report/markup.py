@@ -15,10 +15,15 @@ def text(x: object) -> Html:
     return Html(escape(str(x)))
 
 
-def tag(name: str, content: Html, **attributes: object) -> Html:
+def tag(name: str, content: Html, /, **attributes: object) -> Html:
     """``<name attributes>content</name>``; a trailing underscore of an attribute's name is dropped."""
+    return Html(f"{void(name, **attributes)}{content}</{name}>")
+
+
+def void(name: str, /, **attributes: object) -> Html:
+    """``<name attributes>``: an element without content."""
     pairs = "".join(f' {key.rstrip("_")}="{escape(str(value))}"' for key, value in attributes.items())
-    return Html(f"<{name}{pairs}>{content}</{name}>")
+    return Html(f"<{name}{pairs}>")
 
 
 def join(parts: Iterable[Html], between: str = "\n") -> Html:
@@ -35,12 +40,10 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[Html]], classes: Sequence[
     """A table that scrolls sideways on a narrow screen; ``classes`` of the columns."""
     columns = list(classes) + [""] * (len(head) - len(classes))
 
-    def cell(name: str, content: Html, class_: str) -> Html:
-        return tag(name, content, **({"class_": class_} if class_ else {}))
+    def cell(content: Html, class_: str, name: str = "td", **attributes: object) -> Html:
+        return tag(name, content, **attributes, **({"class_": class_} if class_ else {}))
 
-    top = tag("tr", join((cell("th", text(h), c) for h, c in zip(head, columns, strict=True)), ""))
-    body = [
-        tag("tr", join((cell("td", x, c) for x, c in zip(row, columns, strict=True)), "")) for row in rows
-    ]
-    table = tag("table", Html(tag("thead", top) + tag("tbody", join(body))))
+    titles = (cell(text(h), c, "th", scope="col") for h, c in zip(head, columns, strict=True))
+    body = [tag("tr", join((cell(x, c) for x, c in zip(row, columns, strict=True)), "")) for row in rows]
+    table = tag("table", Html(tag("thead", tag("tr", join(titles, ""))) + tag("tbody", join(body))))
     return tag("div", table, class_="scroll")

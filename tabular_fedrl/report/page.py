@@ -1,170 +1,36 @@
-"""The HTML page: what was verified, theorem by theorem, from ``results.json`` alone."""
+"""The frame of every HTML page: head, style, landmarks; nothing is fetched and nothing runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
-from tabular_fedrl.report.data import Data
-from tabular_fedrl.report.docstring import docstring_html
-from tabular_fedrl.report.markup import Html, grid, join, paragraph, tag, text
-from tabular_fedrl.report.searches import looseness_html
-from tabular_fedrl.report.sections import claims_html, ratios_html, studies_html, verdict_class
-from tabular_fedrl.report.words import KINDS, MARKS, Row, counted, failures, headline, largest_ratio, number
+from tabular_fedrl.report.data import Data, file_name
+from tabular_fedrl.report.markup import Html, join, paragraph, tag, text, void
 
-MEASURED = (
-    "Measured means: policies are iterated in float64; every value, visitation and optimum that enters "
-    "a side of a claim is evaluated with a rigorous bound on its error, and a verdict that the bounds "
-    "do not settle is called undecided. The claims are thereby decided for the policies as they stand "
-    "in memory: the rounding of the trajectory itself, that is, how far these policies are from those "
-    "of exact arithmetic, is not enclosed."
-)
-
-CERTIFIED = (
-    "Certified means: the problem is one of exact rational numbers, the same algorithm and the same page "
-    "compute in exact rationals and in balls (midpoints with radii that contain all rounding), optima are "
-    "proved in rational arithmetic, and the precision is raised until every comparison is decided. That is "
-    "a proof for the instance named, resting on the page, on this package and on the library of ball "
-    "arithmetic; it is not a proof of the theorem. Identities, and inequalities that are attained, are "
-    "certified within their stated tolerance."
-)
+OVERVIEW = "index.html"
 
 
-def page(data: Data, absent: Mapping[str, str]) -> str:
-    """The whole page; ``absent``: why a study has no figure, by its name."""
+def theorem_page(name: str) -> str:
+    """Where the page of a theorem lies, beside the overview."""
+    return f"theorems/{file_name(name)}.html"
+
+
+def frame(data: Data, title: str, body: Html, navigation: Html | None = None) -> str:
+    """A whole page."""
     style = files("tabular_fedrl.report").joinpath("style.css").read_text(encoding="utf-8")
-    title = "Verification report"
-    body = join(
-        [
-            tag("h1", text(title)),
-            paragraph(headline(data), "headline"),
-            _failures(data),
-            _facts(data),
-            tag("h2", text("Theorems")),
-            _overview(data),
-            _legend(data),
-            ratios_html(data),
-            looseness_html(data),
-            *_groups(data, absent),
-            tag("h2", text("What measured and certified mean"), id="measured"),
-            paragraph(MEASURED),
-            paragraph(CERTIFIED),
-            tag(
-                "footer", paragraph(f"{data['package']} {data['version']}; data: results.json and data/*.npz")
-            ),
-        ]
-    )
     head = join(
         [
-            Html('<meta charset="utf-8">'),
-            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+            void("meta", charset="utf-8"),
+            void("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            # Without it a browser asks the server for an icon.
+            void("link", rel="icon", href="data:,"),
             tag("title", text(f"{title} · {data['package']}")),
             tag("style", Html(style)),
         ]
     )
-    return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
-
-
-def _failures(data: Data) -> Html:
-    lines = list(failures(data))
-    return tag("ul", join(tag("li", text(line), class_="bad") for line in lines)) if lines else Html("")
-
-
-def _facts(data: Data) -> Html:
-    counts = data["counts"]
-    order = ("holds", "fails", "undecided", "not applicable")
-    statuses = "; ".join(counted(counts[status], status) for status in order if status in counts)
-    return paragraph(
-        f"Verdicts on claims, links of proofs and tightness: {statuses or 'none'}. "
-        f"{data['seconds']:.1f} seconds of wall time.",
-        "soft",
+    end = tag("footer", paragraph(f"{data['package']} {data['version']}; data: results.json and data/*.npz"))
+    header = [tag("header", navigation)] if navigation else []
+    content = join([*header, tag("main", body), end])
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{content}\n</body>\n</html>\n'
     )
-
-
-def _overview(data: Data) -> Html:
-    head = ["theorem", "mark", "claims", "verdicts", "level", "largest lhs/rhs", "instances", "time"]
-    rows = []
-    for name, theorem in data["theorems"].items():
-        own = _rows(data, name)
-        worst = largest_ratio([row for row in own if row["role"] == "claim"])
-        levels = sorted({v["level"] for v in data["verdicts"] if v["theorem"] == name})
-        link = Html(tag("a", text(name), href=f"#{_anchor(name)}") + tag("div", text(theorem["title"])))
-        rows.append(
-            [
-                link,
-                _mark(theorem["mark"]),
-                text(sum(row["role"] == "claim" for row in own)),
-                _verdicts(own),
-                text(", ".join(levels)),
-                text(number(worst["ratio"] if worst else None)),
-                text(len(theorem["instances"])),
-                text(f"{theorem['seconds']:.1f} s"),
-            ]
-        )
-    return grid(head, rows, ["", "", "number", "", "", "number", "number", "number"])
-
-
-def _verdicts(rows: list[Row]) -> Html:
-    counts: dict[str, int] = {}
-    controls = [row for row in rows if row["role"] == "control"]
-    for row in rows:
-        if row["role"] != "control":
-            for status, n in row["counts"].items():
-                counts[status] = counts.get(status, 0) + n
-    parts = [
-        tag("span", text(counted(n, status)), class_=verdict_class([status])) for status, n in counts.items()
-    ]
-    if controls:
-        good = sum(row["expected"] for row in controls)
-        words = f"{good} of {len(controls)} controls fail, as they must"
-        parts.append(tag("span", text(words), class_="good" if good == len(controls) else "bad"))
-    return join(parts, "<br>")
-
-
-def _legend(data: Data) -> Html:
-    marks = {theorem["mark"] for theorem in data["theorems"].values()}
-    kinds = {row["kind"] for row in data["summary"]}
-    used = [(m, MARKS[m]) for m in MARKS if m in marks] + [(k, KINDS[k]) for k in KINDS if k in kinds]
-    entries = join(Html(tag("dt", text(name)) + tag("dd", text(words))) for name, words in used)
-    return Html(tag("h3", text("Marks of provenance and kinds of claims")) + tag("dl", entries))
-
-
-def _groups(data: Data, absent: Mapping[str, str]) -> Iterator[Html]:
-    """The theorems, those of a folder after what its docstring says of them together."""
-    before = None
-    for name, theorem in data["theorems"].items():
-        group = theorem["group"]
-        words = data["groups"].get(group, "")
-        if group != before and words:
-            heading = tag("h2", text(group.rpartition(".")[2].replace("_", "-")), class_="group")
-            yield tag("section", join([heading, Html(docstring_html(words))]))
-        before = group
-        yield _theorem(data, name, absent)
-
-
-def _theorem(data: Data, name: str, absent: Mapping[str, str]) -> Html:
-    theorem = data["theorems"][name]
-    rows = _rows(data, name)
-    parts = [
-        tag("h2", Html(f"{text(name)} {_mark(theorem['mark'])}"), id=_anchor(name)),
-        Html(docstring_html(theorem["page"])),
-    ]
-    if theorem["hypotheses"]:
-        parts.append(tag("h3", text("Hypotheses")))
-        parts.append(tag("ul", join(tag("li", text(h)) for h in theorem["hypotheses"])))
-    parts += [claims_html(data, rows), studies_html(data, name, absent)]
-    parts.append(tag("h3", text("Reproduce")))
-    parts.append(tag("pre", text(theorem["command"])))
-    return tag("section", join(parts))
-
-
-def _rows(data: Data, name: str) -> list[Row]:
-    return [row for row in data["summary"] if row["theorem"] == name]
-
-
-def _anchor(name: str) -> str:
-    return "theorem-" + name
-
-
-def _mark(mark: str) -> Html:
-    return tag("span", text(mark), class_="mark", title=MARKS.get(mark, ""))

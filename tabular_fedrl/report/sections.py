@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tabular_fedrl.report.data import Data
-from tabular_fedrl.report.docstring import inline_html
-from tabular_fedrl.report.markup import Html, grid, join, paragraph, tag, text
-from tabular_fedrl.report.words import Row, counts_in_words, links_in_words, links_of, number
+from tabular_fedrl.report.docstring import formula_html, inline_html
+from tabular_fedrl.report.markup import Html, grid, join, paragraph, tag, text, void
+from tabular_fedrl.report.words import MARKS, Row, counts_in_words, links_in_words, links_of, number
 
 SIDES = ["", "", "number", "where"]
 
@@ -25,7 +25,7 @@ def verdict_class(statuses: Collection[str]) -> str:
 def claims_html(data: Data, rows: list[Row]) -> Html:
     """The claims of a theorem, the links of their proofs, where equality is attained, the controls."""
     claims = [row for row in rows if row["role"] == "claim"]
-    parts = [tag("h3", text("Claims"))]
+    parts = [tag("h2", text("Claims"))]
     head = ["claim", "verdicts", "largest lhs/rhs", "on"]
     parts.append(grid(head, [_claim(row) for row in claims], SIDES))
     parts += [note for row in claims for note in _notes(data, row)]
@@ -38,10 +38,10 @@ def claims_html(data: Data, rows: list[Row]) -> Html:
             broken = any({"fails", "undecided"} & set(link["counts"]) for link in links)
             parts.append(Html(f"<details{' open' * broken}>{title}{inner}</details>"))
     if attained := [row for row in rows if row["role"] == "attained"]:
-        parts.append(tag("h3", text("Attained with equality")))
+        parts.append(tag("h2", text("Attained with equality")))
         parts.append(grid(head, [_claim(row) for row in attained], SIDES))
     if controls := [row for row in rows if row["role"] == "control"]:
-        parts.append(tag("h3", text("Controls: statements that must fail")))
+        parts.append(tag("h2", text("Controls: statements that must fail")))
         parts.append(grid(["control", "verdict", "lhs/rhs", "on"], [_claim(row) for row in controls], SIDES))
     return join(parts)
 
@@ -49,11 +49,7 @@ def claims_html(data: Data, rows: list[Row]) -> Html:
 def _claim(row: Row) -> list[Html]:
     statement = row["statement"]
     # What a control shows is a sentence; what a claim states is LaTeX.
-    what = (
-        Html(inline_html(statement))
-        if row["role"] == "control"
-        else tag("code", text(statement), class_="math")
-    )
+    what = Html(inline_html(statement)) if row["role"] == "control" else formula_html(statement)
     kind = "" if row["role"] == "control" else tag("span", text(f" ({row['kind']})"), class_="soft")
     name = Html(tag("strong", text(row["claim"])) + kind + tag("div", what))
     return [name, _verdict(row), text(number(row["ratio"])), _where(row)]
@@ -137,12 +133,10 @@ def studies_html(data: Data, theorem: str, absent: Mapping[str, str]) -> Html:
         if not name.startswith(theorem + ".") or name.removeprefix(theorem + ".").count("."):
             continue
         if not parts:
-            parts.append(tag("h3", text("Figures and rates")))
+            parts.append(tag("h2", text("Figures and rates")))
         caption = Html(inline_html(study["caption"] or name))
         if name not in absent:
-            image = tag("img", Html(""), src=figure_path(study), alt=study["caption"] or name).removesuffix(
-                "</img>"
-            )
+            image = void("img", src=f"../{figure_path(study)}", alt=f"Plot of {name}")
             parts.append(tag("figure", Html(image + tag("figcaption", caption))))
         else:
             note = f" (no figure: {absent[name]}; the data are in {study['data']})"
@@ -193,3 +187,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{k}: {_shown(x)}" for k, x in value.items())
     return str(value)
+
+
+def mark_html(mark: str) -> Html:
+    """A provenance mark, which says what it means when pointed at."""
+    return tag("span", text(mark), class_="mark", title=MARKS.get(mark, ""))

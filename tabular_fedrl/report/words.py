@@ -69,6 +69,11 @@ def links_in_words(links: list[Row]) -> str:
     return f"{good}/{len(links)} link{'s' * (len(links) != 1)} hold{'s' * (len(links) == 1)}"
 
 
+def rows_of(data: Data, theorem: str) -> list[Row]:
+    """The rows of one theorem."""
+    return [row for row in data["summary"] if row["theorem"] == theorem]
+
+
 def largest_ratio(rows: list[Row]) -> Row | None:
     """The row with the largest ratio."""
     rated = [row for row in rows if row["ratio"] is not None]

@@ -8,12 +8,15 @@ from pathlib import Path
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.report.data import Data, read_arrays, read_results
-from tabular_fedrl.report.page import page
+from tabular_fedrl.report.overview import overview
+from tabular_fedrl.report.page import OVERVIEW, theorem_page
 from tabular_fedrl.report.sections import figure_path
+from tabular_fedrl.report.theorem import theorem_html
 
 
 def write_report(directory: Path) -> list[str]:
-    """Draw ``figures/*.svg`` and ``index.html`` from ``results.json`` and ``data/*.npz``; nothing is run.
+    """Draw ``figures/*.svg``, ``theorems/*.html`` and ``index.html`` from ``results.json`` and
+    ``data/*.npz``; nothing is run.
 
     A study whose plot nobody knows, or whose data do not suit it, gets no figure. Returns a line for each of
     these; the page says so too.
@@ -24,8 +27,12 @@ def write_report(directory: Path) -> list[str]:
     """
     data = read_results(directory)
     absent = _draw(data, directory)
-    with atomic_path(directory / "index.html") as path:
-        path.write_text(page(data, absent), encoding="utf-8")
+    pages = {theorem_page(name): theorem_html(data, name, absent) for name in data["theorems"]}
+    pages[OVERVIEW] = overview(data)
+    (directory / "theorems").mkdir(exist_ok=True)
+    for name, page in pages.items():
+        with atomic_path(directory / name) as path:
+            path.write_text(page, encoding="utf-8")
     return [f"no figure of {name}: {reason}" for name, reason in absent.items()]
 
 
@@ -64,9 +71,9 @@ def publish(stage: Path, directory: Path) -> None:
         old = set()
     new = _files(read_results(stage))
     try:
-        for folder in (directory, directory / "data", directory / "figures"):
+        for folder in (directory, *(directory / name for name in ("data", "figures", "theorems"))):
             folder.mkdir(parents=True, exist_ok=True)
-        for name in sorted(new, key=lambda n: (n == "index.html", n == "results.json", n)):
+        for name in sorted(new, key=lambda n: (n == OVERVIEW, n == "results.json", n)):
             if (stage / name).exists():
                 with atomic_path(directory / name) as path:
                     shutil.copyfile(stage / name, path)
@@ -78,7 +85,8 @@ def publish(stage: Path, directory: Path) -> None:
 
 def _files(data: Data) -> set[str]:
     """The files a report consists of, relative to its directory."""
-    found = {"results.json", "index.html"}
+    found = {"results.json", OVERVIEW}
+    found |= {theorem_page(name) for name in data["theorems"]}
     for study in data["studies"].values():
         # An old results.json is a file that anyone may have written: only names of ours are ever removed.
         name = Path(study["data"]).name
