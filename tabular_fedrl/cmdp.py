@@ -298,6 +298,10 @@ class CMDP:
                 raise InvalidProblem(f"sparse P has shape {P.shape}: expected (S*A, S) = {(S * A, S)}")
             rows = sp.csr_array(P, dtype=np.float64, copy=True)
             rows.sum_duplicates()
+            if max(rows.nnz, S) <= np.iinfo(np.int32).max:
+                rows.indices, rows.indptr = (
+                    x.astype(np.int32, copy=False) for x in (rows.indices, rows.indptr)
+                )
             data = rows.data
         else:
             rows = np.array(_array("P", P, 3))

@@ -6,8 +6,8 @@ import pytest
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem
 from tabular_fedrl.evaluation import evaluate
-from tabular_fedrl.instances import families, garnet, random_mdp, windy_cliff
-from tabular_fedrl.instances.families import _subsets
+from tabular_fedrl.instances import families, garnet, grid, load, random_mdp, ring, windy_cliff
+from tabular_fedrl.instances.draws import subsets
 from tabular_fedrl.instances.thresholds import binding_thresholds, halfway_thresholds
 from tabular_fedrl.solvers import optimise, solve, value_range
 
@@ -120,7 +120,7 @@ def test_large_sparse_garnet():
 def test_subsets_are_uniform():
     """All 10 two-element subsets of 5 are equally likely: chi-squared with 9 degrees of freedom, 1e-6
     quantile 45."""
-    drawn = np.sort(_subsets(np.random.default_rng(0), 20_000, 5, 2), axis=1)
+    drawn = np.sort(subsets(np.random.default_rng(0), 20_000, 5, 2), axis=1)
     assert (drawn[:, 0] < drawn[:, 1]).all()
     _, counts = np.unique(drawn, axis=0, return_counts=True)
     assert len(counts) == 10
@@ -128,7 +128,7 @@ def test_subsets_are_uniform():
 
 
 def test_subsets_may_be_everything():
-    drawn = np.sort(_subsets(np.random.default_rng(0), 50, 4, 4), axis=1)
+    drawn = np.sort(subsets(np.random.default_rng(0), 50, 4, 4), axis=1)
     assert (drawn == np.arange(4)).all()
 
 
@@ -171,6 +171,10 @@ def test_halfway_thresholds():
         (garnet, {"m": -1}, "below 0"),
         (garnet, {"S": 10**6}, "sparse=true"),
         (garnet, {"S": 10**8, "sparse": True}, "over the limit"),
+        (ring, {"S": 6}, "7 nearest states"),
+        (ring, {"S": 10**8}, "over the limit"),
+        (grid, {"rows": 2}, "rows = 2 is below 3"),
+        (grid, {"b": 10}, "9 cells"),
     ],
 )
 def test_bad_parameters(build, arguments, message):
@@ -183,3 +187,39 @@ def test_registry_defaults_are_the_builders_defaults(family):
     assert family.build() == family.build(**family.parameters)
     assert family.summary
     assert family.notes
+
+
+def largest_eigenvalues(problem, pi):
+    kernel = np.einsum("sa,sat->st", pi, problem.P.toarray().reshape(problem.S, problem.A, problem.S))
+    return np.sort(np.abs(np.linalg.eigvals(kernel)))[::-1]
+
+
+@pytest.mark.parametrize("name, side", [("ring", {"S": 144}), ("grid", {"rows": 12, "columns": 12})])
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_are_near_even_and_mix_slowly(name, side, seed):
+    problem = families[name].build(**side, A=3, b=3, m=2, seed=seed)
+    assert problem.S == 144
+    assert problem.P.indices.dtype == np.int32
+    assert (np.diff(problem.P.indptr) == 3).all()
+    state, there = np.repeat(np.arange(144), 9), problem.P.indices
+    if name == "ring":
+        away = np.abs(there - state)
+        assert np.minimum(away, 144 - away).max() == 3
+    else:
+        down, right = np.abs(np.array(divmod(state, 12)) - divmod(there, 12))
+        inside = (np.abs(np.array(divmod(state, 12)) - 5.5) < 5).all(axis=0)
+        assert down[inside].max() == right[inside].max() == 1
+        assert down.max() == right.max() == 2
+    pi = np.full((144, 3), 1 / 3)
+    assert largest_eigenvalues(problem, pi)[1] > 0.9
+    mixing = garnet(S=144, A=3, b=3, m=0, seed=seed, sparse=True)
+    assert largest_eigenvalues(mixing, pi)[1] < 0.6
+
+
+@pytest.mark.parametrize("source", ["ring:S=60,m=3", "grid:rows=7,columns=9,m=3", "ring:S=7,b=3,A=2,m=4"])
+@pytest.mark.parametrize("seed", range(4))
+def test_swept_thresholds_bind_and_leave_slack(source, seed):
+    problem = load(f"{source},seed={seed}").cmdp
+    assert solve(problem).slater_slack > 0
+    costs = evaluate(problem, optimise(problem).log_policy).at_rho[1:]
+    assert (costs.lower > problem.d).all()

@@ -126,7 +126,7 @@ def test_paths(tmp_path, monkeypatch):
         ("windy-cliff,reward=r", "DRN"),
         ("textbook:two-arm,costs=c", "DRN"),
         ("textbook:two-arm,seed=1", "unknown key 'seed'"),
-        ("nothing:at=all", "unknown family 'nothing'; known: gym"),
+        ("unheard:at=all", "unknown family 'unheard'; known: gym"),
         (".", "not a regular file"),
         ("/dev/zero", "not a regular file"),
     ],

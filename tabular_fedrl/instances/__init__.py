@@ -14,6 +14,7 @@ from tabular_fedrl.instances.drn_writer import write_drn
 from tabular_fedrl.instances.families import Family, families, garnet, random_mdp, windy_cliff
 from tabular_fedrl.instances.files import write_npz
 from tabular_fedrl.instances.gym import GYM
+from tabular_fedrl.instances.neighbours import grid, ring
 from tabular_fedrl.instances.rational import load_exact
 from tabular_fedrl.instances.source import read_source
 from tabular_fedrl.instances.textbook import TEXTBOOK, Answer, Textbook
@@ -55,6 +56,6 @@ def save(path: str | os.PathLike[str], problem: CMDP | FederatedCMDP) -> None:
 
 __all__ = [
     "load", "load_exact", "notes", "save",
-    "families", "Family", "random_mdp", "windy_cliff", "garnet",
+    "families", "Family", "random_mdp", "windy_cliff", "garnet", "ring", "grid",
     "TEXTBOOK", "Textbook", "Answer", "GYM",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-r"""Families of CMDPs drawn or built from parameters: RandomMDP, WindyCliff, Garnet.
+r"""Families of CMDPs drawn or built from parameters: RandomMDP, WindyCliff, Garnet; ring and grid among them.
 
 RandomMDP and WindyCliff are the benchmark problems of the published FedNPG experiments, so RandomMDP draws
 from NumPy's legacy generator, in the original order. Garnet MDPs (Archibald, McKinnon and Thomas, 1995) have
@@ -12,18 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.instances.draft import point_mass
+from tabular_fedrl.instances.draws import at_least, limit_size, subsets
+from tabular_fedrl.instances.neighbours import grid, ring
 from tabular_fedrl.instances.thresholds import binding_thresholds
 from tabular_fedrl.measured import Array
 from tabular_fedrl.policies import log_softmax
-
-MAX_ENTRIES = 100_000_000
-"""Families refuse to build arrays with more entries than this."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,10 @@ def random_mdp(seed: int = 0, nS: int = 3, nA: int = 5, ncost: int = 4, gamma: f
     logits; rho is uniform. Draw order: P, its mask, r, (mask, cost) of each constraint, anchor logits. Joint
     feasibility is not guaranteed (about 98 % of seeds at the defaults).
     """
-    _at_least("random-mdp", seed=(seed, 0), nS=(nS, 1), nA=(nA, 1), ncost=(ncost, 0))
+    at_least("random-mdp", seed=(seed, 0), nS=(nS, 1), nA=(nA, 1), ncost=(ncost, 0))
     if seed >= 2**32:
         raise InvalidProblem(f"random-mdp: seed = {seed} is not below 2**32, which its generator needs")
-    _size("random-mdp", nS * nA * (nS + ncost))
+    limit_size("random-mdp", nS * nA * (nS + ncost))
     draw = np.random.RandomState(seed)
     P = draw.uniform(size=(nS, nA, nS))
     P *= draw.uniform(size=P.shape) < 0.5
@@ -76,7 +74,7 @@ def windy_cliff(ncost: int = 1, gamma: float = 0.9, wind: float = 0.4) -> CMDP:
     threshold is 2.
     """
     rows, columns = 4, 10
-    _at_least("windy-cliff", ncost=(ncost, 0))
+    at_least("windy-cliff", ncost=(ncost, 0))
     if ncost > columns - 4:
         raise InvalidProblem(
             f"windy-cliff: ncost = {ncost} segments do not fit on the {columns - 4} cells of the cliff"
@@ -124,16 +122,16 @@ def garnet(
     The thresholds bind and are strictly feasible together (:func:`binding_thresholds`). The same parameters
     give the same problem dense or ``sparse``.
     """
-    _at_least("garnet", S=(S, 1), A=(A, 1), b=(b, 1), m=(m, 0), seed=(seed, 0))
+    at_least("garnet", S=(S, 1), A=(A, 1), b=(b, 1), m=(m, 0), seed=(seed, 0))
     if b > S:
         raise InvalidProblem(f"garnet: b = {b} distinct successors do not exist among S = {S} states")
-    _size(
+    limit_size(
         "garnet",
         S * A * ((b if sparse else S) + m),
         "" if sparse else " (sparse=true stores successors only)",
     )
     draw = np.random.default_rng(seed)
-    successors = _subsets(draw, S * A, S, b)
+    successors = subsets(draw, S * A, S, b)
     weights = draw.standard_exponential((S * A, b))
     weights /= weights.sum(axis=1, keepdims=True)
     r = draw.uniform(size=(S, A))
@@ -145,30 +143,6 @@ def garnet(
     P = rows if sparse else rows.toarray().reshape(S, A, S)
     problem = CMDP(P, r, c, np.zeros(m), np.full(S, 1.0 / S), gamma)
     return problem.replace(d=binding_thresholds(problem)) if m else problem
-
-
-def _subsets(draw: np.random.Generator, rows: int, S: int, b: int) -> NDArray[np.int64]:
-    """``rows`` uniform b-subsets of range(S), one a row (Floyd's algorithm on all rows at once): ``(rows,
-    b)``."""
-    chosen = np.empty((rows, b), dtype=np.int64)
-    for k, top in enumerate(range(S - b, S)):
-        candidate = draw.integers(0, top + 1, size=rows)
-        taken = (chosen[:, :k] == candidate[:, None]).any(axis=1)
-        chosen[:, k] = np.where(taken, top, candidate)
-    return chosen
-
-
-def _at_least(family: str, **bounds: tuple[int, int]) -> None:
-    for name, (value, low) in bounds.items():
-        if value < low:
-            raise InvalidProblem(f"{family}: {name} = {value} is below {low}")
-
-
-def _size(family: str, entries: int, advice: str = "") -> None:
-    if entries > MAX_ENTRIES:
-        raise InvalidProblem(
-            f"{family}: {entries:.3g} entries are over the limit of {MAX_ENTRIES:.3g}{advice}"
-        )
 
 
 families: dict[str, Family] = {
@@ -194,6 +168,20 @@ families: dict[str, Family] = {
             {"S": 20, "A": 4, "b": 3, "m": 2, "seed": 0, "gamma": 0.9, "sparse": False},
             garnet,
             ("d: halfway between a jointly cheap policy's costs and the unconstrained optimum's",),
+        ),
+        Family(
+            "ring",
+            "slow-mixing sparse MDP: b successors among the nearest states of a circle; the constraints bind",
+            {"S": 100, "A": 4, "b": 3, "m": 1, "seed": 0, "gamma": 0.99},
+            ring,
+            ("d: halfway between the costs of a cheap policy and of one that looks at the reward only",),
+        ),
+        Family(
+            "grid",
+            "slow-mixing sparse MDP: b successors among the 3 x 3 cells around a cell; the constraints bind",
+            {"rows": 10, "columns": 10, "A": 4, "b": 4, "m": 1, "seed": 0, "gamma": 0.99},
+            grid,
+            ("d: halfway between the costs of a cheap policy and of one that looks at the reward only",),
         ),
     )
 }

@@ -6,12 +6,15 @@ threshold between them makes the constraint bind on its own.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Array
 from tabular_fedrl.solvers import optimise
+from tabular_fedrl.solvers.policy_iteration import deterministic
 
 ROUNDS = 30
 """Policies mixed at most before a constraint is left slack."""
@@ -61,3 +64,27 @@ def binding_thresholds(cmdp: CMDP) -> Array:
     # A cost that no policy changes has no room above v: a fixed margin keeps Slater's condition.
     above = mixture + np.maximum((highest - mixture) / 20, 1e-3 * scale)
     return np.where(binds, (mixture + greedy) / 2, above)
+
+
+def swept_thresholds(cmdp: CMDP) -> Array:
+    r"""Thresholds ``(m,)`` for large sparse problems: halfway between the costs h of a policy that looks at
+    the reward only and the costs v of one that looks at the sum of the costs only.
+
+    Both are greedy after :math:`1/(1-\gamma)` sweeps of value iteration: near the best, for a fraction of the
+    work. Where v does not undercut h in every cost :func:`binding_thresholds` decides.
+    """
+    high, low = (
+        evaluate(cmdp, deterministic(swept_actions(cmdp, f), cmdp.A), cmdp.c).at_rho.value
+        for f in (cmdp.r, -cmdp.c.sum(axis=0))
+    )
+    if (low < high - 1e-6 * np.abs(high)).all():
+        return (low + high) / 2
+    return binding_thresholds(cmdp)
+
+
+def swept_actions(cmdp: CMDP, f: Array) -> Array:
+    """Greedy actions ``(S,)`` for the signal ``f (S, A)`` after 1/(1-gamma) sweeps of value iteration."""
+    Q = f
+    for _ in range(math.ceil(cmdp.horizon)):
+        Q = f + cmdp.gamma * (cmdp.rows @ Q.max(axis=1)).reshape(f.shape)
+    return Q.argmax(axis=1)
