@@ -261,3 +261,32 @@ def largest_move(p: Array, q: Array, scratch: Array, out: Array) -> None:
                 total[w] += abs(p[s, a, w] - q[s, a, w])
         for w in range(W):
             out[w] = total[w] if total[w] > out[w] else out[w]
+
+
+@compiled
+def mean_logits(log_pi: Array, weights: Array, geometric: bool, scratch: Array, out: Array) -> None:
+    """Logits ``(S, A, W)`` of the mean of log-policies ``(N, S, A, W)`` with ``weights (N,)``, of their
+    probabilities or geometric; ``scratch``: ``(2, W)``."""
+    N, S, A, W = log_pi.shape
+    top, total = scratch[0], scratch[1]
+    for s in range(S):
+        for a in range(A):
+            for w in range(W):
+                top[w] = log_pi[0, s, a, w]
+                total[w] = 0.0
+            if geometric:
+                for i in range(N):
+                    for w in range(W):
+                        total[w] += weights[i] * log_pi[i, s, a, w]
+                for w in range(W):
+                    out[s, a, w] = total[w]
+            else:
+                for i in range(1, N):
+                    for w in range(W):
+                        x = log_pi[i, s, a, w]
+                        top[w] = x if x > top[w] else top[w]
+                for i in range(N):
+                    for w in range(W):
+                        total[w] += weights[i] * exp(log_pi[i, s, a, w] - top[w])
+                for w in range(W):
+                    out[s, a, w] = top[w] + log(total[w])

@@ -1,0 +1,62 @@
+"""What tells FedNPG's relatives apart in a compiled loop."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tabular_fedrl.errors import InvalidProblem
+
+MEAN, GEOMETRIC, TABLE, ALONE = range(4)
+"""What becomes of the local policies: the server's arithmetic or geometric mean, one table that the agents
+update in turn, or nothing."""
+
+
+class Variant(NamedTuple):
+    r"""One algorithm of the family.
+
+    sharing: one of the words above. vanilla: steps along the vanilla gradient, else the natural one.
+    dual_once: the multipliers move once a round, at the broadcast policy, by E steps.
+    tau: weight of entropy and of the quadratic dual term; 0 for none. reward_factor: the reward's weight in
+    an agent's Lagrangian.
+    """
+
+    sharing: int
+    vanilla: bool
+    dual_once: bool
+    tau: float
+    reward_factor: float
+
+
+NAMES: dict[str, dict[str, Any]] = {
+    "fednpg": {},
+    "npg-pd": {},
+    "omniscient": {},
+    "isolated": {"sharing": ALONE},
+    "sequential-shared": {"sharing": TABLE},
+    "round-dual": {"dual_once": True},
+    "fedpg": {"vanilla": True},
+    "regularised-fednpg": {},
+}
+"""The algorithms that the loops of this family know."""
+
+
+def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -> Variant:
+    """``algorithm`` with N agents; a centralised one has N = 1.
+
+    Raises
+    ------
+    InvalidProblem: the algorithm is none of :data:`NAMES`; ``tau`` is not positive where it is needed.
+    """
+    if algorithm not in NAMES:
+        raise InvalidProblem(f"no compiled loop for {algorithm!r}; there are {', '.join(NAMES)}")
+    regularised = algorithm == "regularised-fednpg"
+    if regularised and not tau > 0:
+        raise InvalidProblem(f"tau = {tau:g}: expected a positive number")
+    own = NAMES[algorithm]
+    return Variant(
+        sharing=own.get("sharing", GEOMETRIC if geometric else MEAN),
+        vanilla=own.get("vanilla", False),
+        dual_once=own.get("dual_once", False),
+        tau=float(tau) if regularised else 0.0,
+        reward_factor=1.0 if own.get("sharing") == ALONE else 1.0 / N,
+    )
