@@ -103,6 +103,11 @@ def read_draft(source: str | os.PathLike[str], exact: bool = False) -> Draft:
     return _finish(draft, options, number)
 
 
+def names_file(source: str) -> bool:
+    """Whether a source begins with the path of a file, so that it means something on this machine only."""
+    return os.path.isfile(_split(source)[0])
+
+
 def _split(text: str) -> tuple[str, dict[str, str]]:
     """Head of a source and its ``key=value`` pairs. The longest head that is a file wins."""
     places = [len(text), *(match.start() for match in reversed(list(_BOUNDARY.finditer(text))))]
