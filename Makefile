@@ -6,6 +6,7 @@ VENV ?= .venv
 WORKERS ?= auto
 VERIFY_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 # -qq: an installer that succeeds says nothing; its errors still show.
@@ -20,7 +21,7 @@ export NUMBA_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev verify test test-slow figures lint format wheel clean distclean
+.PHONY: help setup setup-dev verify test test-slow figures bench lint format wheel clean distclean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -43,6 +44,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) --no-build-isolation -e '.[dev]'
 	@touch $@
 
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@$(PIP) --no-build-isolation -e '.[bench]'
+	@touch $@
+
 verify: $(VENV)/.installed ## verify every theorem over the default suite; writes report/
 	$(BIN)/tabular-fedrl verify --report report $(VERIFY_ARGS)
 
@@ -54,6 +59,9 @@ test-slow: $(VENV)/.installed-dev ## run the slow tests only
 
 figures: $(VENV)/.installed ## draw all figures again, into figures/out/
 	$(BIN)/python -m figures
+
+bench: $(VENV)/.installed-bench ## speed against peers, minutes; BENCH_ARGS=--full: hours
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev ## style, types and the order of imports
 	$(BIN)/ruff check

@@ -1,0 +1,55 @@
+"""Rounds of FedNPG on a small problem: the NumPy algorithm, the compiled loop, and many problems at once.
+
+Steps are given as numbers, so that no solver runs inside the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contenders import Method
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.loops import Batch, Iterated, fednpg
+from tabular_fedrl.runner import Run, run
+
+ROUNDS = 300
+STEPS = {"eta": 0.05, "eta_dual": 0.02, "dual_cap": 10.0}
+BATCH_SIZE = 1000
+
+
+def _run(backend: str) -> Method:
+    def solve(given: tuple[FederatedCMDP, int]) -> Run:
+        problem, local_steps = given
+        return run(
+            "fednpg", problem, rounds=ROUNDS, backend=backend, compare=False, local_steps=local_steps, **STEPS
+        )
+
+    return Method(lambda problem, local_steps=1: (problem, local_steps), solve, _averages)
+
+
+def _averages(done: Run) -> dict[str, Any]:
+    return {"value": done.value.value.mean(), "costs": done.costs.value.mean(axis=0)}
+
+
+def _many(problem: FederatedCMDP) -> Batch:
+    """``problem`` first; the others have rewards moved a little, so that no two are alike."""
+    one = Batch.of([problem])
+    shift = np.random.default_rng(0).uniform(0.0, 0.1, size=(BATCH_SIZE, problem.cmdp.S, problem.cmdp.A))
+    shift[0] = 0.0
+    same = {
+        name: np.repeat(getattr(one, name), BATCH_SIZE, axis=0) for name in ("P", "c", "d", "rho", "gamma")
+    }
+    return Batch(r=one.r + shift, mask=one.mask, **same)
+
+
+def _iterate(batch: Batch) -> Iterated:
+    return fednpg(batch, ROUNDS, 1, **STEPS)
+
+
+SPECIFICATION = _run("numpy")
+COMPILED = _run("numba")
+BATCH = Method(
+    _many, _iterate, lambda done: {"value": done.value[0], "costs": done.costs[0]}, units=BATCH_SIZE
+)

@@ -1,0 +1,113 @@
+"""What is measured: the rows of the comparison, and the series of growing problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+UNCONSTRAINED = ("quantecon-mpi", "quantecon-pi", "mdpsolver", "mdpsolver-openmp", "storm")
+PROGRAMS = ("lp-highs", "lp-clarabel", "lp-scs", "storm-multi")
+SOLVERS = ("scipy-splu", "scipy-bicgstab")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One problem (a SOURCE) and who solves it; ``methods``: names of
+    :data:`benchmarks.contenders.ENTRIES`, ours first; ``tolerance``: the error, in units of value, up to
+    which an answer counts as one; ``settings``: keywords for every method's preparation."""
+
+    job: str
+    problem: str
+    methods: tuple[str, ...]
+    tolerance: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.job}/{self.problem}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A job whose problem grows in one ``parameter``: ``problem`` holds ``{x}`` where it stands, or the
+    methods' keyword ``setting`` does."""
+
+    title: str
+    job: str
+    parameter: str
+    problem: str
+    values: tuple[int, ...]
+    setting: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"growth/{self.parameter}/{self.title}"
+
+    def row(self, x: int) -> Row:
+        settings = {self.setting: x} if self.setting else {}
+        return Row(self.job, self.problem.format(x=x), (self.job,), None, settings)
+
+
+def garnet(S: int | str, m: int | str = 0, A: int | str = 5) -> str:
+    """Successors anywhere: no order of the states makes neighbours near."""
+    return f"garnet:S={S},A={A},b=5,m={m},seed=1,gamma=0.99,sparse=true"
+
+
+def ring(S: int | str, m: int | str = 0, A: int | str = 5) -> str:
+    """Successors near by on a circle: it mixes slowly."""
+    return f"ring:S={S},A={A},b=5,m={m},seed=1,gamma=0.99"
+
+
+def grid(side: int | str, m: int | str = 0, A: int | str = 5) -> str:
+    """Successors near by in the plane."""
+    return f"grid:rows={side},columns={side},A={A},b=5,m={m},seed=1,gamma=0.99"
+
+
+def small(S: int | str = 20, A: int | str = 5, m: int | str = 4, agents: int | str = 4) -> str:
+    """What a theorist iterates on, dense."""
+    return f"garnet:S={S},A={A},b=5,m={m},seed=1,agents={agents}"
+
+
+def rows(full: bool) -> list[Row]:
+    """The comparison; ``full`` adds the sizes that take minutes."""
+    sizes = [(1000, 32), (10_000, 100), *([(100_000, 316)] if full else [])]
+    families = [family for S, side in sizes for family in (garnet(S), ring(S), grid(side))]
+    optimum = [
+        Row("optimum", problem, ("optimum", "optimum-one-thread", *UNCONSTRAINED), 1e-8)
+        for problem in families
+    ]
+    evaluation = [Row("evaluation", problem, ("evaluation", *SOLVERS), 1e-8) for problem in families]
+    given = [garnet(1000, 1), ring(1000, 1), garnet(1000, 5), garnet(10_000, 1), ring(10_000, 1)]
+    if full:
+        given += [grid(100, 1), garnet(10_000, 10), ring(10_000, 10), garnet(100_000, 1), ring(100_000, 1)]
+    constrained = [Row("constrained", problem, ("constrained", *PROGRAMS), 1e-6) for problem in given]
+    return [
+        *optimum,
+        *evaluation,
+        *constrained,
+        Row("rounds", small(), ("rounds", "rounds-batch", "rounds-numpy"), 1e-10),
+        Row("verification", "random-mdp:seed=1", ("verification", "verify-run")),
+        Row("verification", small(), ("verification", "verify-run")),
+    ]
+
+
+def series(full: bool) -> list[Series]:
+    """Cost against S, A, m, N and E, one at a time."""
+    states = (1000, 3000, 10_000, 30_000, 100_000, *((300_000, 1_000_000) if full else ()))
+    actions = (2, 4, 8, 16, 32)
+    doubling = (1, 2, 4, 8, 16)
+    return [
+        Series("optimum, garnet", "optimum", "S", garnet("{x}"), states),
+        Series("optimum, ring", "optimum", "S", ring("{x}"), states),
+        Series("CMDP optimum, garnet", "constrained", "S", garnet("{x}", 1), states),
+        Series("CMDP optimum, ring", "constrained", "S", ring("{x}", 1), states),
+        Series("FedNPG rounds, dense", "rounds", "S", small(S="{x}"), (8, 16, 32, 64)),
+        Series("optimum, garnet", "optimum", "A", garnet(10_000, A="{x}"), actions),
+        Series("CMDP optimum, garnet", "constrained", "A", garnet(10_000, 1, A="{x}"), actions),
+        Series("FedNPG rounds, dense", "rounds", "A", small(A="{x}"), actions),
+        Series("CMDP optimum, garnet", "constrained", "m", garnet(10_000, "{x}"), (1, 2, 4, 8, 10)),
+        Series("FedNPG rounds, dense", "rounds", "m", small(m="{x}"), doubling),
+        Series("FedNPG rounds, dense", "rounds", "N", small(agents="{x}"), doubling),
+        Series("FedNPG rounds, dense", "rounds", "E", small(), doubling, setting="local_steps"),
+    ]
