@@ -65,7 +65,9 @@ def top(
     if context.invoked_subcommand is None:
         if output.json:
             raise typer.Exit(
-                fail(output, "no command: verify, search, recheck, solve, run, list or show", BAD_INPUT)
+                fail(
+                    output, "no command: verify, search, recheck, solve, run, sweep, list or show", BAD_INPUT
+                )
             )
         typer.echo(context.get_help())
         raise typer.Exit(0)
@@ -180,6 +182,56 @@ def run(
         from tabular_fedrl.cli.run import run_algorithm
 
         return run_algorithm(output, algorithm, source, rounds, given, set_ or [], seed or 0, out, resume)
+
+    return _deliver(context, json, quiet, command)
+
+
+@app.command(epilog=EXIT_CODES)
+def sweep(
+    context: typer.Context,
+    algorithm: Annotated[
+        str, typer.Argument(metavar="ALGORITHM", help="fednpg, drpo, ...; several joined by commas.")
+    ],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Problems; key=low..high stands for every whole number of the range."
+        ),
+    ],
+    rounds: Annotated[
+        str,
+        typer.Option("--rounds", metavar="K,K,...", help="Communication rounds, or several numbers of them."),
+    ] = "1000",
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid",
+            metavar="NAME=VALUE,VALUE",
+            help="Values of a parameter, or of a key of the sources such as gamma (repeatable).",
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option("--seeds", metavar="0..9", help="Seeds of the random draws.")] = "0",
+    backend: Annotated[str, typer.Option("--backend", help="numpy or numba, as in run.")] = "numpy",
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="Append the rows to this file (an Arrow stream)."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in --out.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes side by side.")] = None,
+    dask: Annotated[
+        str | None, typer.Option("--dask", metavar="ADDRESS", help="Run on a Dask cluster, by its scheduler.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Run algorithms over problems, parameters and seeds, and keep a table of the results."""
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.sweep import sweep_sources
+
+        return sweep_sources(
+            output, algorithm, sources, rounds, seeds, grid or [], backend, out, resume, jobs, dask
+        )
 
     return _deliver(context, json, quiet, command)
 

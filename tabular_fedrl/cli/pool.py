@@ -12,6 +12,14 @@ from contextlib import contextmanager
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+MOST_JOBS = 8
+
+
+def processors() -> int:
+    """The processors this process may use, up to :data:`MOST_JOBS`."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(mine, MOST_JOBS)
+
 
 @contextmanager
 def workers(jobs: int) -> Iterator[Executor | None]:

@@ -16,14 +16,13 @@ from tabular_fedrl.claims.certificate import write_certificates
 from tabular_fedrl.claims.certify import Certified, certify
 from tabular_fedrl.claims.discovery import select
 from tabular_fedrl.cli.output import Answer, Output
-from tabular_fedrl.cli.pool import workers
+from tabular_fedrl.cli.pool import processors, workers
 from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 from tabular_fedrl.report import failures, headline, publish, save_results, verdict_table, write_report
 
 DEFAULT_REPORT = "report"
-MOST_JOBS = 8
 STATUS = {0: "holds", 1: "fails", 5: "undecided"}
 
 
@@ -59,7 +58,7 @@ def verify_theorems(
         load(source)
     proved: list[Certified] = []
     if certificates is None:
-        results = _verify(output, groups, on, jobs or (1 if on else _processors()))
+        results = _verify(output, groups, on, jobs or (1 if on else processors()))
     else:
         proved = _certify(output, groups, on)
         results = Results([v for c in proved for v in c.verdicts], seconds=sum(c.seconds for c in proved))
@@ -173,12 +172,6 @@ def _certify(
 
             proved.append(certify(theorem, case, progress=note))
     return proved
-
-
-def _processors() -> int:
-    return min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST_JOBS
-    )
 
 
 def _writable(what: str, directory: Path) -> None:

@@ -35,7 +35,7 @@ What came out; values are unnormalised (units of reward or cost times :math:`1/(
 
 ``status``
     ``ok``, or what kept the cell from being run: ``infeasible``, ``not-slater``, ``invalid`` (a value out of
-    range), ``solver`` or ``error`` (a defect); ``message`` says more, and the results are null.
+    range) or ``solver`` (it gave up); ``message`` says more, and the results are null.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ import pyarrow as pa
 
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, NotSlater, TabularFedRLError
+from tabular_fedrl.instances.text import one_line
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.runner import Run
 from tabular_fedrl.sweeps.plan import Cell, Plan
@@ -177,14 +178,11 @@ def _largest(x: Measured) -> Measured:
     return x.max() if x.size else Measured(0.0)
 
 
-def failed(error: Exception) -> dict[str, Any]:
+def failed(error: TabularFedRLError) -> dict[str, Any]:
     """The row's end where there is no result."""
     kinds = {InfeasibleCMDP: "infeasible", NotSlater: "not-slater", InvalidProblem: "invalid"}
     status = next((word for kind, word in kinds.items() if isinstance(error, kind)), "solver")
-    message = str(error)
-    if not isinstance(error, TabularFedRLError):
-        status, message = "error", f"{type(error).__name__}: {error}"
-    return {"status": status, "message": " ".join(message.split())}
+    return {"status": status, "message": one_line(error)}
 
 
 def message(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> bytes:

@@ -16,7 +16,7 @@ from tabular_fedrl.sweeps.axes import Grid, whole
 from tabular_fedrl.sweeps.columns import arrays, schema_of
 from tabular_fedrl.sweeps.files import SweepFile, read_sweep
 from tabular_fedrl.sweeps.plan import Plan, plan
-from tabular_fedrl.sweeps.work import work
+from tabular_fedrl.sweeps.work import Handed, work
 
 MOST_CELLS = 512
 """Cells of one task; a task that takes long hands the rest of them back."""
@@ -69,6 +69,8 @@ def sweep(
     ------
     InvalidProblem: unknown names, a problem that cannot be read, or a file that is in use, damaged or another
     sweep's.
+    TabularFedRLError: at the end, when all other runs are done, if some ended with an error that says nothing
+    about their problem; resuming runs those again.
     """
     if workers is not None:
         (workers,) = whole("workers", workers, 1)
@@ -138,7 +140,8 @@ def _drive(
     size = max(1, min(MOST_CELLS, -(-(total - done) // (2 * AHEAD * side_by_side))))
     ahead = ranges(~sink.done, size)
     rests: deque[tuple[int, int]] = deque()
-    flying: dict[Future[tuple[int, bytes]], tuple[int, int]] = {}
+    flying: dict[Future[Handed], tuple[int, int]] = {}
+    defects: list[str] = []
     if progress is not None:
         progress(done, total)
     try:
@@ -147,14 +150,16 @@ def _drive(
                 part = [cells.cell(number) for number in range(*span)]
                 flying[executor.submit(work, part, schema, cells.backend)] = span
             if not flying:
-                return
+                break
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 first, end = flying.pop(future)
-                count, batch = future.result()
-                sink.append(batch)
-                done += count
-                if first + count < end:
-                    rests.append((first + count, end))
+                handed = future.result()
+                if handed.rows:
+                    sink.append(handed.batch)
+                done += handed.rows
+                defects += handed.defects
+                if first + handed.cells < end:
+                    rests.append((first + handed.cells, end))
                 if progress is not None:
                     progress(done, total)
     except BrokenExecutor as error:
@@ -164,6 +169,10 @@ def _drive(
     finally:
         for future in flying:
             future.cancel()
+    if defects:
+        raise TabularFedRLError(
+            f"{len(defects)} of {total} runs ended in a defect and have no row; the first: {defects[0]}"
+        )
 
 
 def _next(rests: deque[tuple[int, int]], ahead: Iterator[tuple[int, int]]) -> tuple[int, int] | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.errors import TabularFedRLError
+from tabular_fedrl.instances.text import one_line
 from tabular_fedrl.runner import run
 from tabular_fedrl.sweeps.columns import asked, described, failed, measured, message
 from tabular_fedrl.sweeps.plan import Cell, Instance
@@ -17,14 +20,30 @@ SECONDS = 2.0
 """A worker that has been at work for so long hands in what it has and leaves the rest of its cells."""
 
 
-def work(cells: Sequence[Cell], schema: pa.Schema, backend: str) -> tuple[int, bytes]:
-    """How many of the cells, from the first on, were run, and their rows as an Arrow message."""
+@dataclass(frozen=True)
+class Handed:
+    """What a worker hands in.
+
+    ``cells``: how many cells it has been through, from the first on; ``rows`` of them have a row in
+    ``batch``, an Arrow message. ``defects``: a line for each of the others, whose run ended with an error
+    that says nothing about its problem.
+    """
+
+    cells: int
+    rows: int
+    batch: bytes
+    defects: tuple[str, ...]
+
+
+def work(cells: Sequence[Cell], schema: pa.Schema, backend: str) -> Handed:
+    """Run cells until they are done or the time is up."""
     until = time.monotonic() + SECONDS
     rows: list[dict[str, Any]] = []
+    defects: list[str] = []
     instance: Instance | None = None
     problem: FederatedCMDP | None = None
     for cell in cells:
-        if rows and time.monotonic() > until:
+        if (rows or defects) and time.monotonic() > until:
             break
         if cell.instance is not instance:
             instance, problem = cell.instance, None
@@ -35,7 +54,11 @@ def work(cells: Sequence[Cell], schema: pa.Schema, backend: str) -> tuple[int, b
             row |= measured(
                 run(cell.algorithm, problem, cell.rounds, seed=cell.seed, backend=backend, **cell.settings)
             )
-        except Exception as error:
+        except TabularFedRLError as error:
             row |= failed(error)
+        except Exception as error:
+            where = f"{cell.algorithm} on {cell.instance.source}, rounds = {cell.rounds}, {cell.settings}"
+            defects.append(f"{where}: {type(error).__name__}: {one_line(error)}")
+            continue
         rows.append(row)
-    return len(rows), message(rows, schema)
+    return Handed(len(rows) + len(defects), len(rows), message(rows, schema), tuple(defects))
