@@ -1,0 +1,235 @@
+r"""Sweeps over the states of a large sparse problem: Bellman operators, their products, flows.
+
+Every sweep reads the rows once, on plain threads, in chunks of :data:`CHUNK` states; sums and maxima over
+states are taken chunk by chunk and combined in the order of the chunks, so that no result depends on the
+number of threads. Tables of policies are probabilities ``pi (S, A)``, left out (None) for rows with A = 1,
+such as :func:`policy_rows` returns for a deterministic policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from tabular_fedrl.kernels.lanes import compiled
+from tabular_fedrl.kernels.sparse_rows import (
+    Rows,
+    U,
+    first_entry,
+    inlined,
+    mean_1,
+    mean_2,
+    mean_4,
+    row_mean,
+    unpacked,
+)
+from tabular_fedrl.kernels.threads import in_parallel
+from tabular_fedrl.measured import Array
+
+CHUNK = 2048
+"""States of a chunk."""
+
+PARTS = 4
+"""Parts of the states that sum their flows apart, whatever the number of threads."""
+
+_NONE = np.zeros((1, 1))
+
+
+def policy_sweep(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
+    r"""``out (S, k)``: :math:`f_\pi + \gamma P_\pi V` for ``f (k, S, A)``, ``V (S, k)``. Returns
+    :math:`\max_s |\mathrm{out} - V|`, ``(k,)``."""
+    change = np.empty((chunks(rows.S), V.shape[1]))
+    over_chunks(_policy, rows.S, rows, _table(pi), f, gamma, V.reshape(-1), out, False, change)
+    return change.max(axis=0)
+
+
+def policy_residual(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
+    r"""``out (S, k)``: the residual :math:`f_\pi + \gamma P_\pi V - V`. Returns its sizes, ``(k,)``."""
+    size = np.empty((chunks(rows.S), V.shape[1]))
+    over_chunks(_policy, rows.S, rows, _table(pi), f, gamma, V.reshape(-1), out, True, size)
+    return size.max(axis=0)
+
+
+def greedy_sweep(
+    rows: Rows, r: Array, gamma: float, V: Array, out: Array, actions: NDArray[np.int32]
+) -> tuple[float, float]:
+    r"""``out (S,)``: :math:`\max_a r(s,a) + \gamma \sum_t P(t|s,a) V(t)` for ``r (S, A)``, ``V (S,)``; and
+    the first action that attains it. Returns the least and the largest ``out - V``."""
+    change = np.empty((chunks(rows.S), 2))
+    over_chunks(_greedy, rows.S, rows, r, gamma, V, out, actions, change)
+    return float(change[:, 0].min()), float(change[:, 1].max())
+
+
+def action_values(rows: Rows, g: Array, gamma: float, V: Array, out: Array) -> None:
+    r"""``out (S, A)``: :math:`g(s,a) + \gamma \sum_t P(t|s,a) V(t)` for ``g (S, A)``, ``V (S,)``; ``out`` may
+    be ``g``."""
+    over_chunks(_action_values, rows.S, rows, g, gamma, V, out)
+
+
+def flow(rows: Rows, x: Array, out: Array) -> None:
+    r"""``out (S,)``: :math:`\sum_{s,a} x(s,a) P(t|s,a)` for the masses ``x (S, A)``."""
+    parts = np.zeros((PARTS, rows.S))
+    each = -(-rows.S // PARTS)
+    if rows.S <= CHUNK:
+        _scatter(0, PARTS, each, rows, x, parts)
+    else:
+        in_parallel(_scatter, [(i, i + 1) for i in range(PARTS)], each, rows, x, parts)
+    over_chunks(_gathered, rows.S, parts, out)
+
+
+def policy_rows(rows: Rows, actions: NDArray[Any]) -> Rows:
+    r"""The rows of the chosen actions ``(S,)``, packed: :math:`P_\pi` of a deterministic policy."""
+    chosen = np.arange(rows.S) * rows.A + actions
+    if rows.width:
+        starts, entries = rows.starts, rows.S * rows.width
+    else:
+        counts = (rows.starts[chosen + 1] - rows.starts[chosen]).astype(np.int64)
+        starts = np.append(0, np.cumsum(counts)).astype(np.uint32)
+        entries = int(starts[-1])
+    packed = Rows(
+        np.empty(entries, rows.weights.dtype), np.empty(entries, np.uint32), starts, rows.width, rows.S, 1
+    )
+    over_chunks(_pack, rows.S, rows, actions, packed)
+    return packed
+
+
+def chunks(S: int) -> int:
+    """Chunks of S states."""
+    return -(-S // CHUNK)
+
+
+def over_chunks(kernel: Callable[..., None], S: int, *arguments: Any) -> None:
+    """``kernel(first chunk, chunk after the last, *arguments)`` over all chunks, shared among threads where
+    there is enough to do."""
+    n = chunks(S)
+    threads = min(numba.get_num_threads(), n // 4)
+    if threads < 2:
+        kernel(0, n, *arguments)
+        return
+    ends = [n * i // threads for i in range(threads + 1)]
+    in_parallel(kernel, list(pairwise(ends)), *arguments)
+
+
+def _table(pi: Array | None) -> Array:
+    return _NONE if pi is None else pi
+
+
+@compiled
+def _policy(
+    first: int, last: int, rows: Rows, pi: Array, f: Array, gamma: float, V: Array, out: Array,
+    subtract: bool, change: Array,
+) -> None:  # fmt: skip
+    weights, successors, starts, width, S, A = unpacked(rows)
+    k = U(out.shape[1])
+    for chunk in range(U(first), U(last)):
+        for j in range(k):
+            change[chunk, j] = 0.0
+        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
+            j = U(0)
+            while j + U(4) <= k:
+                t0, t1, t2, t3 = mean_4(weights, successors, starts, width, A, pi, s, V, k, j)
+                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j)
+                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j + U(1))
+                _put(t2, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j + U(2))
+                _put(t3, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j + U(3))
+                j += U(4)
+            if j + U(2) <= k:
+                t0, t1 = mean_2(weights, successors, starts, width, A, pi, s, V, k, j)
+                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j)
+                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j + U(1))
+                j += U(2)
+            if j < k:
+                t0 = mean_1(weights, successors, starts, width, A, pi, s, V, k, j)
+                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j)
+
+
+@inlined
+def _put(
+    ahead: float, pi: Array, f: Array, gamma: float, V: Array, out: Array, subtract: bool, change: Array,
+    chunk: Any, s: Any, A: Any, k: Any, j: Any,
+) -> None:  # fmt: skip
+    mean = 0.0
+    for a in range(A):
+        mean += f[j, s, a] if A == 1 else pi[s, a] * f[j, s, a]
+    new = mean + gamma * ahead
+    moved = new - V[s * k + j]
+    out[s, j] = moved if subtract else new
+    # NaN, which compares as false, must not hide.
+    change[chunk, j] = change[chunk, j] if abs(moved) <= change[chunk, j] else abs(moved)
+
+
+@compiled
+def _greedy(
+    first: int, last: int, rows: Rows, r: Array, gamma: float, V: Array, out: Array,
+    actions: NDArray[np.int32], change: Array,
+) -> None:  # fmt: skip
+    weights, successors, starts, width, S, A = unpacked(rows)
+    for chunk in range(U(first), U(last)):
+        low, high = np.inf, -np.inf
+        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
+            p = first_entry(starts, width, s * A)
+            best, chosen = -np.inf, U(0)
+            for a in range(A):
+                end = first_entry(starts, width, s * A + a + U(1))
+                value = r[s, a] + gamma * row_mean(weights, successors, p, end, V)
+                p = end
+                if value > best:
+                    best, chosen = value, a
+            moved = best - V[s]
+            low, high = min(low, moved), max(high, moved)
+            out[s] = best
+            actions[s] = chosen
+        change[chunk, 0], change[chunk, 1] = low, high
+
+
+@compiled
+def _action_values(first: int, last: int, rows: Rows, g: Array, gamma: float, V: Array, out: Array) -> None:
+    weights, successors, starts, width, S, A = unpacked(rows)
+    for s in range(U(first * CHUNK), min(U(last * CHUNK), S)):
+        p = first_entry(starts, width, s * A)
+        for a in range(A):
+            end = first_entry(starts, width, s * A + a + U(1))
+            out[s, a] = g[s, a] + gamma * row_mean(weights, successors, p, end, V)
+            p = end
+
+
+@compiled
+def _scatter(first: int, last: int, each: int, rows: Rows, x: Array, parts: Array) -> None:
+    weights, successors, starts, width, S, A = unpacked(rows)
+    for part in range(U(first), U(last)):
+        for s in range(part * U(each), min((part + U(1)) * U(each), S)):
+            p = first_entry(starts, width, s * A)
+            for a in range(A):
+                end = first_entry(starts, width, s * A + a + U(1))
+                mass = x[s, a]
+                while p < end:
+                    parts[part, successors[p]] += mass * weights[p]
+                    p += U(1)
+
+
+@compiled
+def _gathered(first: int, last: int, parts: Array, out: Array) -> None:
+    for s in range(U(first * CHUNK), U(min(last * CHUNK, out.size))):
+        total = 0.0
+        for i in range(U(parts.shape[0])):
+            total += parts[i, s]
+        out[s] = total
+
+
+@compiled
+def _pack(first: int, last: int, rows: Rows, actions: NDArray[Any], packed: Rows) -> None:
+    weights, successors, starts, width, S, A = unpacked(rows)
+    new_weights, new_successors, new_starts = packed.weights, packed.successors, packed.starts
+    for s in range(U(first * CHUNK), min(U(last * CHUNK), S)):
+        row = s * A + U(actions[s])
+        p, q = first_entry(starts, width, row), first_entry(new_starts, width, s)
+        end = first_entry(starts, width, row + U(1))
+        while p < end:
+            new_weights[q], new_successors[q] = weights[p], successors[p]
+            p += U(1)
+            q += U(1)
