@@ -12,10 +12,8 @@ from benchmarks.contest import Limits
 from benchmarks.machine import facts
 from benchmarks.measure import measure_row, measure_series
 from benchmarks.plan import rows, series
-from benchmarks.results import merged, read, write
+from benchmarks.results import RESULTS, merged, read, write
 from tabular_fedrl.errors import TabularFedRLError
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,6 +12,9 @@ from tabular_fedrl.errors import InvalidProblem
 
 FORMAT = 1
 
+RESULTS = Path(__file__).parent / "results"
+"""Where the measured files lie."""
+
 TITLES = {
     "optimum": "Unconstrained optimum",
     "evaluation": "Policy evaluation",
@@ -82,9 +85,9 @@ def _machine(facts: dict[str, Any] | None) -> list[str]:
         f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, Python {facts['python']}.",
         f"{versions}.",
         "",
-        "Ratio: how many times as long as ours (a row's first), median (quartiles) over calls that took turns;",
-        "above 1 we are ahead. Error: of the worst answer, in units of value, by an independent check;",
-        "`!`: above the row's tolerance.",
+        "Ratio: how many times as long as ours (a row's first), median (quartiles) over calls that took",
+        "turns; above 1 we are ahead. Error: of the worst answer, in units of value, by an independent",
+        "check; `!`: above the row's tolerance.",
     ]
 
 

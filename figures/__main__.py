@@ -14,6 +14,7 @@ from figures import (
     drift,
     drift_scaling,
     false_certificates,
+    growth,
     heterogeneity,
     local_steps,
     plane,
@@ -36,6 +37,7 @@ SCRIPTS = (
     drift_scaling,
     ablations,
     comparison,
+    growth,
 )
 
 

@@ -147,6 +147,14 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "share": np.array([[1.0, 0.998, 0.0], [0.6, 0.004, np.nan]]),
             "name": np.array("60 random rounds"),
         },
+        "growth": {
+            "parameter": np.array(["S", "S", "A", "m", "N", "E"]),
+            "work": np.array(["optimum, garnet", "optimum, ring", *["FedNPG rounds, dense"] * 4]),
+            "size": np.array([[1e3, 1e4, 1e5], [1e3, 1e4, np.nan], *[[1.0, 2.0, 4.0]] * 4]),
+            "cost": np.array([[1e-3, 1e-2, 0.2], [1e-3, 3e-2, np.nan], *[[0.1, 0.2, 0.5]] * 4]),
+            "exponent": np.array([[1.15, 0.9, 1.4], [np.nan] * 3, *[[1.16, 1.0, 1.3]] * 4]),
+            "name": np.array("two cores"),
+        },
     }
 
 
@@ -375,3 +383,22 @@ def test_no_pyplot():
     """A figure is a value: drawing leaves no global state, and needs no display."""
     script = "import sys, tabular_fedrl.plots\nsys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_fitted_power_is_drawn_with_its_slope_through_the_points():
+    """By hand: cost = 2 size^1.5, as a multiple of the first cost."""
+    size = np.array([[1.0, 4.0, 16.0]])
+    fields = {
+        "parameter": np.array(["S"]),
+        "work": np.array(["anything"]),
+        "size": size,
+        "cost": 2 * size**1.5,
+        "exponent": np.array([[1.5, 1.4, 1.6]]),
+    }
+    ax = PLOTS["growth"](fields).axes[0]
+    (points,) = (line for line in ax.lines if line.get_linestyle() == "None")
+    np.testing.assert_allclose(points.get_ydata(), [1.0, 8.0, 64.0])
+    (fit,) = (line for line in ax.lines if line.get_linestyle() == "-")
+    np.testing.assert_allclose(fit.get_xdata(), [1.0, 16.0])
+    np.testing.assert_allclose(fit.get_ydata(), [1.0, 64.0])
+    assert [t.get_text() for t in ax.texts] == ["1.50 (1.40 to 1.60)"]

@@ -32,8 +32,8 @@ class Method:
 
 @dataclass(frozen=True)
 class Entry:
-    """``label``: in the table; ``place``: ``module:attribute`` below this package; ``needs``: the library, as
-    it is imported; ``threads``: None for every core."""
+    """``label``: in the table; ``place``: ``module:attribute``; ``needs``: the library, as it is imported;
+    ``threads``: None for every core."""
 
     label: str
     place: str
@@ -46,30 +46,34 @@ class Entry:
 
     def load(self) -> Method:
         module, _, attribute = self.place.partition(":")
-        return getattr(import_module(f"benchmarks.contenders.{module}"), attribute)
+        return getattr(import_module(module), attribute)
+
+
+def _entry(label: str, place: str, needs: str = "tabular_fedrl", threads: int | None = None) -> Entry:
+    return Entry(label, f"{__name__}.{place}", needs, threads)
 
 
 ENTRIES: dict[str, Entry] = {
-    "optimum": Entry("ours", "ours:OPTIMUM"),
-    "optimum-one-thread": Entry("ours on one thread", "ours:OPTIMUM", threads=1),
-    "evaluation": Entry("ours", "ours:EVALUATION"),
-    "constrained": Entry("ours", "ours:CONSTRAINED"),
-    "rounds": Entry("ours, compiled", "rounds:COMPILED"),
-    "rounds-batch": Entry("ours, compiled, 1000 problems side by side", "rounds:BATCH"),
-    "rounds-numpy": Entry("the NumPy specification", "rounds:SPECIFICATION"),
-    "verification": Entry("ours", "verification:VERIFY"),
-    "verify-run": Entry("the run alone", "verification:RUN"),
-    "quantecon-mpi": Entry("QuantEcon, modified policy iteration", "quantecon_:MODIFIED", "quantecon"),
-    "quantecon-pi": Entry("QuantEcon, policy iteration", "quantecon_:HOWARD", "quantecon"),
-    "mdpsolver": Entry("mdpsolver, modified policy iteration", "mdpsolver_:SERIAL", "mdpsolver"),
-    "mdpsolver-openmp": Entry("mdpsolver, the same with OpenMP", "mdpsolver_:PARALLEL", "mdpsolver"),
-    "storm": Entry("Storm, discounted value iteration", "storm:DISCOUNTED", "stormpy"),
-    "storm-multi": Entry("Storm, multi-objective", "storm:MULTI", "stormpy"),
-    "scipy-splu": Entry("SciPy, sparse LU", "scipy_:LU"),
-    "scipy-bicgstab": Entry("SciPy, BiCGSTAB", "scipy_:KRYLOV"),
-    "lp-highs": Entry("LP by cvxpy, HiGHS", "occupancy_lp:HIGHS"),
-    "lp-clarabel": Entry("LP by cvxpy, Clarabel", "occupancy_lp:CLARABEL"),
-    "lp-scs": Entry("LP by cvxpy, SCS", "occupancy_lp:SCS", "scs"),
+    "optimum": _entry("ours", "ours:OPTIMUM"),
+    "optimum-one-thread": _entry("ours on one thread", "ours:OPTIMUM", threads=1),
+    "evaluation": _entry("ours", "ours:EVALUATION"),
+    "constrained": _entry("ours", "ours:CONSTRAINED"),
+    "rounds": _entry("ours, compiled", "rounds:COMPILED"),
+    "rounds-batch": _entry("ours, compiled, 1000 problems side by side", "rounds:BATCH"),
+    "rounds-numpy": _entry("the NumPy specification", "rounds:SPECIFICATION"),
+    "verification": _entry("ours", "verification:VERIFY"),
+    "verify-run": _entry("the run alone", "verification:RUN"),
+    "quantecon-mpi": _entry("QuantEcon, modified policy iteration", "quantecon_:MODIFIED", "quantecon"),
+    "quantecon-pi": _entry("QuantEcon, policy iteration", "quantecon_:HOWARD", "quantecon"),
+    "mdpsolver": _entry("mdpsolver, modified policy iteration", "mdpsolver_:SERIAL", "mdpsolver"),
+    "mdpsolver-openmp": _entry("mdpsolver, the same with OpenMP", "mdpsolver_:PARALLEL", "mdpsolver"),
+    "storm": _entry("Storm, discounted value iteration", "storm:DISCOUNTED", "stormpy"),
+    "storm-multi": _entry("Storm, multi-objective", "storm:MULTI", "stormpy"),
+    "scipy-splu": _entry("SciPy, sparse LU", "scipy_:LU"),
+    "scipy-bicgstab": _entry("SciPy, BiCGSTAB", "scipy_:KRYLOV"),
+    "lp-highs": _entry("LP by cvxpy, HiGHS", "occupancy_lp:HIGHS"),
+    "lp-clarabel": _entry("LP by cvxpy, Clarabel", "occupancy_lp:CLARABEL"),
+    "lp-scs": _entry("LP by cvxpy, SCS", "occupancy_lp:SCS", "scs"),
 }
 """By the name that a row of the plan uses."""
 

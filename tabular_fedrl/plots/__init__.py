@@ -16,6 +16,7 @@ from tabular_fedrl.plots import (
     convergence,
     drift,
     drift_scaling,
+    growth,
     heterogeneity,
     improvement,
     local_steps,
@@ -42,6 +43,7 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "drift_scaling": drift_scaling.draw,
     "ablations": ablations.draw,
     "comparison": comparison.draw,
+    "growth": growth.draw,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 
