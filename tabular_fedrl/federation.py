@@ -110,6 +110,20 @@ class Ledger:
         self._round(k)[direction] += message.size
         return message.copy()
 
+    def book(self, first: int, last: int, N: int, size: int) -> None:
+        """What :meth:`carry` enters when in each of the rounds first..last-1 each of N agents receives a
+        policy of ``size`` numbers and sends one."""
+        ways: tuple[Direction, Direction] = ("down", "up")
+        for way in ways:
+            for i in range(N):
+                total = self.totals.setdefault((way, "policy", i), [0, 0])
+                total[0] += last - first
+                total[1] += (last - first) * size
+        for k in sorted({first, first + 1, last - 1} & set(range(first, last))):
+            if k > first + 1:
+                self.stretches[-1]["last"] = k - 1
+            self._round(k).update(down=N * size, up=N * size)
+
     def _round(self, k: int) -> dict[str, int]:
         """The stretch that round k belongs to, opened when k is new."""
         if self.stretches and self.stretches[-1]["last"] == k:
@@ -200,7 +214,8 @@ class State:
 
     ``round``: the next round; ``log_policy``: ``(S, A)``, or ``(N, S, A)`` where agents do not communicate;
     ``multipliers``: ``(N, m)``, nan where unseen; ``random``: the agents' random streams as JSON text;
-    ``transitions``: ``(N,)``.
+    ``transitions``: ``(N,)``; ``values``: what the next evaluations start from, ``(policies, S, k)``, where
+    they depend on it.
     """
 
     round: int
@@ -208,6 +223,7 @@ class State:
     multipliers: Array
     random: str
     transitions: tuple[int, ...]
+    values: Array | None = None
 
 
 @dataclass
