@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tabular_fedrl.algorithms.local import primal_dual_step
-from tabular_fedrl.algorithms.rounds import Round, local_steps, record
+from tabular_fedrl.algorithms.rounds import LocalStep, Round, local_steps, record
 from tabular_fedrl.federation import Federation
 
 
-def npg_pd(federation: Federation) -> Iterator[Round]:
-    """The rounds of a single agent, E steps each."""
+def npg_pd(federation: Federation, step: LocalStep = primal_dual_step) -> Iterator[Round]:
+    """The rounds of a single agent, E steps each; its relatives have another ``step``."""
     (agent,) = federation.agents
     server, E = federation.server, federation.local_steps
     while True:
         k, log_pi = server.round, server.log_policy
-        phase = local_steps(agent, log_pi, E, primal_dual_step)
+        phase = local_steps(agent, log_pi, E, step)
         server.log_policy = phase.log_policies[E]
         server.round += 1
         yield record(federation, k, log_pi, [phase])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tabular_fedrl.algorithms import drpo_choice, offline_baselines
+from tabular_fedrl.algorithms.crpo import crpo, rectified_steps
 from tabular_fedrl.algorithms.drpo import drpo
 from tabular_fedrl.algorithms.fednpg import fednpg
 from tabular_fedrl.algorithms.fedpg import fedpg, gradient_steps
@@ -22,6 +23,14 @@ from tabular_fedrl.algorithms.rounds import Round
 from tabular_fedrl.algorithms.sampled import sampled_fednpg, sampled_steps
 from tabular_fedrl.algorithms.sequential_shared import sequential_shared
 from tabular_fedrl.algorithms.step_sizes import federated_steps, single_steps
+from tabular_fedrl.algorithms.unconstrained import (
+    entropy_npg,
+    entropy_steps,
+    mirror_descent,
+    mirror_steps,
+    npg_steps,
+    reward_alone,
+)
 from tabular_fedrl.algorithms.unit_form import unit_steps
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.federation import Federation, PublicSteps
@@ -33,6 +42,7 @@ MEANS = ("arithmetic", "geometric")
 STEPS: Values = {"eta": None, "eta_dual": None, "dual_cap": None, "initial_multipliers": 0.0}
 MEAN: Values = {"aggregation": "arithmetic", "weights": None}
 LOCAL: Values = {"local_steps": 1}
+REWARD: Values = {"eta": None, "initial_multipliers": 0.0}
 DUAL: Values = {"eta_dual": None, "dual_cap": None, "initial_multipliers": 0.0}
 
 OFFLINE: Values = {
@@ -171,6 +181,50 @@ ALGORITHMS: dict[str, Algorithm] = {
             regularised_steps,
             lambda federation, given: regularised_fednpg(federation, given["tau"]),
             natural=False,
+        ),
+        Algorithm(
+            "rpg-pd",
+            "regularised policy gradient primal-dual: one agent, all constraints, last-iterate guarantee",
+            {"tau": 0.1, "eta": None, "dual_cap": None, "initial_multipliers": 0.0},
+            regularised_steps,
+            lambda federation, given: regularised_fednpg(federation, given["tau"]),
+            central=True,
+            natural=False,
+        ),
+        Algorithm(
+            "crpo",
+            "one agent without multipliers: up the reward, or down a cost that is exceeded",
+            {"tolerance": None, "eta": None, "initial_multipliers": 0.0},
+            rectified_steps,
+            lambda federation, given: crpo(federation, given["tolerance"]),
+            central=True,
+            natural=False,
+        ),
+        Algorithm(
+            "npg",
+            "natural policy gradient on the reward alone",
+            REWARD,
+            npg_steps,
+            lambda federation, _: npg_pd(federation),
+            acts=reward_alone,
+        ),
+        Algorithm(
+            "entropy-npg",
+            "natural policy gradient on the reward with entropy",
+            {"tau": 0.1, **REWARD},
+            entropy_steps,
+            lambda federation, given: entropy_npg(federation, given["tau"]),
+            natural=False,
+            acts=reward_alone,
+        ),
+        Algorithm(
+            "mirror-descent",
+            "policy mirror descent on the reward, steps growing geometrically",
+            {"theta": None, **REWARD},
+            mirror_steps,
+            lambda federation, given: mirror_descent(federation, given["theta"]),
+            natural=False,
+            acts=reward_alone,
         ),
         Algorithm(
             "drpo",

@@ -19,14 +19,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from tabular_fedrl.algorithms.fednpg import fednpg
 from tabular_fedrl.algorithms.rounds import Round
-from tabular_fedrl.algorithms.step_sizes import dual_cap, number, per_constraint
+from tabular_fedrl.algorithms.step_sizes import dual_cap, number, per_constraint, positive_weight
 from tabular_fedrl.arithmetic import array, clip, concatenate, log, matmul, minimum, sum
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import policy_values
 from tabular_fedrl.federation import Agent, Federation, PublicSteps
 from tabular_fedrl.measured import Array
@@ -53,9 +50,7 @@ def regularised_fednpg(federation: Federation, tau: float) -> Iterator[Round]:
 def regularised_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> PublicSteps:
     r""":math:`\eta = (N/\tau) \min(1, \log K/K)` unless given: after K rounds the contracted start is as
     small as the floor. The dual step is :math:`\eta/N`."""
-    tau = given["tau"]
-    if not (np.isfinite(tau) and tau > 0):
-        raise InvalidProblem(f"tau = {tau!r}: expected a positive number")
+    tau = positive_weight(given["tau"])
     cap, eta = dual_cap(problem.cmdp, {**given, "eta_dual": 0.0}), given["eta"]
     if eta is None:
         K = array(float(max(rounds, 2)))

@@ -56,6 +56,13 @@ def positive_or(x: Any, standin: float) -> Any:
     return x if x > 0 else standin
 
 
+def positive_weight(tau: Any) -> float:
+    """An entropy weight, checked."""
+    if not (np.isfinite(tau) and tau > 0):
+        raise InvalidProblem(f"tau = {tau!r}: expected a positive number")
+    return float(tau)
+
+
 def slater_slack(cmdp: CMDP) -> Any:
     """The Slater slack xi, in units of value; :class:`NotSlater` if no policy is strictly feasible."""
     xi = solve(cmdp).slater_slack
