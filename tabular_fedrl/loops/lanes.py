@@ -19,10 +19,11 @@ def lanes(B: int) -> int:
     return min(LANES, 1 << (share - 1).bit_length())
 
 
-def to_lanes(x: Array) -> Array:
-    """``(B, ...)`` as ``(blocks, ..., W)``; the last problem fills the lanes that are left over."""
+def to_lanes(x: Array, W: int | None = None) -> Array:
+    """``(B, ...)`` as ``(blocks, ..., W)``, by default of width :func:`lanes`; the last problem fills the
+    lanes that are left over."""
     B = x.shape[0]
-    W = lanes(B)
+    W = lanes(B) if W is None else W
     index = np.minimum(np.arange(-(-B // W) * W), B - 1).reshape(-1, W)
     return np.ascontiguousarray(np.moveaxis(x[index], 1, -1))
 
