@@ -55,6 +55,14 @@ def policy_residual(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Arr
     return size.max(axis=0)
 
 
+def policy_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Array, other: Array) -> Array:
+    r"""``out (S, k)``: :math:`x - \gamma P_\pi x` for ``x (S, k)``. Returns the inner products of ``out``
+    with ``other (S, k)`` and with itself, ``(2, k)``."""
+    sums = np.empty((chunks(rows.S), 2, x.shape[1]))
+    over_chunks(_product, rows.S, rows, _table(pi), gamma, x.reshape(-1), out, other, sums)
+    return sums.sum(axis=0)
+
+
 def greedy_sweep(
     rows: Rows, r: Array, gamma: float, V: Array, out: Array, actions: NDArray[np.int32]
 ) -> tuple[float, float]:
@@ -130,22 +138,22 @@ def _policy(
         for j in range(k):
             change[chunk, j] = 0.0
         for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
-            j = U(0)
-            while j + U(4) <= k:
-                t0, t1, t2, t3 = mean_4(weights, successors, starts, width, A, pi, s, V, k, j)
-                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j)
-                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j + U(1))
-                _put(t2, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j + U(2))
-                _put(t3, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j + U(3))
-                j += U(4)
-            if j + U(2) <= k:
-                t0, t1 = mean_2(weights, successors, starts, width, A, pi, s, V, k, j)
-                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j)
-                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j + U(1))
-                j += U(2)
-            if j < k:
-                t0 = mean_1(weights, successors, starts, width, A, pi, s, V, k, j)
-                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, j)
+            i: Any = U(0)
+            while i + U(4) <= k:
+                t0, t1, t2, t3 = mean_4(weights, successors, starts, width, A, pi, s, V, k, i)
+                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
+                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(1))
+                _put(t2, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(2))
+                _put(t3, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(3))
+                i += U(4)
+            if i + U(2) <= k:
+                t0, t1 = mean_2(weights, successors, starts, width, A, pi, s, V, k, i)
+                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
+                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(1))
+                i += U(2)
+            if i < k:
+                t0 = mean_1(weights, successors, starts, width, A, pi, s, V, k, i)
+                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
 
 
 @inlined
@@ -164,6 +172,46 @@ def _put(
 
 
 @compiled
+def _product(
+    first: int, last: int, rows: Rows, pi: Array, gamma: float, x: Array, out: Array, other: Array,
+    sums: Array,
+) -> None:  # fmt: skip
+    weights, successors, starts, width, S, A = unpacked(rows)
+    k = U(out.shape[1])
+    for chunk in range(U(first), U(last)):
+        for j in range(k):
+            sums[chunk, 0, j], sums[chunk, 1, j] = 0.0, 0.0
+        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
+            i: Any = U(0)
+            while i + U(4) <= k:
+                t0, t1, t2, t3 = mean_4(weights, successors, starts, width, A, pi, s, x, k, i)
+                _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
+                _put_product(t1, gamma, x, out, other, sums, chunk, s, k, i + U(1))
+                _put_product(t2, gamma, x, out, other, sums, chunk, s, k, i + U(2))
+                _put_product(t3, gamma, x, out, other, sums, chunk, s, k, i + U(3))
+                i += U(4)
+            if i + U(2) <= k:
+                t0, t1 = mean_2(weights, successors, starts, width, A, pi, s, x, k, i)
+                _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
+                _put_product(t1, gamma, x, out, other, sums, chunk, s, k, i + U(1))
+                i += U(2)
+            if i < k:
+                t0 = mean_1(weights, successors, starts, width, A, pi, s, x, k, i)
+                _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
+
+
+@inlined
+def _put_product(
+    ahead: float, gamma: float, x: Array, out: Array, other: Array, sums: Array, chunk: Any, s: Any, k: Any,
+    j: Any,
+) -> None:  # fmt: skip
+    new = x[s * k + j] - gamma * ahead
+    out[s, j] = new
+    sums[chunk, 0, j] += other[s, j] * new
+    sums[chunk, 1, j] += new * new
+
+
+@compiled
 def _greedy(
     first: int, last: int, rows: Rows, r: Array, gamma: float, V: Array, out: Array,
     actions: NDArray[np.int32], change: Array,
@@ -173,7 +221,7 @@ def _greedy(
         low, high = np.inf, -np.inf
         for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
             p = first_entry(starts, width, s * A)
-            best, chosen = -np.inf, U(0)
+            best, chosen = -np.inf, 0
             for a in range(A):
                 end = first_entry(starts, width, s * A + a + U(1))
                 value = r[s, a] + gamma * row_mean(weights, successors, p, end, V)

@@ -1,0 +1,141 @@
+r"""BiCGSTAB for several right-hand sides at once, matrix-free, restarted on the true residual.
+
+Columns share every pass over the operator and have their own coefficients; a column that has converged
+stands still. Vectors are ``(S, k)``; besides the solution five of them are kept. Source: van der Vorst
+(1992).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numba
+import numpy as np
+
+from tabular_fedrl.kernels.sparse import CHUNK, chunks, over_chunks
+from tabular_fedrl.measured import UNIT, Array
+
+summing: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+"""Like :data:`~tabular_fedrl.kernels.lanes.compiled`, but sums within a chunk may be taken in the order that
+vectorises (one order for one machine)."""
+
+LONGEST_CYCLE = 400
+"""Steps after which the residual is computed afresh."""
+
+CYCLES = 40
+
+
+class Operator(Protocol):
+    """A linear system :math:`b - M x = 0`."""
+
+    def residual(self, x: Array, out: Array) -> Array:
+        """``out = b - M x``; returns its largest sizes ``(k,)``."""
+
+    def product(self, x: Array, out: Array, other: Array) -> Array:
+        """``out = M x``; returns the inner products of ``out`` with ``other`` and with itself, ``(2, k)``."""
+
+    def smooth(self, x: Array, scratch: Array) -> None:
+        """Some steps of a slow iteration that cannot fail."""
+
+
+def solve(operator: Operator, x: Array, tolerance: Array, relative: float) -> tuple[Array, int]:
+    r"""Improve ``x (S, k)`` in place until the residual of every column is at most ``tolerance (k,)`` or
+    ``relative`` times the column's size :math:`\max|x|`, or rounding lets it fall no more.
+
+    Returns the largest sizes ``(k,)`` of the true residuals and the number of products with M.
+    """
+    shadow, r, p, v, t = (np.empty_like(x) for _ in range(5))
+    size = operator.residual(x, r)
+    products = 1
+    for _ in range(CYCLES):
+        goal = np.maximum(tolerance, relative * largest(x))
+        if (size <= goal).all():
+            break
+        products += _cycle(operator, x, shadow, r, p, v, t, size, tolerance, relative)
+        before, size = size, operator.residual(x, r)
+        products += 1
+        stuck = ~(size <= 0.5 * before) & ~(size <= goal)
+        if stuck.any():
+            if (size[stuck] <= 16 * UNIT * largest(x)[stuck]).all():
+                break
+            operator.smooth(x, t)
+            size = operator.residual(x, r)
+    return size, products
+
+
+def _cycle(
+    operator: Operator, x: Array, shadow: Array, r: Array, p: Array, v: Array, t: Array, size: Array,
+    tolerance: Array, relative: float,
+) -> int:  # fmt: skip
+    """BiCGSTAB from the residual ``r`` until it seems to have converged, breaks down or grows."""
+    S, k = x.shape
+    shadow[:], p[:] = r, r
+    rho = np.einsum("sk,sk->k", r, r)
+    active = size > np.maximum(tolerance, relative * largest(x))
+    with np.errstate(all="ignore"):
+        for step in range(LONGEST_CYCLE):
+            sigma = operator.product(p, v, shadow)[0]
+            alpha = np.where(active, rho / sigma, 0.0)
+            if not np.isfinite(alpha).all():
+                return 2 * step + 1
+            over_chunks(_half_step, S, alpha, v.reshape(-1), r.reshape(-1))
+            st, tt = operator.product(r, t, r)
+            omega = np.where(active & (tt > 0), st / tt, 0.0)
+            sums = np.empty((chunks(S), 3, k))
+            over_chunks(_step, S, alpha, omega, shadow.reshape(-1), p.reshape(-1), t.reshape(-1),
+                        x.reshape(-1), r.reshape(-1), sums)  # fmt: skip
+            following = sums[:, 0].sum(axis=0)
+            now, far = sums[:, 1:].max(axis=0)
+            active &= now > np.maximum(tolerance, relative * far)
+            beta = np.where(active, following / rho * (alpha / omega), 0.0)
+            if not active.any() or not np.isfinite(beta).all() or (now > 1e3 * size).any():
+                return 2 * step + 2
+            rho = following
+            over_chunks(_direction, S, beta, omega, r.reshape(-1), v.reshape(-1), p.reshape(-1))
+    return 2 * LONGEST_CYCLE
+
+
+def largest(x: Array) -> Array:
+    """``max_s |x(s, j)|``, ``(k,)``, without a copy."""
+    return np.maximum(x.max(axis=0), -x.min(axis=0))
+
+
+@summing
+def _half_step(first: int, last: int, alpha: Array, v: Array, r: Array) -> None:
+    k = alpha.size
+    for chunk in range(first, last):
+        for j in range(k):
+            for e in range(chunk * CHUNK * k + j, min((chunk + 1) * CHUNK * k, r.size), k):
+                r[e] -= alpha[j] * v[e]
+
+
+@summing
+def _step(
+    first: int, last: int, alpha: Array, omega: Array, shadow: Array, p: Array, t: Array, x: Array, r: Array,
+    sums: Array,
+) -> None:  # fmt: skip
+    k = alpha.size
+    for chunk in range(first, last):
+        for j in range(k):
+            inner, top, far = 0.0, np.int64(0), np.int64(0)
+            for e in range(chunk * CHUNK * k + j, min((chunk + 1) * CHUNK * k, r.size), k):
+                moved = x[e] + (alpha[j] * p[e] + omega[j] * r[e])
+                x[e] = moved
+                left = r[e] - omega[j] * t[e]
+                r[e] = left
+                inner += shadow[e] * left
+                # As whole numbers, bits of absolute values are ordered as they are, NaN on top.
+                top = max(top, np.float64(abs(left)).view(np.int64))
+                far = max(far, np.float64(abs(moved)).view(np.int64))
+            sums[chunk, 0, j] = inner
+            sums[chunk, 1, j] = np.int64(top).view(np.float64)
+            sums[chunk, 2, j] = np.int64(far).view(np.float64)
+
+
+@summing
+def _direction(first: int, last: int, beta: Array, omega: Array, r: Array, v: Array, p: Array) -> None:
+    k = beta.size
+    for chunk in range(first, last):
+        for j in range(k):
+            for e in range(chunk * CHUNK * k + j, min((chunk + 1) * CHUNK * k, r.size), k):
+                p[e] = r[e] + beta[j] * (p[e] - omega[j] * v[e])
