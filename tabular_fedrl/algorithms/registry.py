@@ -17,6 +17,7 @@ from tabular_fedrl.algorithms.fedpg import fedpg, gradient_steps
 from tabular_fedrl.algorithms.isolated import isolated
 from tabular_fedrl.algorithms.npg_pd import npg_pd
 from tabular_fedrl.algorithms.offline_clients import DATA, clients_of, offline_problem
+from tabular_fedrl.algorithms.pmd_pd import pmd_pd, proximal_steps
 from tabular_fedrl.algorithms.regularised import regularised_fednpg, regularised_steps
 from tabular_fedrl.algorithms.round_dual import round_dual
 from tabular_fedrl.algorithms.rounds import Round
@@ -61,7 +62,8 @@ class Algorithm:
     summary: a line for the list. parameters: name -> default (None: the theory's value).
     steps: from the problem, the number of rounds and the parameters to the public constants.
     rounds: from a federation and the parameters to the rounds.
-    central: one agent that sees everything. share: there is a global policy. natural: every local step is an
+    central: one agent that sees everything. share: there is a global policy. sends: every agent receives it
+    in every round and returns its own, as messages. natural: every local step is an
     exact natural-gradient step, so that its softmax normaliser is meaningful. zeros: a policy may have
     probabilities 0, else one that has is a sign of absurd steps.
     whole: parameters that are whole numbers, with the least one. choices: parameters that are one of a few
@@ -75,6 +77,7 @@ class Algorithm:
     rounds: Callable[[Federation, Values], Iterator[Round]]
     central: bool = False
     share: bool = True
+    sends: bool = True
     natural: bool = True
     zeros: bool = False
     whole: Mapping[str, int] = field(default_factory=lambda: {"local_steps": 1, "samples": 1})
@@ -127,6 +130,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             unit_steps,
             lambda federation, _: npg_pd(federation),
             central=True,
+            sends=False,
         ),
         Algorithm(
             "isolated",
@@ -135,6 +139,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             single_steps,
             lambda federation, _: isolated(federation),
             share=False,
+            sends=False,
         ),
         Algorithm(
             "omniscient",
@@ -143,6 +148,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             single_steps,
             lambda federation, _: npg_pd(federation),
             central=True,
+            sends=False,
         ),
         Algorithm(
             "sequential-shared",
@@ -199,6 +205,16 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: crpo(federation, given["tolerance"]),
             central=True,
             natural=False,
+            sends=False,
+        ),
+        Algorithm(
+            "pmd-pd",
+            "one agent, policy steps solved exactly, rate 1/T",
+            {"eta_dual": None, "initial_multipliers": 0.0},
+            proximal_steps,
+            lambda federation, _: pmd_pd(federation),
+            central=True,
+            natural=False,
         ),
         Algorithm(
             "npg",
@@ -207,6 +223,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             npg_steps,
             lambda federation, _: npg_pd(federation),
             acts=reward_alone,
+            sends=False,
         ),
         Algorithm(
             "entropy-npg",
@@ -216,6 +233,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: entropy_npg(federation, given["tau"]),
             natural=False,
             acts=reward_alone,
+            sends=False,
         ),
         Algorithm(
             "mirror-descent",
@@ -225,6 +243,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: mirror_descent(federation, given["theta"]),
             natural=False,
             acts=reward_alone,
+            sends=False,
         ),
         Algorithm(
             "drpo",
@@ -245,6 +264,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             {"alpha": 1.0},
             "local_only",
             share=False,
+            sends=False,
         ),
         _baseline(
             "pooled-oracle",
