@@ -31,7 +31,7 @@ from tabular_fedrl.offline import (
     save_dataset,
 )
 from tabular_fedrl.policies import kl, uniform
-from tabular_fedrl.runner import drive, run
+from tabular_fedrl.runner import drive, engine_numpy, run
 
 FREE = {"record": "iterates", "compare": False}
 
@@ -249,7 +249,7 @@ def test_sparse_problems_with_zeros_take_several_local_steps():
 @pytest.mark.parametrize("settings", [{}, {"data": "simulated", "transitions": 200, "local_steps": 2}])
 def test_resumed_runs_are_bit_for_bit_the_same(monkeypatch, settings):
     monkeypatch.setattr(drive, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(drive, "CHUNK", 12)  # several batches even here
+    monkeypatch.setattr(engine_numpy, "CHUNK", 12)  # several batches even here
     cmdp = problem(2, S=6)
     given = {"clients": 3, "alpha": 0.2, "beta": 0.2, **settings}
     whole = run("drpo", cmdp, 40, **given)

@@ -14,7 +14,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.offline import behaviour, count, draw, empirical, extended, grades, mixtures, pool
 from tabular_fedrl.policies import uniform
-from tabular_fedrl.runner import drive, run
+from tabular_fedrl.runner import drive, engine_numpy, run
 
 BASELINES = ("behaviour-cloning", "fedavg-cql", "local-only", "pooled-oracle", "spibb", "fedora")
 FREE = {"record": "iterates", "compare": False}
@@ -142,7 +142,7 @@ def test_fedora_follows_the_client_that_does_well():
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_are_runs_like_any_other(monkeypatch, tmp_path, name):
     monkeypatch.setattr(drive, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(drive, "CHUNK", 12)
+    monkeypatch.setattr(engine_numpy, "CHUNK", 12)
     cmdp = problem(4)
     whole = run(name, cmdp, 20, **DATA)
     assert whole.value.error.max() < 1e-9

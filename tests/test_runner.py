@@ -12,7 +12,7 @@ from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import evaluate, visitation
 from tabular_fedrl.policies import kl
-from tabular_fedrl.runner import Run, drive, run
+from tabular_fedrl.runner import Run, drive, engine_numpy, run
 from tabular_fedrl.solvers import solve
 
 STEPS = {"eta": 0.3, "eta_dual": 0.1, "dual_cap": 3.0}
@@ -142,7 +142,7 @@ def stop_at(k, error):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Killed])
 def test_resumed_is_bit_for_bit_uninterrupted(tmp_path, monkeypatch, name, record, error):
     monkeypatch.setattr(drive, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(drive, "CHUNK", 16)  # several batches even here
+    monkeypatch.setattr(engine_numpy, "CHUNK", 16)  # several batches even here
     problem, out = random_problem(), tmp_path / "run.npz"
     kwargs = {"eta": 0.05, "dual_cap": 2.0} if name == "regularised-fednpg" else {**STEPS, "local_steps": 2}
     whole = run(name, problem, 40, seed=5, record=record, **kwargs)

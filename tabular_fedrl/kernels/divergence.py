@@ -55,8 +55,8 @@ def log_sum_exp(logits: Array, out: Array) -> float:
 
 @compiled
 def divergence(x: Target, log_q: Array, lse: Array) -> tuple[float, float]:
-    r""":math:`E_{s \sim d^*} KL(\pi^*\|q)` and its radius, for a log-policy in floats ``(A, S)``, which stands
-    for its normalisation; ``lse``: scratch ``(S,)``."""
+    r""":math:`E_{s \sim d^*} KL(\pi^*\|q)` and its radius, for a log-policy in floats ``(A, S)``, which
+    stands for its normalisation; ``lse``: scratch ``(S,)``."""
     A, S = log_q.shape
     blur = log_sum_exp(log_q, lse)
     mean = size = error = reach = 0.0

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from tabular_fedrl.loops.batch import Batch
 from tabular_fedrl.loops.fednpg import fednpg
 from tabular_fedrl.loops.optimum import optima
+
+PATIENCE = 2.0
+"""Seconds after which a call that should take a fraction of one must be compiling."""
+
+
+@contextmanager
+def announced() -> Iterator[None]:
+    """Around a call of a compiled loop that returns within a second: a line on standard error if it has to
+    be compiled first."""
+    words = ["compiling the loops; from now on they are read from disk", "\n"]
+    timer = threading.Timer(PATIENCE, lambda: sys.stderr.write("".join(words)))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def prepare() -> None:

@@ -35,7 +35,9 @@ NAMES: dict[str, dict[str, Any]] = {
     "sequential-shared": {"sharing": TABLE},
     "round-dual": {"dual_once": True},
     "fedpg": {"vanilla": True},
-    "regularised-fednpg": {},
+    "regularised-fednpg": {"regularised": True},
+    "npg": {},
+    "rpg-pd": {"regularised": True},
 }
 """The algorithms that the loops of this family know."""
 
@@ -49,10 +51,10 @@ def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -
     """
     if algorithm not in NAMES:
         raise InvalidProblem(f"no compiled loop for {algorithm!r}; there are {', '.join(NAMES)}")
-    regularised = algorithm == "regularised-fednpg"
+    own = NAMES[algorithm]
+    regularised = own.get("regularised", False)
     if regularised and not tau > 0:
         raise InvalidProblem(f"tau = {tau:g}: expected a positive number")
-    own = NAMES[algorithm]
     return Variant(
         sharing=own.get("sharing", GEOMETRIC if geometric else MEAN),
         vanilla=own.get("vanilla", False),

@@ -1,34 +1,35 @@
-"""Driving an algorithm: parameters resolved, rounds measured in batches, interrupted and resumed."""
+"""Driving an algorithm: parameters resolved, its rounds gathered from an engine, interrupted and resumed."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tabular_fedrl import balls
-from tabular_fedrl.algorithms import ALGORITHMS, Algorithm, Round
-from tabular_fedrl.arithmetic import array, exp, finite
+from tabular_fedrl.algorithms import ALGORITHMS, Algorithm
+from tabular_fedrl.arithmetic import array
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
-from tabular_fedrl.errors import InvalidProblem, Undecided
-from tabular_fedrl.federation import Federation, PublicSteps, federate
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.federation import Ledger, PublicSteps, State
 from tabular_fedrl.measured import Array
-from tabular_fedrl.policies import log_probabilities
+from tabular_fedrl.policies import log_probabilities, mean_weights
+from tabular_fedrl.runner.engine import Engine, Task
+from tabular_fedrl.runner.engine_numpy import coarser
+from tabular_fedrl.runner.engines import ENGINES, choose
 from tabular_fedrl.runner.files import RunFile
-from tabular_fedrl.runner.measure import CHUNK, Observer
+from tabular_fedrl.runner.measure import Observer
+from tabular_fedrl.runner.overall import Sums, added, overall
 from tabular_fedrl.runner.result import Run
 from tabular_fedrl.runner.tracks import Tracks
 from tabular_fedrl.solvers import Solution, solve
 
-COARSER, LEAST_BITS = 8, 128
-"""What is measured gets an eighth of the working precision, and no less than so many bits."""
 SAVE_EVERY = 30.0
 """Seconds between two checkpoints."""
 
@@ -40,6 +41,7 @@ def run(
     *,
     seed: int = 0,
     backend: str = "numpy",
+    every: int = 1,
     record: str = "metrics",
     progress: Callable[[int, int], None] | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -48,7 +50,7 @@ def run(
     compare: bool = True,
     **parameters: Any,
 ) -> Run:
-    """Run ``rounds`` rounds of an algorithm on a problem and measure every one of them.
+    """Run ``rounds`` rounds of an algorithm on a problem and measure them.
 
     Inside ``balls.precision(...)``, on a problem of exact data, every number of the run is a ball.
 
@@ -57,7 +59,9 @@ def run(
     algorithm: a name of :data:`tabular_fedrl.algorithms.ALGORITHMS`.
     problem: the federation, or a CMDP (agent i then sees constraint i).
     seed: of all random draws (sampled evaluation only).
-    backend: ``"numpy"``, the specification.
+    backend: ``"numpy"``, the specification; ``"numba"``, the same compiled: the same numbers up to rounding,
+        with radii as rigorous, for the algorithms and problems that an engine of it knows.
+    every: rounds 0, every, 2 every, ... and the last one are recorded; averages are over all rounds anyway.
     record: ``"metrics"``, or ``"iterates"`` to keep the policies as well.
     progress: called with (rounds done, rounds in all).
     out: an ``.npz`` file for the measured run, written now and then and when the run ends or is interrupted.
@@ -72,132 +76,105 @@ def run(
     is feasible.
     """
     chosen = _lookup("algorithm", algorithm, ALGORITHMS)
-    _one_of("backend", backend, ("numpy",))
+    _one_of("backend", backend, tuple(ENGINES))
     _one_of("record", record, ("metrics", "iterates"))
-    K = _whole("rounds", rounds, 1)
-    seed = _whole("seed", seed, 0)
+    K, seed = _whole("rounds", rounds, 1), _whole("seed", seed, 0)
     given = _given(chosen, parameters)
     acting = chosen.acts_on(federated(problem), given)
     if acting.cmdp.is_exact != bool(balls.working()):
         raise InvalidProblem("a problem of exact data, and no other, runs inside balls.precision(...)")
     steps = chosen.steps(acting, K, given)
-    federation = _federation(chosen, acting, steps, given, seed)
     if solution is None and compare:
         solution = solve(acting.cmdp)
+    if not compare:
+        solution = None
     resolved = _resolved(given, steps)
-    federation.ledger.setup.update(agents=acting.N, rounds=K, **resolved)
-    observer = Observer.of(chosen, acting, steps.eta, solution if compare else None)
-    tracks = Tracks(acting, K, federation.local_steps, chosen, observer.comparator is not None, record)
-    file = None
-    if out is not None:
-        comparator = solution.log_policy if solution is not None and compare else None
-        file = RunFile(out, chosen.name, acting, K, seed, record, resolved, comparator)
-        if resume:
-            file.load(tracks, federation)
-    rounds_of = _checked(chosen.rounds(federation, given), chosen, steps)
-    _drive(rounds_of, federation, observer, tracks, file, progress)
-    last = log_probabilities(federation.server.log_policy)
-    with _coarser():
-        final_kl = observer.kl(last[None])[0] if observer.comparator is not None else None
+    task = Task(
+        algorithm=chosen,
+        problem=acting,
+        steps=steps,
+        given=given,
+        rounds=K,
+        local_steps=given.get("local_steps", 1),
+        weights=mean_weights(acting.N, given.get("weights")),
+        multipliers=_multipliers(acting, given["initial_multipliers"], steps.dual_cap),
+        seed=seed,
+        every=_whole("every", every, 1),
+        iterates=record == "iterates",
+        resumable=out is not None,
+        observer=Observer.of(chosen, acting, steps.eta, solution),
+        ledger=Ledger({"agents": acting.N, "rounds": K, **resolved}),
+    )
+    engine = choose(backend, task)
+    tracks = Tracks(task, engine.normaliser)
+    file = RunFile(out, task, backend, resolved) if out is not None else None
+    left = file.load(tracks) if file is not None and resume else None
+    if left is not None:
+        task = replace(task, ledger=left[1])
+    state, sums = (left[0], left[2]) if left is not None else (task.start(), {})
+    state, sums = _drive(task, engine, state, sums, tracks, file, progress)
+    last = log_probabilities(state.log_policy)
+    with coarser():
+        final_kl = task.observer.kl(last[None])[0] if solution is not None else None
+        totals = overall(sums, task)
     tracks.finish(final_kl, last)
     return Run(
         algorithm=chosen.name,
         problem=acting,
         parameters=resolved,
         seed=seed,
+        backend=backend,
         rounds=K,
-        local_steps=federation.local_steps,
-        final_multipliers=federation.multipliers(),
+        local_steps=task.local_steps,
+        overall=totals,
+        final_multipliers=state.multipliers,
         final_log_policy=last,
-        ledger=federation.ledger,
-        solution=solution if compare else None,
+        ledger=task.ledger,
+        solution=solution,
         **tracks.fields(),
     )
 
 
 def _drive(
-    rounds: Iterator[Round],
-    federation: Federation,
-    observer: Observer,
+    task: Task,
+    engine: Engine,
+    state: State,
+    sums: Sums,
     tracks: Tracks,
     file: RunFile | None,
     progress: Callable[[int, int], None] | None,
-) -> None:
-    """Measure the rounds that are left, in batches; ``file`` is written now and then, at the end and on
+) -> tuple[State, Sums]:
+    """The rounds that are left, from ``state`` on; ``file`` is written now and then, at the end and on
     Ctrl-C."""
-    size = _batch(observer.problem.cmdp, observer.problem.N, federation.local_steps)
-    # One assignment, so that an interrupt finds the mark of one batch or of the next, never half of each.
-    mark = (federation.state(), federation.ledger.to_dict())
+    # One assignment, so that an interrupt finds the mark of one stretch or of the next, never half of each.
+    mark = (state, task.ledger.to_dict(), sums)
     saved = time.monotonic()
     try:
-        while (done := mark[0].round) < tracks.K:
-            batch = list(islice(rounds, min(size, tracks.K - done)))
-            with _coarser():
-                measured = observer.measure(batch)
-            tracks.store(done, measured, batch)
-            mark = (federation.state(), federation.ledger.to_dict())
+        for stretch in engine.stretches(task, state):
+            first, done = mark[0].round, stretch.state.round
+            tracks.store(first, stretch)
+            if not engine.books:
+                _book_policies(task, first, done)
+            with coarser():
+                mark = (stretch.state, task.ledger.to_dict(), added(mark[2], stretch.every_round))
             if file is not None and time.monotonic() - saved > SAVE_EVERY:
                 file.save(tracks, *mark)
                 saved = time.monotonic()
             if progress is not None:
-                progress(done + len(batch), tracks.K)
+                progress(done, task.rounds)
     except KeyboardInterrupt:
         if file is not None:
             file.save(tracks, *mark)
         raise
-    except Undecided as lost:
-        k = federation.server.round
-        raise Undecided(f"round {k} of {tracks.K}: {lost}", reached=k / tracks.K) from None
     if file is not None:
         file.save(tracks, *mark)
+    return mark[0], mark[2]
 
 
-def _coarser() -> AbstractContextManager[None]:
-    """Balls of fewer bits for what is measured: the path alone must outlast the growth of its radii."""
-    bits = balls.working()
-    return balls.precision(max(LEAST_BITS, bits // COARSER)) if bits else nullcontext()
-
-
-def _federation(
-    algorithm: Algorithm, problem: FederatedCMDP, steps: PublicSteps, given: Mapping[str, Any], seed: int
-) -> Federation:
-    return federate(
-        problem,
-        steps,
-        local_steps=given.get("local_steps", 1),
-        aggregation=given.get("aggregation", "arithmetic"),
-        weights=given.get("weights"),
-        initial_multipliers=_multipliers(problem, given["initial_multipliers"], steps.dual_cap),
-        reward_factor=algorithm.reward_factor,
-        seed=seed,
-        share=algorithm.share,
-    )
-
-
-def _checked(stream: Iterator[Round], algorithm: Algorithm, steps: PublicSteps) -> Iterator[Round]:
-    """The rounds, refused as soon as an iterate is not finite."""
-    # The logarithm of an intended 0 is no sign of anything.
-    shown = exp if algorithm.zeros else lambda log_policies: log_policies
-    while True:
-        # Absurd steps overflow on the way; the answer is judged below.
-        with np.errstate(all="ignore"):
-            this = next(stream)
-        if not (finite(shown(this.local)) and finite(shown(this.next_log_policy))):
-            if balls.working():
-                raise Undecided("a ball is unbounded")
-            raise InvalidProblem(
-                f"round {this.k}: a policy is not finite; the steps are too large (eta = {steps.eta:g}, "
-                f"largest dual cap {steps.dual_cap.max(initial=0.0):g})"
-            )
-        yield this
-
-
-def _batch(cmdp: CMDP, N: int, E: int) -> int:
-    """Rounds measured together; it depends on nothing else, so that a resumed run cuts them in the same
-    places."""
-    policies = 1 + N * (E - 1)
-    entries = N * (E + 1) * cmdp.S * cmdp.A
-    return max(1, min(CHUNK // policies, 4_000_000 // entries))
+def _book_policies(task: Task, first: int, last: int) -> None:
+    """Enter what those rounds sent: every agent receives the policy and returns its own."""
+    if task.algorithm.sends:
+        task.ledger.book(first, last, task.problem.N, task.problem.cmdp.S * task.problem.cmdp.A)
 
 
 def _given(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any]:

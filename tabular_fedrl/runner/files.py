@@ -2,8 +2,8 @@
 pickle).
 
 ``header``: JSON text that says what was run; a file is resumed only by the same run. ``state``: JSON text
-with the next round, the ledger and the random streams. Then the tracks, the global log-policy and the
-multipliers.
+with the next round, the ledger and the random streams. Then the tracks, the sums over all rounds, the global
+log-policy and the multipliers, and the values that the next evaluations start from, if the run keeps any.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.atomic import atomic_path
-from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.federation import Federation, Ledger, State
-from tabular_fedrl.measured import Array
+from tabular_fedrl.federation import Ledger, State
+from tabular_fedrl.runner.engine import Task
+from tabular_fedrl.runner.overall import Sums, from_arrays, to_arrays
 from tabular_fedrl.runner.tracks import Tracks
 
-FORMAT = "tabular-fedrl run 1"
+FORMAT = "tabular-fedrl run 2"
 
 
 class RunFile:
@@ -33,13 +33,9 @@ class RunFile:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        algorithm: str,
-        problem: FederatedCMDP,
-        rounds: int,
-        seed: int,
-        record: str,
+        task: Task,
+        backend: str,
         parameters: dict[str, Any],
-        comparator: Array | None,
     ) -> None:
         self.path = Path(path)
         # Refuse a place that cannot be written before the work, not after it.
@@ -50,19 +46,22 @@ class RunFile:
             )
         if self.path.exists() and not self.path.is_file():
             raise InvalidProblem(f"cannot write {self.path}: it is not a regular file")
+        against = task.observer.comparator
         self.header: dict[str, Any] = {
             "format": FORMAT,
-            "algorithm": algorithm,
-            "problem": problem.cmdp.digest,
-            "visible": [list(seen) for seen in problem.visible],
-            "rounds": rounds,
-            "seed": seed,
-            "record": record,
+            "algorithm": task.algorithm.name,
+            "problem": task.problem.cmdp.digest,
+            "visible": [list(seen) for seen in task.problem.visible],
+            "rounds": task.rounds,
+            "seed": task.seed,
+            "backend": backend,
+            "every": task.every,
+            "record": "iterates" if task.iterates else "metrics",
             "parameters": parameters,
-            "comparator": None if comparator is None else hashlib.sha256(comparator.tobytes()).hexdigest(),
+            "comparator": None if against is None else hashlib.sha256(against.log_policy.data).hexdigest(),
         }
 
-    def save(self, tracks: Tracks, state: State, ledger: dict[str, Any]) -> None:
+    def save(self, tracks: Tracks, state: State, ledger: dict[str, Any], sums: Sums) -> None:
         """Write the file, whole or not at all."""
         progress = {
             "round": state.round,
@@ -72,18 +71,22 @@ class RunFile:
         }
         arrays: dict[str, Any] = {
             **tracks.rows(state.round),
+            **to_arrays(sums),
             "header": np.array(json.dumps(self.header, sort_keys=True)),
             "state": np.array(json.dumps(progress)),
             "final_log_policy": state.log_policy,
             "final_multipliers": state.multipliers,
         }
+        if state.values is not None:
+            arrays["values"] = state.values
         with atomic_path(self.path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
 
-    def load(self, tracks: Tracks, federation: Federation) -> None:
-        """Put tracks, federation and ledger where the file left them; nothing happens if there is no file."""
+    def load(self, tracks: Tracks) -> tuple[State, Ledger, Sums] | None:
+        """State, ledger and sums where the file left them, with the tracks filled so far; None if there is
+        no file."""
         if not self.path.exists():
-            return
+            return None
         try:
             with open(self.path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -93,16 +96,15 @@ class RunFile:
         self._same(header)
         try:
             tracks.restore(arrays, int(progress["round"]))
-            federation.ledger = Ledger.from_dict(progress["ledger"])
-            federation.restore(
-                State(
-                    int(progress["round"]),
-                    arrays["final_log_policy"],
-                    arrays["final_multipliers"],
-                    progress["random"],
-                    tuple(progress["transitions"]),
-                )
+            state = State(
+                int(progress["round"]),
+                arrays["final_log_policy"],
+                arrays["final_multipliers"],
+                progress["random"],
+                tuple(progress["transitions"]),
+                arrays.get("values"),
             )
+            return state, Ledger.from_dict(progress["ledger"]), from_arrays(arrays)
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidProblem(f"{self.path} is damaged: {error}") from None
 

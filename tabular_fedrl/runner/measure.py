@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tabular_fedrl.arithmetic import concatenate, logsumexp, same, seen, stack
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Array, Measured, dot
-from tabular_fedrl.policies import enclosed, probabilities
+from tabular_fedrl.policies import enclosed, log_probabilities, probabilities
 from tabular_fedrl.solvers import Solution
 
 COARSE = 64
@@ -30,13 +31,28 @@ CHUNK = 512
 
 
 class Comparator:
-    """``d (S,)``: the visitation of pi*; ``log_pi``, ``pi``, ``weights (S, A)``: pi* and d* pi*; all
-    enclosed."""
+    """``log_policy (S, A)`` of pi*, as given; ``d (S,)``: its visitation; ``log_pi``, ``pi``,
+    ``weights (S, A)``: pi* and d* pi*, enclosed like d."""
 
     def __init__(self, cmdp: CMDP, log_policy: Array) -> None:
+        self.log_policy = log_policy
         self.d = visitation(cmdp, log_policy)
-        self.log_pi, self.pi = enclosed(log_policy)
-        self.weights = self.d.reshape(-1, 1) * self.pi
+
+    @cached_property
+    def _enclosed(self) -> tuple[Measured, Measured]:
+        return enclosed(self.log_policy)
+
+    @property
+    def log_pi(self) -> Measured:
+        return self._enclosed[0]
+
+    @property
+    def pi(self) -> Measured:
+        return self._enclosed[1]
+
+    @cached_property
+    def weights(self) -> Measured:
+        return self.d.reshape(-1, 1) * self.pi
 
     def kl(self, log_q: Array) -> Measured:
         """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``."""
@@ -92,34 +108,45 @@ class Observer:
         comparator = Comparator(problem.cmdp, solution.log_policy) if solution is not None else None
         return cls(algorithm, problem, factor, step, comparator)
 
-    def measure(self, rounds: list[Round]) -> dict[str, Measured | Array]:
-        """The fields of :class:`~tabular_fedrl.runner.result.Run` for these rounds, by name, the round index
-        first."""
+    def measure(
+        self, rounds: list[Round], recorded: np.ndarray, iterates: bool
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What :class:`~tabular_fedrl.runner.engine.Stretch` says of these rounds, and of those among them
+        whose places are ``recorded``."""
         pibar = stack([r.log_policy for r in rounds])
         local = stack([r.local for r in rounds])
         multipliers = stack([r.multipliers for r in rounds])
         before, end = local[:, :, :-1], local[:, :, -1]
         policies, owner = self._distinct(pibar, before)
-        at_rho, log_z = self._evaluate(policies, owner, local, multipliers)
+        at_rho, log_z = self._evaluate(policies, owner, local, multipliers, recorded)
         own = at_rho[owner]
         shared = self.algorithm.share
         top = own[:, 0, 0] if shared else own[:, :, 0].mean(axis=1)
         start = pibar[:, None] if shared else pibar
-        out: dict[str, Measured | Array] = {
+        every_round = {
             "value": top[:, 0],
             "costs": top[:, 1:],
             "local_value": own[..., 0],
             "local_costs": own[..., 1:],
-            "multipliers": multipliers,
             "drift": _drift(start, end),
             "transitions": np.array([r.transitions for r in rounds]),
         }
-        if self.comparator is not None:
-            out["kl"] = self.kl(pibar)
-            out["kl_local_end"] = self.comparator.kl(end)
+        if not recorded.size:
+            return every_round, {}
+        kept = {"multipliers": multipliers[recorded], **self.compare(pibar[recorded], end[recorded])}
         if log_z is not None:
-            out["log_normaliser"] = log_z
-        return out
+            kept["log_normaliser"] = log_z
+        if iterates:
+            kept["local"] = log_probabilities(local[recorded])
+            kept["log_policies"] = log_probabilities(pibar[recorded])
+        return every_round, kept
+
+    def compare(self, pibar: Array, end: Array) -> dict[str, Any]:
+        """``kl`` of global policies ``(r, S, A)`` (``(r, N, S, A)`` without communication) and
+        ``kl_local_end`` of ``(r, N, S, A)``; nothing without a comparator."""
+        if self.comparator is None:
+            return {}
+        return {"kl": self.kl(pibar), "kl_local_end": self.comparator.kl(end)}
 
     def kl(self, pibar: Array) -> Measured:
         """E_{d*} KL(pi*||.) of global policies ``(R, S, A)``; the mean over agents of ``(R, N, S, A)``."""
@@ -142,15 +169,17 @@ class Observer:
         return policies, np.concatenate([first, later], axis=2)
 
     def _evaluate(
-        self, policies: Array, owner: np.ndarray, local: Array, multipliers: Array
+        self, policies: Array, owner: np.ndarray, local: Array, multipliers: Array, recorded: np.ndarray
     ) -> tuple[Measured, Measured | None]:
-        """Values at rho ``(B, 1+m)`` of the distinct policies, and E log Z ``(R, N, E)`` of the steps."""
+        """Values at rho ``(B, 1+m)`` of the distinct policies, and E log Z ``(r, N, E)`` of the steps of the
+        recorded rounds."""
         cmdp = self.problem.cmdp
         S, A, k = cmdp.S, cmdp.A, 1 + cmdp.m
         starts = local[:, :, :-1].reshape(-1, S, A)
         ends = local[:, :, 1:].reshape(-1, S, A)
         lam = seen(multipliers.reshape(owner.size, cmdp.m))
-        wanted = self.comparator is not None and self.algorithm.natural
+        wanted = np.zeros(owner.shape, dtype=bool)
+        wanted[recorded] = self.comparator is not None and self.algorithm.natural
         entries = k * S * A + (0 if cmdp.is_sparse else S * S)
         size = max(1, min(CHUNK, 4_000_000 // entries))
         at_rho: list[Measured] = []
@@ -159,10 +188,10 @@ class Observer:
         for a in range(0, len(policies), size):
             values = evaluate(cmdp, policies[a : a + size])
             at_rho.append(values.at_rho)
-            if not wanted or self.comparator is None:
+            steps = np.flatnonzero(wanted.ravel() & (owner.ravel() >= a) & (owner.ravel() < a + size))
+            if not steps.size or self.comparator is None:
                 continue
             advantage = values.advantage
-            steps = np.flatnonzero((owner.ravel() >= a) & (owner.ravel() < a + size))
             for b in range(0, len(steps), size):
                 n = steps[b : b + size]
                 A_f = advantage[owner.ravel()[n] - a]
@@ -172,7 +201,7 @@ class Observer:
                 log_z.append(self.comparator.log_normaliser(starts[n], ends[n], x))
                 order.append(n)
         values_at_rho = Measured.concatenate(at_rho)
-        if not wanted:
+        if not order:
             return values_at_rho, None
         back = np.argsort(np.concatenate(order))
-        return values_at_rho, Measured.concatenate(log_z)[back].reshape(*owner.shape)
+        return values_at_rho, Measured.concatenate(log_z)[back].reshape(-1, *owner.shape[1:])

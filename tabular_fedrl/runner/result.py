@@ -17,11 +17,25 @@ from tabular_fedrl.solvers import Solution
 
 @dataclass(frozen=True)
 class Iterates:
-    """The policies themselves: global ``log_policies (K+1, S, A)`` (``(K+1, N, S, A)`` where agents do not
-    communicate) and ``local (K, N, E+1, S, A)``, the policies before each local step and at the end."""
+    """The policies themselves: global ``log_policies (R+1, S, A)`` (``(R+1, N, S, A)`` where agents do not
+    communicate), the last one pibar_K, and ``local (R, N, E+1, S, A)``, the policies before each local step
+    and at the end."""
 
     log_policies: Array
     local: Array
+
+
+@dataclass(frozen=True)
+class Overall:
+    """Over all K rounds, recorded or not: means of ``value``, ``costs (m,)``, ``local_value``, and of
+    ``local_costs (N, m)`` for each agent; the largest ``drift``; ``transitions (N,)`` in all."""
+
+    value: Measured
+    costs: Measured
+    local_value: Measured
+    local_costs: Measured
+    drift: Any
+    transitions: Array
 
 
 @dataclass(frozen=True)
@@ -30,22 +44,25 @@ class Run:
     unnormalised (units of reward or cost times :math:`1/(1-\gamma)`); every :class:`Measured` field is an
     enclosure.
 
-    algorithm, seed, rounds, local_steps: what was run. problem: the federation it ran in (one agent for
-    centralised methods).
+    algorithm, seed, backend, rounds, local_steps: what was run. problem: the federation it ran in (one agent
+    for centralised methods).
     parameters: resolved, with the steps that were used; JSON data.
-    value: V_r of the global policies pibar_0..pibar_{K-1} at rho, ``(K,)``; costs: their V_c, ``(K, m)``.
+    recorded: the rounds that the following arrays are of, ``(R,)``: all K of them, unless fewer were asked
+        for. overall: means over all K rounds whatever is recorded.
+    value: V_r of the global policies pibar_k at rho, ``(R,)``; costs: their V_c, ``(R, m)``.
         Without communication (``isolated``) both are those of the uniform mixture of the agents' policies:
         the mean over agents.
-    local_value ``(K, N, E)``, local_costs ``(K, N, E, m)``: at the local policies before each local step, all
+    local_value ``(R, N, E)``, local_costs ``(R, N, E, m)``: at the local policies before each local step, all
     constraints.
-    multipliers: before each local step, ``(K, N, E, m)``; final_multipliers: ``(N, m)``; nan where unseen.
-    kl: E_{s~d*} KL(pi*||pibar_k), ``(K+1,)`` (mean over agents without communication); kl_local_end: the same
-        for the agents' policies at the end of their local steps, ``(K, N)``; None without comparator.
-    log_normaliser: E_{s~d*} log Z of each local step, ``(K, N, E)``, Z the normaliser of the natural-gradient
+    multipliers: before each local step, ``(R, N, E, m)``; final_multipliers: ``(N, m)``; nan where unseen.
+    kl: E_{s~d*} KL(pi*||pibar_k), ``(R+1,)``, the last of pibar_K (mean over agents without communication);
+        kl_local_end: the same for the agents' policies at the end of their local steps, ``(R, N)``;
+        None without comparator.
+    log_normaliser: E_{s~d*} log Z of each local step, ``(R, N, E)``, Z the normaliser of the natural-gradient
         step; the radius also covers how far the step in floats is from an exact one, at pi*. None without
         comparator, or where a step is not an exact natural-gradient step.
-    drift: max_i max_s ||pi_i^{k,E} - pibar_k||_1, ``(K,)``.
-    transitions: simulated by each agent in each round, ``(K, N)``; 0 with exact evaluation.
+    drift: max_i max_s ||pi_i^{k,E} - pibar_k||_1, ``(R,)``.
+    transitions: simulated by each agent in each round, ``(R, N)``; 0 with exact evaluation.
     final_log_policy: pibar_K. ledger: what crossed the wire. solution: the comparator pi* and V*, or None.
     iterates: the policies, with ``record="iterates"``.
     """
@@ -54,8 +71,11 @@ class Run:
     problem: FederatedCMDP
     parameters: dict[str, Any]
     seed: int
+    backend: str
     rounds: int
     local_steps: int
+    recorded: np.ndarray[Any, np.dtype[np.int64]]
+    overall: Overall
     value: Measured
     costs: Measured
     local_value: Measured
@@ -80,12 +100,12 @@ class Run:
     @property
     def average_value(self) -> Measured:
         """Mean of V_r over the K global policies."""
-        return self.value.mean()
+        return self.overall.value
 
     @property
     def average_costs(self) -> Measured:
         """Mean of every V_c over the K global policies, ``(m,)``."""
-        return self.costs.mean(axis=0)
+        return self.overall.costs
 
     @property
     def gap(self) -> Measured:
@@ -102,14 +122,13 @@ class Run:
     @property
     def local_average_value(self) -> Measured:
         """Mean of V_r over the local policies before each local step."""
-        return self.local_value.mean()
+        return self.overall.local_value
 
     @property
     def local_average_costs(self) -> Measured:
         """Mean of V_{c_j} over the local policies of the agents that see constraint j, ``(m,)``."""
-        per_agent = self.local_costs.mean(axis=(0, 2))
         mask = self.problem.mask.astype(np.float64)
-        return (per_agent * mask).sum(axis=0) / self.problem.observers.astype(np.float64)
+        return (self.overall.local_costs * mask).sum(axis=0) / self.problem.observers.astype(np.float64)
 
     @property
     def bytes_up(self) -> int:
@@ -132,6 +151,7 @@ class Run:
             "local_steps": self.local_steps,
             "agents": self.problem.N,
             "seed": self.seed,
+            "backend": self.backend,
             "optimum": _json(self.solution.value.value) if self.solution else None,
             "average_value": _json(self.average_value.value),
             "average_costs": _json(self.average_costs.value),
@@ -144,8 +164,8 @@ class Run:
             "final_multipliers": _json(self.final_multipliers),
             "kl_first": _json(self.kl.value[0]) if self.kl else None,
             "kl_last": _json(self.kl.value[-1]) if self.kl else None,
-            "largest_drift": _json(self.drift.max()),
-            "transitions": int(self.transitions.sum()),
+            "largest_drift": _json(self.overall.drift),
+            "transitions": int(self.overall.transitions.sum()),
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
             "ledger": _json(self.ledger.to_dict()),

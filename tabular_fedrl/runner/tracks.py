@@ -1,4 +1,4 @@
-"""The arrays a run fills, round by round."""
+"""The arrays a run fills with the metrics of its recorded rounds, stretch by stretch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl import balls
-from tabular_fedrl.algorithms import Algorithm, Round
-from tabular_fedrl.arithmetic import empty, stack
+from tabular_fedrl.arithmetic import empty
 from tabular_fedrl.balls import Balls
-from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.policies import log_probabilities
+from tabular_fedrl.runner.engine import Stretch, Task
 from tabular_fedrl.runner.result import Iterates
 
 ENCLOSED = ("value", "costs", "local_value", "local_costs", "kl", "kl_local_end", "log_normaliser")
@@ -21,31 +19,30 @@ ENCLOSED = ("value", "costs", "local_value", "local_costs", "kl", "kl_local_end"
 
 
 class Tracks:
-    """Arrays with the round index first, ``K`` rounds long (``kl`` and the global policies one longer), by
-    name in ``arrays``."""
+    """``arrays`` by name, the index of the recorded round first, R long (``kl`` and the global policies one
+    longer); ``normaliser``: whether the engine gives ``log_normaliser``."""
 
-    def __init__(
-        self, problem: FederatedCMDP, K: int, E: int, algorithm: Algorithm, compared: bool, record: str
-    ) -> None:
-        N, m = problem.N, problem.cmdp.m
-        S, A = problem.cmdp.S, problem.cmdp.A
-        table = (S, A) if algorithm.share else (N, S, A)
+    def __init__(self, task: Task, normaliser: bool = True) -> None:
+        N, m, E = task.problem.N, task.problem.cmdp.m, task.local_steps
+        S, A = task.problem.cmdp.S, task.problem.cmdp.A
+        table = (S, A) if task.algorithm.share else (N, S, A)
+        R = 1 + -(-(task.rounds - 1) // task.every)
         shapes: dict[str, tuple[int, ...]] = {
-            "value": (K,),
-            "costs": (K, m),
-            "local_value": (K, N, E),
-            "local_costs": (K, N, E, m),
-            "multipliers": (K, N, E, m),
-            "drift": (K,),
-            "transitions": (K, N),
+            "value": (R,),
+            "costs": (R, m),
+            "local_value": (R, N, E),
+            "local_costs": (R, N, E, m),
+            "multipliers": (R, N, E, m),
+            "drift": (R,),
+            "transitions": (R, N),
         }
-        if compared:
-            shapes |= {"kl": (K + 1,), "kl_local_end": (K, N)}
-            if algorithm.natural:
-                shapes["log_normaliser"] = (K, N, E)
-        if record == "iterates":
-            shapes |= {"log_policies": (K + 1, *table), "local": (K, N, E + 1, S, A)}
-        self.K = K
+        if task.observer.comparator is not None:
+            shapes |= {"kl": (R + 1,), "kl_local_end": (R, N)}
+            if task.algorithm.natural and normaliser:
+                shapes["log_normaliser"] = (R, N, E)
+        if task.iterates:
+            shapes |= {"log_policies": (R + 1, *table), "local": (R, N, E + 1, S, A)}
+        self.task, self.R = task, R
         self.arrays: dict[str, Any] = {}
         if balls.working():
             # A ball brings its radius along.
@@ -57,39 +54,47 @@ class Tracks:
             try:
                 self.arrays[name] = np.zeros(shape, dtype=dtype)
             except (MemoryError, ValueError):
-                raise InvalidProblem(f"{K} rounds do not fit in memory: {name} has shape {shape}") from None
+                raise InvalidProblem(
+                    f"{task.rounds} rounds do not fit in memory: {name} has shape {shape}; record fewer "
+                    "of them (every=...)"
+                ) from None
 
-    def store(self, first: int, measured: dict[str, Measured | Array], rounds: list[Round]) -> None:
-        """Put the measurements of ``rounds``, which start at round ``first``, in place."""
-        place = slice(first, first + len(rounds))
-        for name, track in measured.items():
-            if isinstance(track, Measured) and not isinstance(track, Balls):
-                self.arrays[name][place] = track.value
-                self.arrays[f"{name}_error"][place] = track.error
-            else:
-                self.arrays[name][place] = track
-        if "local" in self.arrays:
-            self.arrays["local"][place] = log_probabilities(stack([r.local for r in rounds]))
-            self.arrays["log_policies"][place] = log_probabilities(stack([r.log_policy for r in rounds]))
+    def store(self, first: int, stretch: Stretch) -> None:
+        """Put the measurements of a stretch that starts at round ``first`` in place."""
+        last = stretch.state.round
+        recorded = self.task.recorded(first, last)
+        place = slice(self._place(first), self._place(last))
+        for name, track in stretch.every_round.items():
+            self._put(name, place, track[recorded - first])
+        for name, track in stretch.recorded.items():
+            self._put(name, place, track)
+
+    def _place(self, k: int) -> int:
+        """How many recorded rounds come before round k."""
+        return self.R if k == self.task.rounds else -(-k // self.task.every)
+
+    def _put(self, name: str, place: slice | int, track: Any) -> None:
+        if isinstance(track, Measured) and not isinstance(track, Balls):
+            self.arrays[name][place] = track.value
+            self.arrays[f"{name}_error"][place] = track.error
+        else:
+            self.arrays[name][place] = track
 
     def rows(self, done: int) -> dict[str, Array]:
-        """The first ``done`` rounds of every array."""
-        return {name: array[:done] for name, array in self.arrays.items()}
+        """Everything about the first ``done`` rounds."""
+        return {name: array[: self._place(done)] for name, array in self.arrays.items()}
 
     def restore(self, rows: dict[str, Array], done: int) -> None:
         """Put back what :meth:`rows` gave."""
         for name, array in self.arrays.items():
-            array[:done] = rows[name]
+            array[: self._place(done)] = rows[name]
 
     def finish(self, last_kl: Measured | None, final_log_policy: Array) -> None:
         """The entries of round K, which no step follows."""
-        if isinstance(last_kl, Balls):
-            self.arrays["kl"][self.K] = last_kl
-        elif last_kl is not None:
-            self.arrays["kl"][self.K] = last_kl.value
-            self.arrays["kl_error"][self.K] = last_kl.error
+        if last_kl is not None:
+            self._put("kl", self.R, last_kl)
         if "local" in self.arrays:
-            self.arrays["log_policies"][self.K] = final_log_policy
+            self.arrays["log_policies"][self.R] = final_log_policy
 
     def fields(self) -> dict[str, Any]:
         """The fields of :class:`~tabular_fedrl.runner.result.Run` that are tracks; None for those not
@@ -98,7 +103,12 @@ class Tracks:
         plain = {name: self.arrays[name] for name in ("multipliers", "drift", "transitions")}
         kept = "local" in self.arrays
         iterates = Iterates(self.arrays["log_policies"], self.arrays["local"]) if kept else None
-        return {**enclosed, **plain, "iterates": iterates}
+        return {
+            **enclosed,
+            **plain,
+            "iterates": iterates,
+            "recorded": self.task.recorded(0, self.task.rounds),
+        }
 
     def _enclosed(self, name: str) -> Measured:
         track = self.arrays[name]

@@ -1,0 +1,119 @@
+"""What runs the rounds: an engine, a generator of stretches of rounds.
+
+The specification is one engine (:mod:`tabular_fedrl.runner.engine_numpy`); the others compute the same in
+another way. What belongs to any run (parameters, comparator, averages, files, progress) is the driver's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl.algorithms import Algorithm
+from tabular_fedrl.arithmetic import array, empty, stack
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.federation import Ledger, PublicSteps, State
+from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.policies import uniform
+from tabular_fedrl.runner.measure import Observer
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run, everything resolved and checked.
+
+    algorithm: of the registry. problem: the federation it runs in (centralised methods: one agent that sees
+    all). steps: the constants it uses. given: all its parameters by name.
+    rounds, local_steps: K, E. weights: of the server's mean, ``(N,)``. multipliers: before the first round,
+    ``(N, m)``, NaN where unseen. seed: of its random draws.
+    every: rounds 0, every, 2 every, ... and the last one are recorded. iterates: their policies are kept.
+    resumable: the driver keeps a file, so that a state it was given must not change afterwards.
+    observer: the comparator and what is measured against it. ledger: what crossed the wire.
+    """
+
+    algorithm: Algorithm
+    problem: FederatedCMDP
+    steps: PublicSteps
+    given: Mapping[str, Any]
+    rounds: int
+    local_steps: int
+    weights: Any
+    multipliers: Array
+    seed: int
+    every: int
+    iterates: bool
+    resumable: bool
+    observer: Observer
+    ledger: Ledger
+
+    def recorded(self, first: int, last: int) -> Integers:
+        """The recorded rounds k with ``first <= k < last``."""
+        rounds = np.arange(first + -first % self.every, last, self.every)
+        ends = last == self.rounds and (self.rounds - 1) % self.every and first < last
+        return np.append(rounds, self.rounds - 1) if ends else rounds
+
+    def start(self) -> State:
+        """Before the first round: uniform policies."""
+        N, cmdp = self.problem.N, self.problem.cmdp
+        policy = uniform(cmdp.S, cmdp.A)
+        log_policy = policy if self.algorithm.share else stack([policy] * N)
+        return State(0, log_policy, self.multipliers, "", (0,) * N)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """n consecutive rounds, r of them recorded.
+
+    state: after them. every_round: of all n, by name, the round first: enclosures ``value (n,)``,
+    ``costs (n, m)``, ``local_value (n, N, E)``, ``local_costs (n, N, E, m)``, and ``drift (n,)``,
+    ``transitions (n, N)``. recorded: of the r only: ``multipliers (r, N, E, m)``, NaN where unseen; with a
+    comparator the enclosures ``kl (r,)``, ``kl_local_end (r, N)`` and, of natural steps,
+    ``log_normaliser (r, N, E)``; with iterates ``log_policies (r, S, A)`` (``(r, N, S, A)`` without
+    communication) and ``local (r, N, E+1, S, A)``. All as in :class:`~tabular_fedrl.runner.result.Run`.
+    """
+
+    state: State
+    every_round: Mapping[str, Any]
+    recorded: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """name. refuses: None for a task it can run, else a clause that says what it cannot.
+
+    stretches: from a state up to the last round, cut where only the task says, so that a resumed run is cut
+    alike, and short enough for whoever waits (a second at most). books: it fills the ledger itself; else the
+    driver enters the policies that the algorithm sends. normaliser: it gives ``log_normaliser``.
+    """
+
+    name: str
+    refuses: Callable[[Task], str | None]
+    stretches: Callable[[Task, State], Iterator[Stretch]]
+    books: bool = False
+    normaliser: bool = True
+
+
+def not_finite(task: Task, k: int) -> str:
+    """What a run says that is stopped because a policy of round k is not finite."""
+    return (
+        f"round {k}: a policy is not finite; the steps are too large (eta = {task.steps.eta:g}, "
+        f"largest dual cap {task.steps.dual_cap.max(initial=0.0):g})"
+    )
+
+
+def seen(problem: FederatedCMDP, table: Array) -> Array:
+    """``table (N, m)``, NaN where an agent does not see the constraint."""
+    out: Array = empty((problem.N, problem.cmdp.m))
+    for i, constraints in enumerate(problem.visible):
+        out[i, list(constraints)] = array(table)[i, list(constraints)]
+    return out
+
+
+def pairs(track: Array) -> Measured:
+    """Enclosures of values and radii along the last axis."""
+    return Measured(track[..., 0], track[..., 1])

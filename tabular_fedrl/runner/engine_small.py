@@ -1,0 +1,169 @@
+"""FedNPG and its relatives on small dense problems, compiled: :mod:`tabular_fedrl.loops.single`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.federation import State
+from tabular_fedrl.kernels.divergence import Target
+from tabular_fedrl.loops.prepare import announced
+from tabular_fedrl.loops.single import Kept, Problem, Rows, Steps, advance, slack
+from tabular_fedrl.loops.variants import NAMES, variant
+from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.runner.engine import Engine, Stretch, Task, not_finite, pairs
+from tabular_fedrl.runner.measure import Comparator
+
+MOST_STATES = 256
+"""Above, elimination without blocks falls behind."""
+WORK, ENTRIES = 200_000_000, 2_000_000
+"""A stretch: at most so many multiplications, and so many numbers in an array."""
+
+
+def refuses(task: Task) -> str | None:
+    """Which algorithms and problems the loops are for."""
+    if task.algorithm.name not in NAMES:
+        return f"its loops are {', '.join(NAMES)}"
+    if task.problem.cmdp.is_exact:
+        return "its numbers are floats, not balls"
+    if task.problem.cmdp.S > MOST_STATES:
+        return f"S = {task.problem.cmdp.S} states, and its loops are for at most {MOST_STATES}"
+    return None
+
+
+def stretches(task: Task, state: State) -> Iterator[Stretch]:
+    """All rounds, with the radii of :mod:`tabular_fedrl.loops.single`."""
+    cmdp, N, E = task.problem.cmdp, task.problem.N, task.local_steps
+    S, A, m = cmdp.S, cmdp.A, cmdp.m
+    geometric = task.given.get("aggregation") == "geometric"
+    form = variant(task.algorithm.name, N, geometric, task.given.get("tau", 0.0))
+    problem, steps = _problem(task), _steps(task, form.tau > 0)
+    comparator = task.observer.comparator
+    target = _target(comparator, S, A)
+    natural = comparator is not None and task.algorithm.natural
+    log_pibar = _transposed(state.log_policy.reshape(-1, 1, S, A))
+    multipliers = np.where(problem.mask, state.multipliers, 0.0)
+    size, k = _size(task), state.round
+    while k < task.rounds:
+        n = min(size, task.rounds - k)
+        recorded = task.recorded(k, k + n) - k
+        keep = np.zeros(n, dtype=bool)
+        keep[recorded] = True
+        r, compared, drawn = (recorded.size * flag for flag in (1, comparator is not None, task.iterates))
+        G = len(log_pibar)
+        rows = Rows(np.empty((n, N, E, 1 + m, 2)), np.empty(n))
+        kept = Kept(
+            multipliers=np.empty((r, N, E, m)),
+            kl=np.empty((compared, G, 2)),
+            kl_end=np.empty((compared, N, 2)),
+            log_z=np.empty((r * natural, N, E, 2)),
+            start=np.empty((drawn, G, A, S)),
+            local=np.empty((drawn, N, E + 1, A, S)),
+        )
+        with announced():
+            done = advance(problem, steps, form, target, log_pibar, multipliers, keep, rows, kept)
+        if done < n:
+            raise InvalidProblem(not_finite(task, k + done))
+        k += n
+        table = _transposed(log_pibar)[:, 0]
+        after = State(
+            round=k,
+            log_policy=table[0] if task.algorithm.share else table,
+            multipliers=np.where(problem.mask, multipliers, np.nan),
+            random=state.random,
+            transitions=state.transitions,
+        )
+        yield Stretch(after, _every_round(task, rows), _recorded(task, kept))
+
+
+def _problem(task: Task) -> Problem:
+    cmdp = task.problem.cmdp
+    P = cmdp.P.toarray() if cmdp.is_sparse else cmdp.P
+    return Problem(
+        P=_copy(P.reshape(cmdp.S, cmdp.A, cmdp.S)),
+        f=_transposed(cmdp.signals),
+        f_size=np.abs(cmdp.signals).max(axis=(1, 2)),
+        d=_copy(cmdp.d),
+        rho=_copy(cmdp.rho),
+        gamma=float(cmdp.gamma),
+        mask=task.problem.mask,
+        slack=slack(cmdp.S, cmdp.A, cmdp.row_error),
+        row_error=float(cmdp.row_error),
+    )
+
+
+def _steps(task: Task, regularised: bool) -> Steps:
+    steps, gamma = task.steps, task.problem.cmdp.gamma
+    return Steps(
+        exponent=float(steps.eta if regularised else steps.eta / (1 - gamma)),
+        eta_dual=_copy(steps.eta_dual),
+        dual_cap=_copy(steps.dual_cap),
+        weights=_copy(task.weights),
+    )
+
+
+def _target(comparator: Comparator | None, S: int, A: int) -> Target:
+    if comparator is None:
+        none = np.zeros((A, S))
+        return Target(np.zeros(S), 0.0, none, none, none, none, np.zeros(S))
+    return Target(
+        d=_copy(comparator.d.value),
+        d_error=float(comparator.d.error.max()),
+        pi=_transposed(comparator.pi.value),
+        pi_error=_transposed(comparator.pi.error),
+        log_pi=_transposed(comparator.log_pi.value),
+        log_pi_error=_transposed(comparator.log_pi.error),
+        weight=comparator.weights.upper.sum(axis=1),
+    )
+
+
+def _every_round(task: Task, rows: Rows) -> dict[str, Measured | Array]:
+    values = pairs(rows.local)
+    start = values[:, 0, 0] if task.algorithm.share else values[:, :, 0].mean(axis=1)
+    return {
+        "value": start[:, 0],
+        "costs": start[:, 1:],
+        "local_value": values[..., 0],
+        "local_costs": values[..., 1:],
+        "drift": rows.drift,
+        "transitions": np.zeros((len(rows.drift), task.problem.N), dtype=np.int64),
+    }
+
+
+def _recorded(task: Task, kept: Kept) -> dict[str, Measured | Array]:
+    out: dict[str, Measured | Array] = {"multipliers": kept.multipliers}
+    if task.observer.comparator is not None:
+        kl = pairs(kept.kl)
+        out["kl"] = kl[:, 0] if task.algorithm.share else kl.mean(axis=1)
+        out["kl_local_end"] = pairs(kept.kl_end)
+        if task.algorithm.natural:
+            out["log_normaliser"] = pairs(kept.log_z)
+    if task.iterates:
+        start = _transposed(kept.start)
+        out["log_policies"] = start[:, 0] if task.algorithm.share else start
+        out["local"] = _transposed(kept.local)
+    return out
+
+
+def _transposed(x: Array) -> Array:
+    """Tables ``(..., S, A)`` as ``(..., A, S)`` and back, copied."""
+    return _copy(np.swapaxes(x, -1, -2))
+
+
+def _copy(x: Array) -> Array:
+    """Own, writable and contiguous: the compiler would take a frozen array for another type."""
+    return np.array(x, dtype=np.float64, order="C")
+
+
+def _size(task: Task) -> int:
+    """Rounds in a stretch."""
+    N, E, cmdp = task.problem.N, task.local_steps, task.problem.cmdp
+    S, A, m = cmdp.S, cmdp.A, cmdp.m
+    numbers = N * E * 2 * (1 + m) + task.iterates * N * (E + 1) * S * A // task.every
+    work = N * E * S * S * (S + 2 * A + m)
+    return int(max(1, min(4096, WORK // work, ENTRIES // numbers)))
+
+
+ENGINE = Engine("loops for small problems", refuses, stretches)

@@ -1,0 +1,29 @@
+"""The backends and their engines."""
+
+from __future__ import annotations
+
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.runner import engine_numpy, engine_small
+from tabular_fedrl.runner.engine import Engine, Task
+
+ENGINES: dict[str, tuple[Engine, ...]] = {
+    "numpy": (engine_numpy.ENGINE,),
+    "numba": (engine_small.ENGINE,),
+}
+"""By backend, in order of preference."""
+
+
+def choose(backend: str, task: Task) -> Engine:
+    """The first engine of the backend that can run the task.
+
+    Raises
+    ------
+    InvalidProblem: none can; the message holds the reason of each.
+    """
+    reasons = []
+    for engine in ENGINES[backend]:
+        reason = engine.refuses(task)
+        if reason is None:
+            return engine
+        reasons.append(f"{engine.name}: {reason}")
+    raise InvalidProblem(f"backend {backend!r} cannot run {task.algorithm.name}: {'; '.join(reasons)}")
