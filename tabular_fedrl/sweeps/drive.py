@@ -118,8 +118,6 @@ class Rows:
 class Here(Executor):
     """Does each task at once, in the thread that submits it."""
 
-    _max_workers = 1
-
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """The finished task."""
         future: Future[Any] = Future()
@@ -136,8 +134,9 @@ def _drive(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     side_by_side = workers or getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+    most = 1 if isinstance(executor, Here) else AHEAD * side_by_side
     total, done = len(cells), int(sink.done.sum())
-    size = max(1, min(MOST_CELLS, -(-(total - done) // (2 * AHEAD * side_by_side))))
+    size = max(1, min(MOST_CELLS, -(-(total - done) // (2 * most))))
     ahead = ranges(~sink.done, size)
     rests: deque[tuple[int, int]] = deque()
     flying: dict[Future[Handed], tuple[int, int]] = {}
@@ -146,7 +145,7 @@ def _drive(
         progress(done, total)
     try:
         while True:
-            while len(flying) < AHEAD * side_by_side and (span := _next(rests, ahead)) is not None:
+            while len(flying) < most and (span := _next(rests, ahead)) is not None:
                 part = [cells.cell(number) for number in range(*span)]
                 flying[executor.submit(work, part, schema, cells.backend)] = span
             if not flying:

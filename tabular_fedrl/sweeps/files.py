@@ -47,7 +47,7 @@ class SweepFile:
         self.done = np.zeros(cells, dtype=bool)
         self._stream = self._open()
         try:
-            lock(self._stream)
+            lock(self._stream, self.path)
             self._begin(schema, resume)
         except BaseException:
             self._stream.close()
@@ -134,7 +134,9 @@ def scan(path: str) -> tuple[pa.Schema, list[pa.RecordBatch], int]:
     try:
         with pa.memory_map(path) as source:
             schema = pa.ipc.read_schema(source)
-            json.loads((schema.metadata or {})[METADATA])
+            swept = json.loads((schema.metadata or {})[METADATA])
+            if not isinstance(swept, dict) or swept.get("format") != FORMAT or "cell" not in schema.names:
+                raise InvalidProblem(f"{path} is not a sweep file of this version ({FORMAT})")
             end = source.tell()
             while (batch := _batch(source, schema)) is not None:
                 batches.append(batch)
@@ -166,8 +168,6 @@ def _batch(source: Any, schema: pa.Schema) -> pa.RecordBatch | None:
 def _same(path: str, found: pa.Schema, wanted: pa.Schema) -> None:
     """Refuse the file of another sweep."""
     theirs, mine = (json.loads(x.metadata[METADATA]) for x in (found, wanted))
-    if not isinstance(theirs, dict) or theirs.get("format") != FORMAT:
-        raise InvalidProblem(f"{path} is not a sweep file of this version ({FORMAT})")
     for key, value in mine.items():
         if theirs.get(key) != value:
             what = f"{key} = {shorten(json.dumps(theirs.get(key)))}, not {shorten(json.dumps(value))}"

@@ -12,8 +12,8 @@ from tabular_fedrl.errors import InvalidProblem
 _held: WeakSet[FileIO] = WeakSet()
 
 
-def lock(file: FileIO) -> None:
-    """Lock an open file until it is closed.
+def lock(file: FileIO, path: str) -> None:
+    """Lock the open file of a path until it is closed.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def lock(file: FileIO) -> None:
 
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise InvalidProblem(f"{file.name} is in use: another sweep is writing it") from None
+        raise InvalidProblem(f"{path} is in use: another sweep is writing it") from None
     _held.add(file)
 
 
