@@ -17,6 +17,7 @@ from tabular_fedrl.algorithms.fedpg import fedpg, gradient_steps
 from tabular_fedrl.algorithms.isolated import isolated
 from tabular_fedrl.algorithms.npg_pd import npg_pd
 from tabular_fedrl.algorithms.offline_clients import DATA, clients_of, offline_problem
+from tabular_fedrl.algorithms.pmd_pd import pmd_pd, proximal_steps
 from tabular_fedrl.algorithms.regularised import regularised_fednpg, regularised_steps
 from tabular_fedrl.algorithms.round_dual import round_dual
 from tabular_fedrl.algorithms.rounds import Round
@@ -205,6 +206,15 @@ ALGORITHMS: dict[str, Algorithm] = {
             central=True,
             natural=False,
             sends=False,
+        ),
+        Algorithm(
+            "pmd-pd",
+            "one agent, policy steps solved exactly, rate 1/T",
+            {"eta_dual": None, "initial_multipliers": 0.0},
+            proximal_steps,
+            lambda federation, _: pmd_pd(federation),
+            central=True,
+            natural=False,
         ),
         Algorithm(
             "npg",
