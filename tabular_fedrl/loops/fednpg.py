@@ -108,14 +108,7 @@ def fednpg(
     InvalidProblem: a step or cap is negative or of another shape, or no round or step is asked for.
     """
     B, S, A, m, N = batch.B, batch.S, batch.A, batch.m, batch.N
-    for name, count in (("rounds", rounds), ("local_steps", local_steps)):
-        if count < 1:
-            raise InvalidProblem(f"{name} = {count}: expected a whole number from 1 on")
-    steps = (
-        _steps("eta", eta, (B,)),
-        _steps("eta_dual", eta_dual, (B, m)),
-        _steps("dual_cap", dual_cap, (B, m)),
-    )
+    steps = checked(batch, rounds, local_steps, eta, eta_dual, dual_cap)
     given = (batch.P, batch.signals, batch.d, batch.rho, batch.gamma, *steps)
     blocks = [Block(*x) for x in zip(*(to_lanes(x) for x in given))]
     W = blocks[0].gamma.size
@@ -123,11 +116,36 @@ def fednpg(
     totals = [Totals(*(np.zeros((*shape, W)) for shape in shapes)) for _ in blocks]
     in_parallel(_rounds, list(zip(blocks, totals)), batch.mask, rounds, local_steps, geometric)
     total = Totals(*(from_lanes(np.stack(x), B) for x in zip(*totals)))
+    return averaged(batch, rounds, local_steps, total)
+
+
+def checked(
+    batch: Batch,
+    rounds: int,
+    local_steps: int,
+    eta: ArrayLike,
+    eta_dual: ArrayLike,
+    dual_cap: ArrayLike,
+) -> tuple[Array, Array, Array]:
+    """The steps of every problem, ``(B,)``, ``(B, m)`` and ``(B, m)``; errors as for :func:`fednpg`."""
+    for name, count in (("rounds", rounds), ("local_steps", local_steps)):
+        if count < 1:
+            raise InvalidProblem(f"{name} = {count}: expected a whole number from 1 on")
+    each = batch.B, batch.m
+    return (
+        _steps("eta", eta, each[:1]),
+        _steps("eta_dual", eta_dual, each),
+        _steps("dual_cap", dual_cap, each),
+    )
+
+
+def averaged(batch: Batch, rounds: int, local_steps: int, total: Totals) -> Iterated:
+    """The means from the sums, the problem's index first."""
     T, observers = rounds * local_steps, batch.mask.sum(axis=0)
     return Iterated(
         value=total.shared[:, 0] / rounds,
         costs=total.shared[:, 1:] / rounds,
-        local_value=total.local[:, 0] / (T * N),
+        local_value=total.local[:, 0] / (T * batch.N),
         local_costs=total.local[:, 1:] / (T * observers),
         drift=total.drift,
         step=total.step,
