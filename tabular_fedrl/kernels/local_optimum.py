@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tabular_fedrl.kernels.forward import cql_step
-from tabular_fedrl.kernels.lanes import compiled, exp, expected, factor, solve
+from tabular_fedrl.kernels.lanes import compiled, exp, expected
+from tabular_fedrl.kernels.layout import backup, factor, join, solve
 from tabular_fedrl.kernels.offline import (
     add_divergence,
-    backup,
     reverse_step,
     soft_maximum,
     subtract_from_rows,
@@ -27,8 +27,9 @@ IMPROVEMENTS = 500
 
 
 class Scratch(NamedTuple):
-    """``matrix (S, S, W)``, ``signals (K, S, A, W)``, ``V (K, S, W)``, ``penalty (S, W)``, ``Q (S, A, W)``,
-    ``rows (2, W)``."""
+    """``matrix``: of the shape of P without actions; ``signals (K, R, A, W)``, ``V (K, R, W)``,
+    ``penalty (R, W)``, ``Q (R, A, W)``, ``rows (2, W)``; W lanes as :mod:`tabular_fedrl.kernels.layout` has
+    them."""
 
     matrix: Array
     signals: Array
@@ -39,14 +40,15 @@ class Scratch(NamedTuple):
 
 
 @compiled
-def scratch(S: int, A: int, W: int, K: int) -> Scratch:
-    """For K signals."""
+def scratch(P: Array, R: int, W: int, K: int) -> Scratch:
+    """For K signals and tables ``(R, A, W)``."""
+    S, A, _, problems = P.shape
     return Scratch(
-        np.empty((S, S, W)),
-        np.empty((K, S, A, W)),
-        np.empty((K, S, W)),
-        np.empty((S, W)),
-        np.empty((S, A, W)),
+        np.empty((S, S, problems)),
+        np.empty((K, R, A, W)),
+        np.empty((K, R, W)),
+        np.empty((R, W)),
+        np.empty((R, A, W)),
         np.empty((2, W)),
     )
 
@@ -68,6 +70,7 @@ def regularised_optimum(
     r"""Theorem D's optimum by soft policy iteration from ``V (S, W)``, which becomes the fixed point;
     ``log_policy``, ``p``: the R-step there."""
     S, A, W = r.shape
+    apart = P.shape[0] == S
     going, left, off = np.ones(W), np.full(W, np.inf), np.empty(W)
     scale, soft = np.zeros(W), np.empty((S, W))
     for s in range(S):
@@ -75,6 +78,7 @@ def regularised_optimum(
             for w in range(W):
                 size = abs(r[s, a, w]) / (1.0 - gamma[w]) + alpha[w] + beta[w]
                 scale[w] = scale[w] if size <= scale[w] else size
+    join(apart, True, scale)
     _successors(P, r, V, gamma, x.Q)
     for _ in range(IMPROVEMENTS):
         reverse_step(log_pi, log_b, x.Q, alpha, beta, x.rows, log_policy, p)
@@ -90,6 +94,7 @@ def regularised_optimum(
             for w in range(W):
                 y = abs(soft[s, w] - x.V[0, s, w])
                 off[w] = off[w] if y <= off[w] else y
+        join(apart, True, off)
         for s in range(S):
             for w in range(W):
                 V[s, w] = x.V[0, s, w] if going[w] > 0.0 and not off[w] >= left[w] else V[s, w]
@@ -123,6 +128,7 @@ def cql_optimum(
     r"""Reading G's optimum by policy iteration with weights ``lam``, ``beta`` ``(W,)``: ``log_policy``,
     ``p``."""
     S, A, W = r.shape
+    apart = P.shape[0] == S
     going, better = np.ones(W), np.empty(W)
     reached, best = np.full((S, W), -np.inf), np.full((S, A, W), np.nan)
     for s in range(S):
@@ -142,6 +148,7 @@ def cql_optimum(
                 V = x.V[0, s, w]
                 rise = V - reached[s, w]
                 better[w] = 1.0 if rise > 1e-13 * (1.0 + abs(V)) else better[w]
+        join(apart, True, better)
         some = False
         for w in range(W):
             going[w] = going[w] * better[w]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from tabular_fedrl.kernels.lanes import compiled, exp, log, log_softmax
+from tabular_fedrl.kernels.layout import join
 from tabular_fedrl.measured import Array
 
 
@@ -85,22 +86,6 @@ def mean_policy(
 
 
 @compiled
-def backup(P: Array, V: Array, gamma: Array, out: Array) -> None:
-    r"""Add :math:`\gamma P V` to ``out (S, A, W)``; ``V``: ``(S, W)``."""
-    S, A, W = out.shape
-    total = np.empty(W)
-    for s in range(S):
-        for a in range(A):
-            for w in range(W):
-                total[w] = 0.0
-            for t in range(S):
-                for w in range(W):
-                    total[w] += P[s, a, t, w] * V[t, w]
-            for w in range(W):
-                out[s, a, w] += gamma[w] * total[w]
-
-
-@compiled
 def add_divergence(p: Array, log_p: Array, log_q: Array, weight: Array, out: Array) -> None:
     """Add ``weight KL(p||q)`` to ``out (S, W)``; a weight of 0 adds nothing."""
     S, A, W = p.shape
@@ -167,17 +152,19 @@ def recommended(
     log_b: Array,
     omega: Array,
     gamma: Array,
+    apart: bool,
     alpha: Array,
     beta: Array,
 ) -> None:
     r"""Theorem C's weights in place of ``alpha``, ``beta`` ``(W,)``, where it recommends any.
 
     q: the true :math:`Q^{\pi_k}` ``(S, A, W)``; visits: :math:`d^{\pi_k}` ``(S, W)``; Q, log_b: critics and
-    behaviours ``(N, S, A, W)``; omega: ``(N, S, W)``.
+    behaviours ``(N, S, A, W)``; omega: ``(N, S, W)``; apart: the lanes are problems
+    (:mod:`tabular_fedrl.kernels.layout`).
     """
     N, S, A, W = Q.shape
-    sums = np.zeros((4, W))  # Var(Q), Cov(ell, Q), Cov(e, Q), R_Q
-    lost = np.zeros(W, dtype=np.bool_)
+    plain, pull = np.zeros(W), np.zeros(W)  # E[Var(Q) + Cov(e, Q)], E[Cov(ell, Q)]
+    R_Q, R_U, lost = np.zeros(W), np.zeros(W), np.zeros(W)
     for s in range(S):
         for w in range(W):
             mean, low, high = 0.0, np.inf, -np.inf
@@ -190,24 +177,29 @@ def recommended(
                 for i in range(N):
                     ell += omega[i, s, w] * (log_b[i, s, a, w] - log_pi[s, a, w])
                     e += omega[i, s, w] * (Q[i, s, a, w] - q[s, a, w])
-                    lost[w] = lost[w] or log_b[i, s, a, w] == -np.inf
+                    lost[w] = 1.0 if log_b[i, s, a, w] == -np.inf else lost[w]
                 centred = visits[s, w] * pi[s, a, w] * (q[s, a, w] - mean)
-                sums[0, w] += centred * q[s, a, w]
-                sums[1, w] += centred * ell
-                sums[2, w] += centred * e
+                plain[w] += centred * (q[s, a, w] + e)
+                pull[w] += centred * ell
                 low, high = min(low, q[s, a, w]), max(high, q[s, a, w])
-            sums[3, w] = max(sums[3, w], high - low)
+            R_Q[w] = max(R_Q[w], high - low)
+    for x in (plain, pull):
+        join(apart, False, x)
+    for x in (R_Q, lost):
+        join(apart, True, x)
+    weight = np.empty(W)
     for w in range(W):
-        plain, pull = sums[0, w] + sums[2, w], sums[1, w]
-        a_new = min(alpha[w], -0.5 * plain / pull) if pull < 0.0 else alpha[w]
-        weight = max(a_new, 0.0)
-        R_U = _largest_span(Q, log_b, log_pi, weight, w)
-        eta = 4.0 * (1.0 - gamma[w]) * (plain + weight * pull) / (R_U * R_U * sums[3, w])
-        if lost[w]:
+        weight[w] = min(alpha[w], -0.5 * plain[w] / pull[w]) if pull[w] < 0.0 else alpha[w]
+        R_U[w] = _largest_span(Q, log_b, log_pi, max(weight[w], 0.0), w)
+    join(apart, True, R_U)
+    for w in range(W):
+        C_bar = plain[w] + max(weight[w], 0.0) * pull[w]
+        eta = 4.0 * (1.0 - gamma[w]) * C_bar / (R_U[w] * R_U[w] * R_Q[w])
+        if lost[w] > 0.0:
             # Outside a client's support the theorem says nothing: the specification refuses.
             alpha[w] = np.nan
-        elif a_new >= 0.0 and 0.0 < eta < np.inf:
-            alpha[w], beta[w] = a_new, max(1.0 / eta - a_new, 0.0)
+        elif weight[w] >= 0.0 and 0.0 < eta < np.inf:
+            alpha[w], beta[w] = weight[w], max(1.0 / eta - weight[w], 0.0)
 
 
 @compiled

@@ -3,8 +3,9 @@ r"""DRPO and the offline baselines that go round after round, many problems side
 The rounds are those of ``algorithms/drpo.py`` and ``algorithms/offline_baselines.py``. A run is read off a
 :class:`Reading`, the same for all problems of a batch; the weights, :math:`\alpha, \beta` and the others, are
 each problem's own, so that a sweep over them is one batch. Where every client plans in the true problem, one
-elimination serves all of them. Arrays inside have the lanes of :mod:`tabular_fedrl.kernels.lanes` last and
-the states of the models: an empirical MDP has one more, in which policies are uniform.
+elimination serves all of them. Arrays are tables ``(R, A, W)`` as :mod:`tabular_fedrl.kernels.layout` has
+them. An empirical MDP has one state more than the environment; the problems are then given that state too,
+which nobody reaches, and policies are uniform in it.
 """
 
 from __future__ import annotations
@@ -14,23 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from tabular_fedrl.kernels.forward import entropy_step, forward_step
-from tabular_fedrl.kernels.lanes import (
-    at_start,
-    compiled,
-    copy,
-    exp,
-    expected,
-    factor,
-    log_softmax,
-    solve,
-    solve_transposed,
-)
+from tabular_fedrl.kernels.lanes import compiled, copy, exp, expected, log_softmax
+from tabular_fedrl.kernels.layout import at_start, backup, factor, solve, solve_transposed
 from tabular_fedrl.kernels.local_optimum import Scratch, clear, cql_optimum, regularised_optimum, scratch
 from tabular_fedrl.kernels.offline import (
     abstain_where_lost,
     abstaining,
     add_divergence,
-    backup,
     confined,
     mean_policy,
     recommended,
@@ -67,13 +58,13 @@ class Reading(NamedTuple):
 
 
 class Block(NamedTuple):
-    """W problems, the lane last; R states in a model, S in the problem.
+    """W problems in lanes, or one.
 
-    ``P (S, A, S, W)``, ``f (1+m, S, A, W)``, ``d (m, W)``, ``rho (R, W)``, ``gamma (W,)``: the problems;
-    ``models (M, R, A, R, W)`` and ``signals (M, 1+m, R, A, W)``: one for all clients or one for each;
-    ``log_b (N, R, A, W)``, ``seen (N, R, W)`` (1 or 0), ``omega (N, R, W)``: the clients and their weights;
-    ``alpha``, ``beta (rounds or 1, W)``; ``cql``, ``entropy``, ``temperature (W,)``;
-    ``eta_dual``, ``dual_cap (m, W)``.
+    ``P (S, A, S, W)`` (one: ``(S, A, S, 1)``), ``f (1+m, R, A, W)``, ``d (m, W)``, ``rho (R, W)``,
+    ``gamma (W,)``: the problems; ``models (M, *P.shape)`` and ``signals (M, 1+m, R, A, W)``: what the clients
+    plan in, one for all of them or one for each; ``log_b (N, R, A, W)``, ``seen (N, R, W)`` (1 or 0),
+    ``omega (N, R, W)``: the clients and their weights; ``alpha``, ``beta (rounds or 1, W)``; ``cql``,
+    ``entropy``, ``temperature (W,)``; ``eta_dual``, ``dual_cap (m, W)``.
     """
 
     P: Array
@@ -144,10 +135,10 @@ def rounds(
     """``count`` rounds from round ``first`` on; ``values (r, 1+m, W)`` of the global policies of the
     ``recorded (r,)`` rounds (ascending; round ``first + count`` is what the last one leaves)."""
     N, R, A, W = x.log_b.shape
-    S, K = x.P.shape[0], x.f.shape[0]
-    z = scratch(R, A, W, K)
-    truth = z.matrix if reading.shared else np.empty((S, S, W))
-    V, pi = np.empty((K, S, W)), np.empty((R, A, W))
+    K = x.f.shape[0]
+    z = scratch(x.P, R, W, K)
+    truth = z.matrix if reading.shared else np.empty(z.matrix.shape)
+    V, pi = np.empty((K, R, W)), np.empty((R, A, W))
     y = Work(
         np.empty((N, R, A, W)),
         np.empty((N, R, A, W)),
@@ -164,11 +155,11 @@ def rounds(
         due = place < recorded.size and recorded[place] == first + n
         evaluates = reading.theorem_c or (reading.shared and reading.step != FIXED)
         if due or (evaluates and n < count):
-            factor(x.P, pi[:S], x.gamma, truth)
+            factor(x.P, pi, x.gamma, truth)
         if due:
-            expected(pi[:S], x.f, V)
+            expected(pi, x.f, V)
             solve(truth, V)
-            at_start(x.rho[:S], V, values[place])
+            at_start(x.P.shape[0], x.rho, V, values[place])
             place += 1
         if n == count:
             return
@@ -272,34 +263,35 @@ def _step(x: Block, reading: Reading, now: Moving, i: int, pi: Array, z: Scratch
 @compiled
 def _balance(x: Block, log_pi: Array, pi: Array, truth: Array, y: Work) -> None:
     """Theorem C's weights in place of the given ones, where it recommends any."""
-    S, A, W = x.P.shape[0], pi.shape[1], pi.shape[2]
-    visits, V, q = np.empty((1, S, W)), np.empty((1, S, W)), np.empty((S, A, W))
-    factor(x.P, pi[:S], x.gamma, truth)
-    _visits(x.rho, x.gamma, truth, visits)
-    expected(pi[:S], x.f[:1], V)
+    R, A, W = pi.shape
+    visits, V, q = np.empty((R, W)), np.empty((1, R, W)), np.empty((R, A, W))
+    factor(x.P, pi, x.gamma, truth)
+    _visit(x.rho, x.gamma, truth, visits)
+    expected(pi, x.f[:1], V)
     solve(truth, V)
     copy(x.f[0], q)
     backup(x.P, V[0], x.gamma, q)
-    recommended(q, pi, log_pi, visits[0], y.Q, y.log_b, x.omega, x.gamma, y.alpha, y.beta)
+    apart = x.P.shape[0] == R
+    recommended(q, pi, log_pi, visits, y.Q, y.log_b, x.omega, x.gamma, apart, y.alpha, y.beta)
 
 
 @compiled
 def _merge(x: Block, reading: Reading, pi: Array, truth: Array, z: Scratch, y: Work, log_pi: Array) -> None:
     """The next global policy."""
-    N, S, W = x.log_b.shape[0], x.P.shape[0], x.gamma.size
-    worth, visits = np.zeros((N, 1, W)), np.empty((1, S, W))
+    N, R, _, W = x.log_b.shape
+    worth, visits = np.zeros((N, 1, W)), np.empty((R, W))
     for i in range(N):
         _copy_rows(x.omega[i], y.omega[i])
         if reading.mean == MIXTURE:
-            factor(x.P, y.p[i][:S], x.gamma, truth)
-            _visits(x.rho, x.gamma, truth, visits)
-            _weigh_visits(visits[0], y.omega[i])
+            factor(x.P, y.p[i], x.gamma, truth)
+            _visit(x.rho, x.gamma, truth, visits)
+            _weigh_visits(visits, y.omega[i])
         elif reading.mean == WORTH:
             j = 0 if reading.shared else i
             factor(x.models[j], y.p[i], x.gamma, z.matrix)
             expected(y.p[i], x.signals[j][:1], z.V[:1])
             solve(z.matrix, z.V[:1])
-            at_start(x.rho, z.V[:1], worth[i])
+            at_start(x.P.shape[0], x.rho, z.V[:1], worth[i])
     if reading.mean == WORTH:
         _weigh_worth(worth, x.temperature, y.omega)
     if reading.mean == WORTH or reading.mean == MIXTURE:
@@ -308,12 +300,12 @@ def _merge(x: Block, reading: Reading, pi: Array, truth: Array, z: Scratch, y: W
 
 
 @compiled
-def _visits(rho: Array, gamma: Array, factors: Array, visits: Array) -> None:
-    r"""``visits (1, S, W)``: :math:`d = (1-\gamma)(I - \gamma P_\pi)^{-T}\rho`."""
-    _, S, W = visits.shape
-    for s in range(S):
+def _visit(rho: Array, gamma: Array, factors: Array, visits: Array) -> None:
+    r"""``visits (R, W)``: :math:`d = (1-\gamma)(I - \gamma P_\pi)^{-T}\rho`."""
+    R, W = visits.shape
+    for s in range(R):
         for w in range(W):
-            visits[0, s, w] = (1.0 - gamma[w]) * rho[s, w]
+            visits[s, w] = (1.0 - gamma[w]) * rho[s, w]
     solve_transposed(factors, visits)
 
 
@@ -360,7 +352,7 @@ def _dual_step(x: Block, V: Array, seen: Mask, lam: Array) -> None:
     r"""Move the multipliers ``(m, W)`` of the seen constraints along :math:`V_c - d`, within the cap."""
     m, W = lam.shape
     v = np.empty((1 + m, W))
-    at_start(x.rho, V, v)
+    at_start(x.P.shape[0], x.rho, V, v)
     for j in range(m):
         if seen[j]:
             for w in range(W):
