@@ -192,10 +192,12 @@ class Server:
 
     ``aggregation``: ``"arithmetic"`` (mean of probabilities) or ``"geometric"`` (mean of log-policies,
     renormalised), with ``weights (N,)``, default 1/N; ``"mixture"`` of episodes is left to the algorithm.
+    ``memory``: what an algorithm carries from round to round beside policies and multipliers, if anything.
     """
 
     def __init__(self, log_policy: Array, aggregation: str, weights: Any) -> None:
         self.round = 0
+        self.memory: Array | None = None
         self.log_policy = log_policy
         self.aggregation = aggregation
         self.weights = weights
@@ -214,8 +216,8 @@ class State:
 
     ``round``: the next round; ``log_policy``: ``(S, A)``, or ``(N, S, A)`` where agents do not communicate;
     ``multipliers``: ``(N, m)``, nan where unseen; ``random``: the agents' random streams as JSON text;
-    ``transitions``: ``(N,)``; ``values``: what the next evaluations start from, ``(policies, S, k)``, where
-    they depend on it.
+    ``transitions``: ``(N,)``; ``values``: the server's memory, or what the next evaluations start from,
+    where they depend on it.
     """
 
     round: int
@@ -252,12 +254,14 @@ class Federation:
             multipliers=self.multipliers(),
             random=json.dumps([agent.rng.bit_generator.state for agent in self.agents]),
             transitions=tuple(agent.transitions for agent in self.agents),
+            values=None if self.server.memory is None else self.server.memory.copy(),
         )
 
     def restore(self, state: State) -> None:
         """Continue from ``state`` (the ledger is restored by whoever stored it)."""
         self.server.round = state.round
         self.server.log_policy = state.log_policy.copy()
+        self.server.memory = state.values
         streams = json.loads(state.random)
         for agent, row, stream, count in zip(
             self.agents, state.multipliers, streams, state.transitions, strict=True

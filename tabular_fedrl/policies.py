@@ -156,6 +156,16 @@ def chi_squared(log_p: Array, log_q: Array) -> Array:
         return np.where(p == q, 0.0, (p - q) ** 2 / q).sum(axis=-1)
 
 
+def projected(x: Array) -> Array:
+    """The policy ``(..., S, A)`` nearest to ``x`` in the Euclidean norm; floats only."""
+    order = np.sort(x, axis=-1)[..., ::-1]
+    excess = np.cumsum(order, axis=-1) - 1.0
+    support = (order * np.arange(1, x.shape[-1] + 1) > excess).sum(axis=-1, keepdims=True)
+    level = np.take_along_axis(excess, support - 1, axis=-1) / support
+    out = np.maximum(x - level, 0.0)
+    return np.asarray(out / out.sum(axis=-1, keepdims=True))
+
+
 def random_log_policy(rng: np.random.Generator, S: int, A: int, sharpness: float = 1.0) -> Array:
     """Softmax of normal logits with standard deviation ``sharpness``."""
     return log_softmax(array(sharpness * rng.standard_normal((S, A))))

@@ -12,11 +12,13 @@ from typing import Any
 from tabular_fedrl.algorithms import drpo_choice, offline_baselines
 from tabular_fedrl.algorithms.crpo import crpo, rectified_steps
 from tabular_fedrl.algorithms.drpo import drpo
+from tabular_fedrl.algorithms.entropy_dual import entropy_dual, smooth_steps
 from tabular_fedrl.algorithms.fednpg import fednpg
 from tabular_fedrl.algorithms.fedpg import fedpg, gradient_steps
 from tabular_fedrl.algorithms.isolated import isolated
 from tabular_fedrl.algorithms.npg_pd import npg_pd
 from tabular_fedrl.algorithms.offline_clients import DATA, clients_of, offline_problem
+from tabular_fedrl.algorithms.opg_pd import opg_pd, optimistic_steps
 from tabular_fedrl.algorithms.pmd_pd import pmd_pd, proximal_steps
 from tabular_fedrl.algorithms.regularised import regularised_fednpg, regularised_steps
 from tabular_fedrl.algorithms.round_dual import round_dual
@@ -213,6 +215,25 @@ ALGORITHMS: dict[str, Algorithm] = {
             {"eta_dual": None, "initial_multipliers": 0.0},
             proximal_steps,
             lambda federation, _: pmd_pd(federation),
+            central=True,
+            natural=False,
+        ),
+        Algorithm(
+            "opg-pd",
+            "one agent, optimistic steps with Euclidean projections: linear convergence of the last iterate",
+            {"eta": None, "dual_cap": None, "initial_multipliers": 0.0},
+            optimistic_steps,
+            lambda federation, _: opg_pd(federation),
+            central=True,
+            natural=False,
+            zeros=True,
+        ),
+        Algorithm(
+            "entropy-dual",
+            "one agent, accelerated descent on the dual function with entropy",
+            {"tau": 0.1, **DUAL},
+            smooth_steps,
+            lambda federation, given: entropy_dual(federation, given["tau"]),
             central=True,
             natural=False,
         ),
