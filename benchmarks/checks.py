@@ -116,7 +116,7 @@ def error_of(job: str, cmdp: CMDP, answer: Mapping[str, Any], reference: Mapping
         return evaluation_error(cmdp, behaviour(cmdp), answer["values"])
     if job == "constrained":
         return constrained_error(cmdp, answer, reference["multipliers"], reference["upper"])
-    if job == "rounds":
+    if job in ("rounds", "batch"):
         pairs = [(answer[name], reference[name]) for name in ("value", "costs")]
         return float(max(np.abs(np.asarray(x) - y).max(initial=0.0) for x, y in pairs))
     return None

@@ -69,7 +69,7 @@ def contest(
                 record.failure = "not installed"
                 continue
             process = stack.enter_context(_process(entry, path, settings, limits))
-            first = _turn(record, process, limits)
+            first = _turn(record, process, limits.seconds + entry.compilation)
             if first is None:
                 continue
             if record is not records[0] and first > limits.budget / 2:
@@ -80,16 +80,16 @@ def contest(
         for _ in range(limits.rounds):
             for record, process in playing:
                 if record.failure is None and sum(record.seconds) < limits.budget:
-                    seconds = _turn(record, process, limits)
+                    seconds = _turn(record, process, limits.seconds)
                     if seconds is not None:
                         record.seconds.append(seconds)
     return records
 
 
-def _turn(record: Record, process: _Process, limits: Limits) -> float | None:
+def _turn(record: Record, process: _Process, limit: float) -> float | None:
     """One call; None if it gave no answer, which the record then says."""
     try:
-        seconds, answer = process.call(limits.seconds)
+        seconds, answer = process.call(limit)
     except NoAnswer as reason:
         record.failure, record.stopped = str(reason), reason.stopped
         process.close()

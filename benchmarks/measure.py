@@ -20,7 +20,7 @@ from benchmarks.ratios import ratio, spread
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.instances import load, save
 
-REFERENCES = {"rounds": "rounds-numpy"}
+REFERENCES = {"rounds": "rounds-numpy", "batch": "rounds-numpy"}
 """Whose answer the others of a job are compared with, where it is not ours."""
 
 LEAST = {"gap": "claimed_gap", "solver": "solver", "claims": "claims", "hold": "hold"}

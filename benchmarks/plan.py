@@ -31,7 +31,7 @@ class Row:
 @dataclass(frozen=True)
 class Series:
     """A job whose problem grows in one ``parameter``: ``problem`` holds ``{x}`` where it stands, or the
-    methods' keyword ``setting`` does."""
+    preparation's keyword ``setting`` does; ``settings``: its other keywords."""
 
     title: str
     job: str
@@ -39,13 +39,14 @@ class Series:
     problem: str
     values: tuple[int, ...]
     setting: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return f"growth/{self.parameter}/{self.title}"
 
     def row(self, x: int) -> Row:
-        settings = {self.setting: x} if self.setting else {}
+        settings = {**self.settings, **({self.setting: x} if self.setting else {})}
         return Row(self.job, self.problem.format(x=x), (self.job,), None, settings)
 
 
@@ -86,9 +87,10 @@ def rows(full: bool) -> list[Row]:
         *optimum,
         *evaluation,
         *constrained,
-        Row("rounds", small(), ("rounds", "rounds-batch", "rounds-numpy"), 1e-10),
-        Row("verification", "random-mdp:seed=1", ("verification", "verify-run")),
-        Row("verification", small(), ("verification", "verify-run")),
+        Row("rounds", small(), ("rounds", "rounds-numpy"), 1e-10),
+        Row("batch", small(), ("batch", "rounds-numpy"), 1e-10),
+        Row("verification", "random-mdp:seed=1", ("verification", "verification-run")),
+        Row("verification", small(), ("verification", "verification-run")),
     ]
 
 
@@ -97,17 +99,23 @@ def series(full: bool) -> list[Series]:
     states = (1000, 3000, 10_000, 30_000, 100_000, *((300_000, 1_000_000) if full else ()))
     actions = (2, 4, 8, 16, 32)
     doubling = (1, 2, 4, 8, 16)
+
+    def iterated(parameter: str, problem: str, values: tuple[int, ...], setting: str | None = None) -> Series:
+        # So many rounds that what comes before them does not count.
+        long = {"rounds": 3000, "every": 100}
+        return Series("FedNPG rounds, dense", "rounds", parameter, problem, values, setting, long)
+
     return [
         Series("optimum, garnet", "optimum", "S", garnet("{x}"), states),
         Series("optimum, ring", "optimum", "S", ring("{x}"), states),
         Series("CMDP optimum, garnet", "constrained", "S", garnet("{x}", 1), states),
         Series("CMDP optimum, ring", "constrained", "S", ring("{x}", 1), states),
-        Series("FedNPG rounds, dense", "rounds", "S", small(S="{x}"), (8, 16, 32, 64)),
+        iterated("S", small(S="{x}"), (8, 16, 32, 64)),
         Series("optimum, garnet", "optimum", "A", garnet(10_000, A="{x}"), actions),
         Series("CMDP optimum, garnet", "constrained", "A", garnet(10_000, 1, A="{x}"), actions),
-        Series("FedNPG rounds, dense", "rounds", "A", small(A="{x}"), actions),
+        iterated("A", small(A="{x}"), actions),
         Series("CMDP optimum, garnet", "constrained", "m", garnet(10_000, "{x}"), (1, 2, 4, 8, 10)),
-        Series("FedNPG rounds, dense", "rounds", "m", small(m="{x}"), doubling),
-        Series("FedNPG rounds, dense", "rounds", "N", small(agents="{x}"), doubling),
-        Series("FedNPG rounds, dense", "rounds", "E", small(), doubling, setting="local_steps"),
+        iterated("m", small(m="{x}"), doubling),
+        iterated("N", small(agents="{x}"), doubling),
+        iterated("E", small(), doubling, setting="local_steps"),
     ]

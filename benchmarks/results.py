@@ -19,7 +19,8 @@ TITLES = {
     "optimum": "Unconstrained optimum",
     "evaluation": "Policy evaluation",
     "constrained": "Constrained optimum",
-    "rounds": "Rounds of FedNPG on a small problem",
+    "rounds": "Rounds of FedNPG, one small problem",
+    "batch": "Rounds of FedNPG, many small problems",
     "verification": "Verification",
 }
 

@@ -20,13 +20,17 @@ BATCH_SIZE = 1000
 
 
 def _run(backend: str) -> Method:
-    def solve(given: tuple[FederatedCMDP, int]) -> Run:
-        problem, local_steps = given
-        return run(
-            "fednpg", problem, rounds=ROUNDS, backend=backend, compare=False, local_steps=local_steps, **STEPS
-        )
+    def solve(given: tuple[FederatedCMDP, dict[str, int]]) -> Run:
+        problem, settings = given
+        return run("fednpg", problem, backend=backend, compare=False, **STEPS, **settings)
 
-    return Method(lambda problem, local_steps=1: (problem, local_steps), solve, _averages)
+    return Method(_fresh, solve, _averages)
+
+
+def _fresh(
+    problem: FederatedCMDP, rounds: int = ROUNDS, local_steps: int = 1, every: int = 1
+) -> tuple[FederatedCMDP, dict[str, int]]:
+    return problem, {"rounds": rounds, "local_steps": local_steps, "every": every}
 
 
 def _averages(done: Run) -> dict[str, Any]:
