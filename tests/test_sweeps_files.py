@@ -12,10 +12,10 @@ from random import Random
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_sweeps import identical
 
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.sweeps import drive, files, read_sweep, sweep
+from tests.test_sweeps import identical
 
 WORDS = ("fednpg", ["textbook:two-arm", "textbook:two-budgets"])
 WHAT = {"rounds": 2, "grid": {"eta": [0.1, 0.2]}, "seeds": range(5)}

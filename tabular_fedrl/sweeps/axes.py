@@ -107,6 +107,24 @@ def split(
     return parameters, keys
 
 
+def check(algorithm: str, name: str, values: Iterable[Any]) -> None:
+    """Refuse words and fractions that no run of the algorithm would take.
+
+    Raises
+    ------
+    InvalidProblem: naming the parameter and the value.
+    """
+    of = ALGORITHMS[algorithm]
+    for value in (x for x in values if x is not None):
+        words = of.choices.get(name)
+        if words is not None and value not in words:
+            raise InvalidProblem(f"grid: {name} = {value!r}: expected {' or '.join(map(repr, words))}")
+        if name in of.whole:
+            whole(f"grid: {name}", value, of.whole[name])
+        if isinstance(value, str) and not isinstance(of.parameters[name], str):
+            raise InvalidProblem(f"grid: {name} = {value!r}: expected numbers")
+
+
 def _refuse_key(name: str, algorithms: Sequence[str], sources: Sequence[Any]) -> None:
     """Unless ``name`` may be a key of every source."""
     known = {key for family in families.values() for key in family.parameters} | set(OVERRIDES)

@@ -162,6 +162,8 @@ def plan(
     blocks = []
     for one in several:
         parameters, keys = axes.split(one, names, expanded)
+        for name, algorithm in product(parameters, names):
+            axes.check(algorithm, name, one[name])
         settings = tuple(dict(zip(parameters, x)) for x in product(*(one[p] for p in parameters)))
         overrides = [dict(zip(keys, x)) for x in product(*(one[k] for k in keys))]
         if len(expanded) * len(overrides) > axes.MOST:

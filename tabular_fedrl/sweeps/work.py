@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.errors import TabularFedRLError
+from tabular_fedrl.errors import NoDevice, TabularFedRLError
 from tabular_fedrl.instances.text import one_line
 from tabular_fedrl.runner import run
 from tabular_fedrl.sweeps.columns import asked, described, failed, measured, message
@@ -54,6 +54,8 @@ def work(cells: Sequence[Cell], schema: pa.Schema, backend: str) -> Handed:
             row |= measured(
                 run(cell.algorithm, problem, cell.rounds, seed=cell.seed, backend=backend, **cell.settings)
             )
+        except NoDevice:
+            raise  # the machine's fault, and every other cell's as well
         except TabularFedRLError as error:
             row |= failed(error)
         except Exception as error:
