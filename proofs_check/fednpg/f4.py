@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from proofs_check.fednpg.f4_terms import (
     Terms,
     farthest,
+    last_iterate_bound,
     path_of,
     range_bound,
     terms,
     with_exponent_of_f1,
 )
-from tabular_fedrl.algorithms.step_sizes import cost_gaps
 from tabular_fedrl.claims import Case, Theorem, chain, control, hypothesis, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import Measured
@@ -189,18 +187,8 @@ class F4(Theorem):
         r" + \tfrac{1}{2N^2} \sum_{ij}(G_j + \tau\Lambda)^2]"
     )
     def last_iterate(self, x: Terms) -> tuple[Measured, Measured, Measured]:
-        path = x.path
-        problem, rate = path.problem, 1.0 - x.per_agent * path.tau
-        G = (Measured(cost_gaps(problem.cmdp)) + path.cap * path.tau) ** 2
-        dual = (G * problem.observers.astype(np.float64)).sum() / (2.0 * problem.N**2)
-        primal = range_bound(path) ** 2 / ((Measured(1.0) - problem.cmdp.gamma) * 2.0)
-        floor = (primal + dual) / (Measured(path.tau) / x.per_agent / float(problem.N) ** 2)
-        decay = [Measured(1.0)]
-        for _ in range(len(x.potential) - 1):
-            decay.append(decay[-1] * rate)
-        bound = Measured.stack(decay) * x.potential[0] + floor
-        lost = float((Measured(1.0) / (x.per_agent * path.tau)).upper)
-        return x.potential, x.loosened(bound, lost), farthest(path)
+        bound, lost = last_iterate_bound(x)
+        return x.potential, x.loosened(bound, lost), farthest(x.path)
 
     @control("the factor cannot be 1 - 2 eta tau/N", Case("textbook:risky-shortcut", tau=0.1, eta=0.1))
     def twice_the_rate(self, x: Terms) -> tuple[Measured, Measured]:

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.algorithms.regularised import regularised_fednpg
-from tabular_fedrl.algorithms.step_sizes import lagrangian_spans, number, per_constraint, positive_or
+from tabular_fedrl.algorithms.step_sizes import (
+    cost_gaps,
+    lagrangian_spans,
+    number,
+    per_constraint,
+    positive_or,
+)
 from tabular_fedrl.arithmetic import array, concatenate, magnitude, seen, stack
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, evaluate_soft, visitation
@@ -183,6 +189,22 @@ def range_bound(path: Path) -> Measured:
     entropy = Measured(float(cmdp.A)).log() * cmdp.gamma * path.tau / N
     reach = Measured(B).rounded_by(32 * UNIT * magnitude(B))
     return (entropy + reach) / (Measured(1.0) - cmdp.gamma)
+
+
+def last_iterate_bound(x: Terms) -> tuple[Measured, float]:
+    r"""The bound on :math:`\Phi_k` for k = 0..K, ``(K+1,)``, and how many steps' losses add up in it."""
+    path = x.path
+    problem, rate = path.problem, 1.0 - x.per_agent * path.tau
+    G = (Measured(cost_gaps(problem.cmdp)) + path.cap * path.tau) ** 2
+    dual = (G * problem.observers.astype(np.float64)).sum() / (2.0 * problem.N**2)
+    primal = range_bound(path) ** 2 / ((Measured(1.0) - problem.cmdp.gamma) * 2.0)
+    floor = (primal + dual) / (Measured(path.tau) / x.per_agent / float(problem.N) ** 2)
+    decay = [Measured(1.0)]
+    for _ in range(len(x.potential) - 1):
+        decay.append(decay[-1] * rate)
+    bound = Measured.stack(decay) * x.potential[0] + floor
+    lost = float((Measured(1.0) / (x.per_agent * path.tau)).upper)
+    return bound, lost
 
 
 def farthest(path: Path) -> Measured:
