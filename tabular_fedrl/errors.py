@@ -25,6 +25,10 @@ class NotSlater(InvalidProblem):
     """A strictly feasible policy is needed and none exists (exit code 2)."""
 
 
+class NoDevice(InvalidProblem):
+    """CUDA was asked for and cannot be used here (exit code 2); the message says what to install."""
+
+
 class InfeasibleCMDP(TabularFedRLError):
     """No policy meets all constraints (exit code 3); ``certificate`` proves it and has been checked."""
 
