@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike
 from tabular_fedrl.arithmetic import concatenate
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.linear import bandwidth
 from tabular_fedrl.measured import UNIT, Array
 
 Kernel: TypeAlias = Any
@@ -199,11 +198,6 @@ class CMDP:
             return int(counts.max(initial=1))
 
         return self._remember("max_row", compute)
-
-    @property
-    def bandwidth(self) -> int:
-        """Half bandwidth of the transition graph (sparse P), which says how to solve for values."""
-        return self._remember("bandwidth", lambda: bandwidth(self.P))
 
     def _remember(self, name: Any, compute: Any) -> Any:
         cache = self.__dict__.setdefault("_memo", {})

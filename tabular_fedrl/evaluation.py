@@ -24,13 +24,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from tabular_fedrl import balls, bellman, linear
 from tabular_fedrl.arithmetic import stack
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.kernels import krylov
+from tabular_fedrl.kernels.sparse import action_values
+from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
 from tabular_fedrl.policies import enclosed
 
@@ -66,7 +68,7 @@ def evaluate(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> Values:
     flat = pi.reshape(-1, cmdp.S, cmdp.A)
     V = _solve_sparse(cmdp, flat, f) if cmdp.is_sparse else _solve_dense(cmdp, flat, f)
     # One application of the exact operator gives Q and, averaged over the policy, the Bellman residual.
-    Q = f + cmdp.gamma * _expect(cmdp, V)
+    Q = _ahead(cmdp, f, V)
     residual = np.abs((flat[:, None] * Q).sum(axis=-1) - V).max(axis=-1)
     noise = rounding(cmdp, f, V)
     # A policy of zeros and ones is read exactly.
@@ -84,6 +86,34 @@ def evaluate(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> Values:
         Q=q.reshape(*batch, k, cmdp.S, cmdp.A),
         at_rho=at_rho.reshape(*batch, k),
     )
+
+
+def at_start(
+    cmdp: CMDP,
+    policy: Any,
+    signals: Array | None = None,
+    start: Array | None = None,
+    tolerance: float | None = None,
+) -> Measured:
+    """Values at rho ``(k,)`` of one policy of a sparse problem: :func:`evaluate` for problems so large that Q
+    is too much.
+
+    ``policy``: log-policy ``(S, A)`` or actions ``(S,)``; ``signals``, ``start``, ``tolerance``: as in
+    :func:`tabular_fedrl.linear.values`.
+    """
+    f = cmdp.signals if signals is None else signals
+    V, residual = linear.values(
+        cmdp, policy if policy.ndim == 1 else _policy(cmdp, policy), f, start, tolerance
+    )
+    top = krylov.largest(V)
+    magnitude = np.maximum(f.max(axis=(1, 2)), -f.min(axis=(1, 2))) + 2 * top
+    terms = cmdp.max_row + cmdp.A + 4
+    # Actions are read exactly.
+    drawn = 0.0 if policy.ndim == 1 else 2 * policy_error(cmdp.A)
+    slack = (terms * UNIT + 2 * cmdp.row_error + drawn) * magnitude
+    mean = dot(V.T, cmdp.rho)
+    error = (residual + slack) / (1 - cmdp.gamma) + 2 * cmdp.row_error * top
+    return mean.widened(error * (1 + 16 * UNIT))
 
 
 def _enclosed(cmdp: CMDP, log_pi: Any, signals: Any) -> Values:
@@ -175,8 +205,7 @@ def policy_values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[
         matrix *= -cmdp.gamma
         matrix.flat[:: cmdp.S + 1] += 1.0
         V = np.linalg.solve(matrix, f_pi.T).T
-    Q = (cmdp.gamma * (cmdp.rows @ V.T)).T.reshape(f.shape) + f
-    return V, Q
+    return V, _ahead(cmdp, f, V[None])[0]
 
 
 def visitation(cmdp: CMDP, log_pi: Any, start: Any | None = None) -> Measured:
@@ -190,19 +219,27 @@ def visitation(cmdp: CMDP, log_pi: Any, start: Any | None = None) -> Measured:
         return bellman.visitation(cmdp, log_pi, start)
     pi = _policy(cmdp, log_pi)
     mu = cmdp.rho if start is None else np.asarray(start, dtype=np.float64)
-    kernel = policy_kernel(cmdp, pi)
     if cmdp.is_sparse:
-        matrix = sp.csr_array(sp.eye_array(cmdp.S) - cmdp.gamma * kernel.T)
-        solved: Any = linear.solve(matrix, (1 - cmdp.gamma) * mu[:, None], cmdp.bandwidth)[:, 0]
+        solved: Any = linear.visits(cmdp, pi, mu)[0]
     else:
+        kernel = np.einsum("sa,sat->st", pi, cmdp.P)
         solved = np.linalg.solve(np.eye(cmdp.S) - cmdp.gamma * kernel.T, (1 - cmdp.gamma) * mu)
     d = np.maximum(np.asarray(solved, dtype=np.float64), 0.0)
     flow = cmdp.rows.T @ (d[:, None] * pi).ravel()
     residual = np.abs((1 - cmdp.gamma) * mu + cmdp.gamma * flow - d).sum()
-    in_degree = int(np.bincount(cmdp.P.indices).max(initial=0)) if cmdp.is_sparse else cmdp.S * cmdp.A
-    terms = in_degree + cmdp.S + 6
-    slack = (terms * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)) * (1 + 2 * d.sum())
-    return Measured(d, (residual + slack) / (1 - cmdp.gamma) * (1 + 16 * UNIT))
+    slack = ((_in_degree(cmdp) + 8) * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)) * (
+        1 + 2 * d.sum()
+    )
+    # The sum of the residual's sizes is rounded relatively to itself.
+    error = (residual * (1 + cmdp.S * UNIT) + slack) / (1 - cmdp.gamma)
+    return Measured(d, error * (1 + 16 * UNIT))
+
+
+def _in_degree(cmdp: CMDP) -> int:
+    """The largest number of state-action pairs that lead to one state."""
+    if not cmdp.is_sparse:
+        return cmdp.S * cmdp.A
+    return cmdp._remember("in_degree", lambda: int(np.bincount(cmdp.P.indices).max(initial=0)))
 
 
 def average(d: Measured, g: Measured | Array) -> Measured:
@@ -229,15 +266,6 @@ def policy_error(A: int) -> float:
     return (2 * np.log(A) + A + 20) * UNIT
 
 
-def policy_kernel(cmdp: CMDP, pi: Array) -> Array | sp.csr_array:
-    r""":math:`P_\pi[s, s'] = \sum_a \pi(a|s) P[s, a, s']`, dense ``(S, S)`` or CSR, for one policy."""
-    if not cmdp.is_sparse:
-        return np.einsum("sa,sat->st", pi, cmdp.P)
-    S, A = cmdp.S, cmdp.A
-    weights = sp.csr_array((pi.ravel(), np.arange(S * A), np.arange(0, S * A + 1, A)), shape=(S, S * A))
-    return weights @ cmdp.P
-
-
 def _policy(cmdp: CMDP, log_pi: Array) -> Array:
     if log_pi.shape[-2:] != (cmdp.S, cmdp.A):
         raise InvalidProblem(f"the policy has shape {log_pi.shape}: expected (..., {cmdp.S}, {cmdp.A})")
@@ -245,11 +273,17 @@ def _policy(cmdp: CMDP, log_pi: Array) -> Array:
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
-def _expect(cmdp: CMDP, V: Array) -> Array:
-    """``E V(s')`` for every signal: ``(B, k, S)`` to ``(B, k, S, A)``."""
+def _ahead(cmdp: CMDP, f: Array, V: Array) -> Array:
+    """Q of the values ``V (B, k, S)``: ``(B, k, S, A)``."""
     B, k, S = V.shape
-    successor = (cmdp.rows @ V.reshape(B * k, S).T).T
-    return successor.reshape(B, k, S, cmdp.A)
+    if not cmdp.is_sparse:
+        successor = (cmdp.rows @ V.reshape(B * k, S).T).T
+        return f + cmdp.gamma * successor.reshape(B, k, S, cmdp.A)
+    Q = np.empty((B, k, S, cmdp.A))
+    for b in range(B):
+        for j in range(k):
+            action_values(rows_of(cmdp), f[j], cmdp.gamma, V[b, j], Q[b, j])
+    return Q
 
 
 def _solve_dense(cmdp: CMDP, pi: Array, f: Array) -> Array:
@@ -267,7 +301,5 @@ def _solve_dense(cmdp: CMDP, pi: Array, f: Array) -> Array:
 def _solve_sparse(cmdp: CMDP, pi: Array, f: Array) -> Array:
     out = np.empty((len(pi), len(f), cmdp.S))
     for b, table in enumerate(pi):
-        matrix = sp.csr_array(sp.eye_array(cmdp.S) - cmdp.gamma * policy_kernel(cmdp, table))
-        f_pi = (table * f).sum(axis=-1)
-        out[b] = linear.solve(matrix, f_pi.T, cmdp.bandwidth).T
+        out[b] = linear.values(cmdp, table, f)[0].T
     return out

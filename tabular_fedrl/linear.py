@@ -1,100 +1,129 @@
-r"""Linear systems of sparse policy evaluation: which method for which structure.
+r"""The linear systems of evaluating a policy of a large sparse problem: which method for which structure.
 
-Elimination is the best there is on a graph of small bandwidth (a ring, a corridor, a grid: milliseconds where
-a Krylov method needs :math:`1/(1-\gamma)` products and more) and hopeless on a random graph, where in turn a
-Krylov method needs a handful of products. :func:`bandwidth` tells them apart. Answers are as accurate as
-rounding permits; callers bound their error through the residual.
+Values solve :math:`(I - \gamma P_\pi) V = f_\pi`, the visitation :math:`(I - \gamma P_\pi^T) d =
+(1-\gamma)\mu`. A Krylov method needs nothing but products, from ten (a graph that mixes fast) to several
+hundred (one that mixes slowly, :math:`\gamma` near 1), and starts from whatever is known already.
+
+Answers carry their true residual; callers bound their error through it.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.linalg as spla
-from scipy.sparse.csgraph import reverse_cuthill_mckee
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.kernels import krylov, sparse
+from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
 from tabular_fedrl.measured import UNIT, Array
 
-ALWAYS_DIRECT = 1e7
-"""Elimination below this many operations (milliseconds) is not worth thinking about."""
+ROUNDING = 10 * UNIT
+"""A residual this small against the answer is as small as rounding lets it be."""
 
-KRYLOV_PRODUCTS = 200
-"""Elimination is preferred up to the cost of this many products with the matrix."""
-
-LARGEST_FACTOR = 1e8
-"""Entries of the largest factor that elimination may be asked to store (some GB)."""
+ACCEPT = 1e-10
+"""A larger residual against the answer is a failure."""
 
 
-def bandwidth(rows: sp.csr_array) -> int:
-    """Half bandwidth of the graph of a kernel ``(S*A, S)``, its states ordered by reverse Cuthill-McKee."""
-    S = rows.shape[1]
-    A = rows.shape[0] // S
-    pattern = sp.csr_array(
-        (np.ones(rows.nnz, dtype=np.int8), rows.indices, rows.indptr[::A]), shape=(S, S), copy=True
-    )
-    pattern.sum_duplicates()
-    position = np.empty(S, dtype=np.int64)
-    position[reverse_cuthill_mckee(sp.csr_matrix(pattern + pattern.T), symmetric_mode=True)] = np.arange(S)
-    distance = np.abs(np.repeat(position, np.diff(pattern.indptr)) - position[pattern.indices])
-    return int(distance.max(initial=0))
+def values(
+    cmdp: CMDP,
+    policy: NDArray[Any],
+    f: Array | None = None,
+    start: Array | None = None,
+    tolerance: float | None = None,
+) -> tuple[Array, Array]:
+    r"""Values ``V (S, k)`` of a policy of a sparse problem, and the largest size ``(k,)`` of the residual
+    :math:`f_\pi + \gamma P_\pi V - V` that they leave.
 
-
-def solve(matrix: sp.csr_array, rhs: Array, width: int) -> Array:
-    """Solve ``matrix x = rhs`` for the columns of ``rhs (S, k)``; ``width`` is the graph's :func:`bandwidth`.
+    Parameters
+    ----------
+    policy: probabilities ``(S, A)``, or for a deterministic policy its actions ``(S,)`` (integers).
+    f: signals ``(k, S, A)``, default the reward and the costs.
+    start: values ``(S, k)`` to start from; overwritten by the answer and returned as it.
+    tolerance: residual that is enough, in units of the signals; default: as small as rounding allows.
 
     Raises
     ------
-    SolverFailure: no method reaches a residual of 1e-10 of the answer.
+    SolverFailure: the residual stays above 1e-10 of the answer's size.
     """
-    S = matrix.shape[0]
-    flops = S * float(width + 1) ** 2
-    if flops <= max(ALWAYS_DIRECT, KRYLOV_PRODUCTS * matrix.nnz):
-        return _eliminate(matrix, rhs)
-    try:
-        return np.stack([krylov(matrix, column) for column in rhs.T], axis=1)
-    except SolverFailure:
-        if S * float(2 * width + 1) > LARGEST_FACTOR:
-            raise
-        return _eliminate(matrix, rhs)
+    rows, pi = _policy(cmdp, policy)
+    signals = cmdp.signals if f is None else f
+    if pi is None:
+        signals = np.take_along_axis(signals, policy.astype(np.int64)[None, :, None], axis=2)
+    V = np.zeros((cmdp.S, len(signals))) if start is None else start
+    equations = _Values(rows, pi, signals, cmdp.gamma)
+    size, _ = krylov.solve(equations, V, _goal(tolerance, V), ROUNDING)
+    _accept(size, V, tolerance)
+    return V, size
 
 
-def _eliminate(matrix: sp.csr_array, rhs: Array) -> Array:
-    factor = spla.splu(sp.csc_matrix(matrix))
-    x = factor.solve(rhs)
-    return x + factor.solve(rhs - matrix @ x)
+def visits(
+    cmdp: CMDP,
+    policy: NDArray[Any],
+    mu: Array | None = None,
+    start: Array | None = None,
+    tolerance: float | None = None,
+) -> tuple[Array, float]:
+    r"""Normalised visitation ``d (S,)`` of a policy of a sparse problem from the law ``mu (S,)``, default
+    rho, and the 1-norm of the residual :math:`(1-\gamma)\mu + \gamma P_\pi^T d - d`.
 
-
-def krylov(matrix: sp.csr_array, rhs: Array, accept: float = 1e-10, attempts: int = 12) -> Array:
-    """BiCGSTAB for one right-hand side, restarted on its true residual until rounding stops it; where it
-    makes no progress (it can break down silently), GMRES takes its turn.
+    ``policy``, ``start (S,)``: as in :func:`values`; ``tolerance``: the residual's 1-norm that is enough.
+    Entries may be negative by as much as the residual allows.
 
     Raises
     ------
-    SolverFailure: the residual stays above ``accept`` of the answer's size.
+    SolverFailure: as :func:`values`.
     """
-    x = np.zeros_like(rhs)
-    residual = rhs
-    size = float(np.linalg.norm(rhs))
-    method = spla.bicgstab
-    stalls = 0
-    for _ in range(attempts):
-        if size <= UNIT * float(np.linalg.norm(x)):
-            break
-        with np.errstate(all="ignore"):
-            step, _ = method(
-                matrix, residual / size, rtol=1e-8, maxiter=1000 if method is spla.bicgstab else 20
-            )
-        trial = x + size * step
-        left = rhs - matrix @ trial
-        remaining = float(np.linalg.norm(left))
-        stalls = 0 if remaining < 0.5 * size else stalls + 1
-        if remaining < size:
-            x, residual, size = trial, left, remaining
-        if stalls == 2 or (stalls and size <= 16 * UNIT * float(np.linalg.norm(x))):
-            break  # neither method helps, or rounding is reached
-        if stalls:
-            method = spla.gmres if method is spla.bicgstab else spla.bicgstab
-    if size <= accept * float(np.linalg.norm(x)):
-        return x
-    raise SolverFailure(f"sparse evaluation stalled at a residual of {size:.2e}")
+    rows, pi = _policy(cmdp, policy)
+    d = np.zeros((cmdp.S, 1)) if start is None else start[:, None]
+    equations = _Visits(rows, pi, cmdp.rho if mu is None else mu, cmdp.gamma)
+    each = None if tolerance is None else tolerance / cmdp.S
+    size, _ = krylov.solve(equations, d, _goal(each, d), ROUNDING)
+    _accept(size, d, each)
+    return d[:, 0], equations.total
+
+
+class _Values:
+    """The equations of values, as :class:`krylov.Operator`."""
+
+    def __init__(self, rows: Rows, pi: Array | None, f: Array, gamma: float) -> None:
+        self.rows, self.pi, self.f, self.gamma = rows, pi, f, gamma
+
+    def residual(self, x: Array, out: Array) -> Array:
+        return sparse.policy_residual(self.rows, self.pi, self.f, self.gamma, x, out)
+
+    def product(self, x: Array, out: Array, other: Array) -> Array:
+        return sparse.policy_product(self.rows, self.pi, self.gamma, x, out, other)
+
+
+class _Visits:
+    """The equations of the visitation, as :class:`krylov.Operator`; ``total``: the last residual's 1-norm."""
+
+    def __init__(self, rows: Rows, pi: Array | None, mu: Array, gamma: float) -> None:
+        self.rows, self.pi, self.mu, self.gamma, self.total = rows, pi, mu, gamma, np.inf
+
+    def residual(self, x: Array, out: Array) -> Array:
+        size, self.total = sparse.flow_residual(self.rows, self.pi, self.mu, self.gamma, x, out)
+        return size
+
+    def product(self, x: Array, out: Array, other: Array) -> Array:
+        return sparse.flow_product(self.rows, self.pi, self.gamma, x, out, other)
+
+
+def _policy(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]:
+    rows = rows_of(cmdp)
+    if policy.ndim == 1:
+        return sparse.policy_rows(rows, policy), None
+    return rows, policy
+
+
+def _goal(tolerance: float | None, x: Array) -> Array:
+    return np.full(x.shape[1], 0.0 if tolerance is None else tolerance)
+
+
+def _accept(size: Array, x: Array, tolerance: float | None) -> None:
+    enough = np.maximum(ACCEPT * krylov.largest(x), 0.0 if tolerance is None else tolerance)
+    if not (size <= enough).all():
+        raise SolverFailure(f"sparse evaluation stalled at a residual of {size.max():.2e}")

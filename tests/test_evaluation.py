@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.errors import InvalidProblem, SolverFailure
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import (
     average,
     entropy,
     evaluate,
     evaluate_soft,
-    policy_kernel,
     policy_values,
     visitation,
 )
@@ -145,16 +143,6 @@ def ring(S: int, gamma: float) -> CMDP:
     return CMDP(P, r, np.zeros((0, S, 2)), [], states == 0, gamma)
 
 
-def test_bandwidth_tells_rings_from_random_graphs():
-    assert ring(1000, 0.9).bandwidth <= 4
-    g = np.random.default_rng(0)
-    S = 300
-    P = sp.csr_array(
-        (np.full(5 * S, 0.2), (np.repeat(np.arange(S), 5), g.integers(0, S, 5 * S))), shape=(S, S)
-    )
-    assert CMDP(P, np.zeros((S, 1)), np.zeros((0, S, 1)), [], np.full(S, 1 / S), 0.9).bandwidth > 30
-
-
 @pytest.mark.parametrize("gamma", [0.9, 0.999])
 def test_large_sparse_problems(gamma):
     """1e5 states: a ring (eliminated) and a random graph (Krylov), to a small stated error."""
@@ -173,19 +161,6 @@ def test_large_sparse_problems(gamma):
     assert abs(d.value.sum() - 1) <= d.error[0] < 1e-6
     gap = abs(average(d, cmdp.r[:, 0]).value / (1 - gamma) - values.at_rho.value[0])
     assert gap <= d.error[0] / (1 - gamma) + values.at_rho.error[0]
-
-
-def test_krylov_and_elimination_agree_and_a_stall_is_an_error():
-    cmdp = random_cmdp(11, S=50, A=2, m=1, gamma=0.99, sparse=True)
-    matrix = sp.csr_array(sp.eye_array(50) - 0.99 * policy_kernel(cmdp, np.full((50, 2), 0.5)))
-    rhs = np.random.default_rng(0).random((50, 2))
-    direct = linear.solve(matrix, rhs, 0)
-    assert np.abs(linear.krylov(matrix, rhs[:, 0]) - direct[:, 0]).max() <= 1e-9
-    assert np.abs(matrix @ direct - rhs).max() <= 1e-12
-    assert (linear.krylov(matrix, np.zeros(50)) == 0).all()
-    singular = sp.csr_array(np.array([[1.0, -1.0], [-1.0, 1.0]]))
-    with pytest.raises(SolverFailure, match="stalled at a residual"):
-        linear.krylov(singular, np.array([1.0, 1.0]))
 
 
 def test_a_policy_of_the_wrong_shape_is_refused():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tabular_fedrl import policies
-from tabular_fedrl.kernels import sparse, steps
-from tabular_fedrl.kernels.sparse import CHUNK, chunks, over_chunks
+from tabular_fedrl.kernels import steps, threads
+from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
 from tabular_fedrl.measured import UNIT
 from tabular_fedrl.policies import enclosed_kl, random_log_policy
 
@@ -124,8 +124,8 @@ def test_no_sum_depends_on_the_number_of_threads(monkeypatch):
     rng = np.random.default_rng(0)
     p, q, d = random_log_policy(rng, S, A), random_log_policy(rng, S, A), rng.dirichlet(np.ones(S))
     answers = []
-    for threads in (1, 2):
-        monkeypatch.setattr(sparse.numba, "get_num_threads", lambda threads=threads: threads)
+    for count in (1, 2):
+        monkeypatch.setattr(threads.numba, "get_num_threads", lambda count=count: count)
         sums, starts = partials(S, 3), partials(S, 2, A)
         over_chunks(steps.divergence, S, d, p, q, sums)
         over_chunks(steps.at_start, S, d, p, starts)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numba
 import numpy as np
 
-from tabular_fedrl.kernels.sparse import CHUNK, chunks, over_chunks
+from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
 from tabular_fedrl.measured import UNIT, Array
 
 summing: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
@@ -23,19 +23,20 @@ LONGEST_CYCLE = 400
 """Steps after which the residual is computed afresh."""
 
 CYCLES = 40
+"""Cycles at most."""
+
+RELIEF = 50
+"""Steps of the fixed-point iteration after a cycle that came to nothing."""
 
 
 class Operator(Protocol):
-    """A linear system :math:`b - M x = 0`."""
+    r"""A linear system :math:`b - M x = 0` for which :math:`x \mapsto x + (b - Mx)` contracts."""
 
     def residual(self, x: Array, out: Array) -> Array:
         """``out = b - M x``; returns its largest sizes ``(k,)``."""
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         """``out = M x``; returns the inner products of ``out`` with ``other`` and with itself, ``(2, k)``."""
-
-    def smooth(self, x: Array, scratch: Array) -> None:
-        """Some steps of a slow iteration that cannot fail."""
 
 
 def solve(operator: Operator, x: Array, tolerance: Array, relative: float) -> tuple[Array, int]:
@@ -44,7 +45,8 @@ def solve(operator: Operator, x: Array, tolerance: Array, relative: float) -> tu
 
     Returns the largest sizes ``(k,)`` of the true residuals and the number of products with M.
     """
-    shadow, r, p, v, t = (np.empty_like(x) for _ in range(5))
+    r, p, v, t = (np.empty_like(x) for _ in range(4))
+    shadow = np.empty(x.shape, dtype=np.float32)  # any vector near the residual serves
     size = operator.residual(x, r)
     products = 1
     for _ in range(CYCLES):
@@ -58,19 +60,21 @@ def solve(operator: Operator, x: Array, tolerance: Array, relative: float) -> tu
         if stuck.any():
             if (size[stuck] <= 16 * UNIT * largest(x)[stuck]).all():
                 break
-            operator.smooth(x, t)
-            size = operator.residual(x, r)
+            # x + residual is a step of the fixed-point iteration, which contracts: it cannot fail.
+            for _ in range(RELIEF):
+                x += r
+                size = operator.residual(x, r)
     return size, products
 
 
 def _cycle(
-    operator: Operator, x: Array, shadow: Array, r: Array, p: Array, v: Array, t: Array, size: Array,
+    operator: Operator, x: Array, shadow: Any, r: Array, p: Array, v: Array, t: Array, size: Array,
     tolerance: Array, relative: float,
 ) -> int:  # fmt: skip
     """BiCGSTAB from the residual ``r`` until it seems to have converged, breaks down or grows."""
     S, k = x.shape
     shadow[:], p[:] = r, r
-    rho = np.einsum("sk,sk->k", r, r)
+    rho = np.einsum("sk,sk->k", shadow, r)
     active = size > np.maximum(tolerance, relative * largest(x))
     with np.errstate(all="ignore"):
         for step in range(LONGEST_CYCLE):

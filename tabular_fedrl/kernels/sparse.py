@@ -8,11 +8,8 @@ such as :func:`policy_rows` returns for a deterministic policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,11 +25,8 @@ from tabular_fedrl.kernels.sparse_rows import (
     row_mean,
     unpacked,
 )
-from tabular_fedrl.kernels.threads import in_parallel
+from tabular_fedrl.kernels.threads import CHUNK, chunks, in_parallel, over_chunks
 from tabular_fedrl.measured import Array
-
-CHUNK = 2048
-"""States of a chunk."""
 
 PARTS = 4
 """Parts of the states that sum their flows apart, whatever the number of threads."""
@@ -79,15 +73,36 @@ def action_values(rows: Rows, g: Array, gamma: float, V: Array, out: Array) -> N
     over_chunks(_action_values, rows.S, rows, g, gamma, V, out)
 
 
-def flow(rows: Rows, x: Array, out: Array) -> None:
-    r"""``out (S,)``: :math:`\sum_{s,a} x(s,a) P(t|s,a)` for the masses ``x (S, A)``."""
-    parts = np.zeros((PARTS, rows.S))
-    each = -(-rows.S // PARTS)
-    if rows.S <= CHUNK:
-        _scatter(0, PARTS, each, rows, x, parts)
+def flow_residual(
+    rows: Rows, pi: Array | None, mu: Array, gamma: float, x: Array, out: Array
+) -> tuple[Array, float]:
+    r"""``out (S, 1)``: :math:`(1-\gamma)\mu + \gamma P_\pi^T x - x` for ``x (S, 1)``, ``mu (S,)``.
+    Returns its largest size, ``(1,)``, and its 1-norm."""
+    sums = np.empty((chunks(rows.S), 2))
+    parts = _flow(rows, pi, x.reshape(-1))
+    over_chunks(_flow_residual, rows.S, parts, mu, gamma, x.reshape(-1), out.reshape(-1), sums)
+    return sums[:, :1].max(axis=0), float(sums[:, 1].sum())
+
+
+def flow_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Array, other: Array) -> Array:
+    r"""``out (S, 1)``: :math:`x - \gamma P_\pi^T x` for ``x (S, 1)``. Returns the inner products of ``out``
+    with ``other (S, 1)`` and with itself, ``(2, 1)``."""
+    sums = np.empty((chunks(rows.S), 2, 1))
+    parts = _flow(rows, pi, x.reshape(-1))
+    over_chunks(_flow_product, rows.S, parts, gamma, x.reshape(-1), out.reshape(-1), other.reshape(-1), sums)
+    return sums.sum(axis=0)
+
+
+def _flow(rows: Rows, pi: Array | None, x: Array) -> Array:
+    r""":math:`P_\pi^T x` in parts to be added up, ``(PARTS, S)``."""
+    count = min(PARTS, chunks(rows.S))
+    parts = np.zeros((count, rows.S))
+    each = -(-rows.S // count)
+    if count < PARTS:
+        _scatter(0, count, each, rows, _table(pi), x, parts)
     else:
-        in_parallel(_scatter, [(i, i + 1) for i in range(PARTS)], each, rows, x, parts)
-    over_chunks(_gathered, rows.S, parts, out)
+        in_parallel(_scatter, [(i, i + 1) for i in range(count)], each, rows, _table(pi), x, parts)
+    return parts
 
 
 def policy_rows(rows: Rows, actions: NDArray[Any]) -> Rows:
@@ -104,23 +119,6 @@ def policy_rows(rows: Rows, actions: NDArray[Any]) -> Rows:
     )
     over_chunks(_pack, rows.S, rows, actions, packed)
     return packed
-
-
-def chunks(S: int) -> int:
-    """Chunks of S states."""
-    return -(-S // CHUNK)
-
-
-def over_chunks(kernel: Callable[..., None], S: int, *arguments: Any) -> None:
-    """``kernel(first chunk, chunk after the last, *arguments)`` over all chunks, shared among threads where
-    there is enough to do."""
-    n = chunks(S)
-    threads = min(numba.get_num_threads(), n // 4)
-    if threads < 2:
-        kernel(0, n, *arguments)
-        return
-    ends = [n * i // threads for i in range(threads + 1)]
-    in_parallel(kernel, list(pairwise(ends)), *arguments)
 
 
 def _table(pi: Array | None) -> Array:
@@ -247,26 +245,54 @@ def _action_values(first: int, last: int, rows: Rows, g: Array, gamma: float, V:
 
 
 @compiled
-def _scatter(first: int, last: int, each: int, rows: Rows, x: Array, parts: Array) -> None:
+def _scatter(first: int, last: int, each: int, rows: Rows, pi: Array, x: Array, parts: Array) -> None:
     weights, successors, starts, width, S, A = unpacked(rows)
     for part in range(U(first), U(last)):
         for s in range(part * U(each), min((part + U(1)) * U(each), S)):
             p = first_entry(starts, width, s * A)
             for a in range(A):
                 end = first_entry(starts, width, s * A + a + U(1))
-                mass = x[s, a]
+                mass = x[s] if A == 1 else pi[s, a] * x[s]
                 while p < end:
                     parts[part, successors[p]] += mass * weights[p]
                     p += U(1)
 
 
+@inlined
+def _inflow(parts: Array, s: Any) -> float:
+    total = 0.0
+    for i in range(U(parts.shape[0])):
+        total += parts[i, s]
+    return total
+
+
 @compiled
-def _gathered(first: int, last: int, parts: Array, out: Array) -> None:
-    for s in range(U(first * CHUNK), U(min(last * CHUNK, out.size))):
-        total = 0.0
-        for i in range(U(parts.shape[0])):
-            total += parts[i, s]
-        out[s] = total
+def _flow_residual(
+    first: int, last: int, parts: Array, mu: Array, gamma: float, x: Array, out: Array, sums: Array
+) -> None:
+    for chunk in range(U(first), U(last)):
+        top, total = 0.0, 0.0
+        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), U(x.size))):
+            left = (1 - gamma) * mu[s] + gamma * _inflow(parts, s) - x[s]
+            out[s] = left
+            # NaN, which compares as false, must not hide.
+            top = top if abs(left) <= top else abs(left)
+            total += abs(left)
+        sums[chunk, 0], sums[chunk, 1] = top, total
+
+
+@compiled
+def _flow_product(
+    first: int, last: int, parts: Array, gamma: float, x: Array, out: Array, other: Array, sums: Array
+) -> None:
+    for chunk in range(U(first), U(last)):
+        inner, own = 0.0, 0.0
+        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), U(x.size))):
+            new = x[s] - gamma * _inflow(parts, s)
+            out[s] = new
+            inner += other[s] * new
+            own += new * new
+        sums[chunk, 0, 0], sums[chunk, 1, 0] = inner, own
 
 
 @compiled

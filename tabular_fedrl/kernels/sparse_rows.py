@@ -107,12 +107,15 @@ def mean_2(
     p = first_entry(starts, width, s * A)
     for a in range(A):
         end = first_entry(starts, width, s * A + a + U(1))
-        share = 1.0 if A == 1 else pi[s, a]
+        x0, x1 = 0.0, 0.0
         while p < end:
-            w, i = share * weights[p], U(successors[p]) * k + j
-            t0 += w * V[i]
-            t1 += w * V[i + U(1)]
+            w, i = weights[p], U(successors[p]) * k + j
+            x0 += w * V[i]
+            x1 += w * V[i + U(1)]
             p += U(1)
+        share = 1.0 if A == 1 else pi[s, a]
+        t0 += share * x0
+        t1 += share * x1
     return t0, t1
 
 
@@ -126,12 +129,17 @@ def mean_4(
     p = first_entry(starts, width, s * A)
     for a in range(A):
         end = first_entry(starts, width, s * A + a + U(1))
-        share = 1.0 if A == 1 else pi[s, a]
+        x0, x1, x2, x3 = 0.0, 0.0, 0.0, 0.0
         while p < end:
-            w, i = share * weights[p], U(successors[p]) * k + j
-            t0 += w * V[i]
-            t1 += w * V[i + U(1)]
-            t2 += w * V[i + U(2)]
-            t3 += w * V[i + U(3)]
+            w, i = weights[p], U(successors[p]) * k + j
+            x0 += w * V[i]
+            x1 += w * V[i + U(1)]
+            x2 += w * V[i + U(2)]
+            x3 += w * V[i + U(3)]
             p += U(1)
+        share = 1.0 if A == 1 else pi[s, a]
+        t0 += share * x0
+        t1 += share * x1
+        t2 += share * x2
+        t3 += share * x3
     return t0, t1, t2, t3

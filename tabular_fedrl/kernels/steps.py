@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from tabular_fedrl.kernels.lanes import compiled, exp, log, log_softmax
-from tabular_fedrl.kernels.sparse import CHUNK
+from tabular_fedrl.kernels.threads import CHUNK
 from tabular_fedrl.measured import Array
 
 BLOCK = 256
