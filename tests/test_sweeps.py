@@ -86,6 +86,19 @@ def test_rows_hold_all_combinations_in_order(rows):
     assert rows["source"][0] == "garnet:S=4,A=3,b=2,m=2,seed=0,gamma=0.5"
 
 
+def test_compiled_loops_give_the_same_rows(rows):
+    compiled = sweep("fednpg", SOURCES, backend="numba", **WHAT)
+    assert compiled["status"].tolist() == rows["status"].tolist()
+    for name, column in rows.items():
+        if column.dtype != np.float64 or name.endswith("_error"):
+            continue
+        np.testing.assert_allclose(compiled[name], column, atol=1e-10, rtol=0, err_msg=name)
+        radius = rows[f"{name}_error"] + compiled[f"{name}_error"] if f"{name}_error" in rows else 1e-9
+        assert (np.isnan(column) | (np.abs(compiled[name] - column) <= radius + 1e-12)).all()
+    # The step of theory is the same number, the run's rounding is not.
+    assert not np.array_equal(compiled["gap"], rows["gap"])
+
+
 class Backwards(Executor):
     """Runs the newest task first, and counts the most that were ever waiting or running."""
 
@@ -273,6 +286,7 @@ def test_an_executor_that_breaks(tmp_path):
         ({"grid": {"local_steps": [1, 0]}}, "local_steps = 0: expected whole numbers from 1 on"),
         ({"grid": {"local_steps": ["many"]}}, "local_steps = 'many': expected a sequence"),
         ({"grid": {"eta": ["fast"]}}, "eta = 'fast': expected numbers"),
+        ({"backend": "numpyy"}, "backend 'numpyy': expected 'numpy' or 'numba'"),
         ({"resume": True}, "name it with out"),
         ({"workers": 0}, "workers = 0: expected whole numbers from 1 on"),
     ],

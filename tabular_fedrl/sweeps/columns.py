@@ -30,6 +30,8 @@ What came out; values are unnormalised (units of reward or cost times :math:`1/(
     over the local policies, of the agents that see the constraint;
 ``kl_first, kl_last``
     :math:`E_{d^\star} KL(\pi^\star\|\bar\pi_k)` before the first round and after the last;
+``drift``
+    the largest :math:`\max_s \|\pi_i^{k,E} - \bar\pi_k\|_1` of any agent and round, without an error bound;
 ``transitions, bytes_up, bytes_down``
     simulated and sent in all.
 
@@ -87,7 +89,13 @@ ENCLOSED = {
     "violations": REALS,
     "local_average_costs": REALS,
 }
-COUNTED = {"thresholds": REALS, "transitions": WHOLE, "bytes_up": WHOLE, "bytes_down": WHOLE}
+PLAIN = {
+    "drift": REAL,
+    "thresholds": REALS,
+    "transitions": WHOLE,
+    "bytes_up": WHOLE,
+    "bytes_down": WHOLE,
+}
 
 METADATA = b"tabular_fedrl.sweep"
 """Where a file says what was swept."""
@@ -100,7 +108,7 @@ def schema_of(plan: Plan) -> pa.Schema:
     results = {
         key: kind for name, kind in ENCLOSED.items() for key, kind in ((name, kind), (f"{name}_error", kind))
     }
-    columns = {**INPUT, **own, "status": TEXT, **results, **COUNTED, "message": TEXT}
+    columns = {**INPUT, **own, "status": TEXT, **results, **PLAIN, "message": TEXT}
     return pa.schema(list(columns.items()), {METADATA: json.dumps(plan.identity, sort_keys=True)})
 
 
@@ -168,7 +176,8 @@ def measured(run: Run) -> dict[str, Any]:
         step = run.parameters[name]
         row[name] = None if isinstance(step, list) else step
     return row | {
-        "transitions": int(run.transitions.sum()),
+        "drift": float(run.overall.drift),
+        "transitions": int(run.overall.transitions.sum()),
         "bytes_up": run.bytes_up,
         "bytes_down": run.bytes_down,
     }

@@ -24,6 +24,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 from tabular_fedrl.instances.source import names_file
 from tabular_fedrl.instances.text import shorten, suggestion
+from tabular_fedrl.runner.engines import ENGINES
 from tabular_fedrl.sweeps import axes
 
 FORMAT = "tabular-fedrl sweep 1"
@@ -157,6 +158,8 @@ def plan(
     many.
     """
     names = check_algorithms(algorithms)
+    if backend not in ENGINES:
+        raise InvalidProblem(f"backend {backend!r}: expected {' or '.join(map(repr, ENGINES))}")
     expanded = _expanded(sources)
     several = axes.grids(grid)
     blocks = []

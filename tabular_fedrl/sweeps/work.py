@@ -12,7 +12,7 @@ import pyarrow as pa
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import NoDevice, TabularFedRLError
 from tabular_fedrl.instances.text import one_line
-from tabular_fedrl.runner import run
+from tabular_fedrl.runner import Run, run
 from tabular_fedrl.sweeps.columns import asked, described, failed, measured, message
 from tabular_fedrl.sweeps.plan import Cell, Instance
 
@@ -35,6 +35,12 @@ class Handed:
     defects: tuple[str, ...]
 
 
+def one(cell: Cell, problem: FederatedCMDP, backend: str) -> Run:
+    """The cell's run; of its rounds only the first and the last are recorded."""
+    K = cell.rounds
+    return run(cell.algorithm, problem, K, seed=cell.seed, backend=backend, every=K, **cell.settings)
+
+
 def work(cells: Sequence[Cell], schema: pa.Schema, backend: str) -> Handed:
     """Run cells until they are done or the time is up."""
     until = time.monotonic() + SECONDS
@@ -51,9 +57,7 @@ def work(cells: Sequence[Cell], schema: pa.Schema, backend: str) -> Handed:
         try:
             problem = problem or cell.instance.load()
             row |= described(problem)
-            row |= measured(
-                run(cell.algorithm, problem, cell.rounds, seed=cell.seed, backend=backend, **cell.settings)
-            )
+            row |= measured(one(cell, problem, backend))
         except NoDevice:
             raise  # the machine's fault, and every other cell's as well
         except TabularFedRLError as error:
