@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -79,4 +80,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # A process that is told to end takes its workers with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

@@ -100,22 +100,33 @@ def series(full: bool) -> list[Series]:
     actions = (2, 4, 8, 16, 32)
     doubling = (1, 2, 4, 8, 16)
 
-    def iterated(parameter: str, problem: str, values: tuple[int, ...], setting: str | None = None) -> Series:
+    def iterated(
+        parameter: str, problem: str, values: tuple[int, ...], rounds: int, setting: str | None = None
+    ) -> Series:
         # So many rounds that what comes before them does not count.
-        long = {"rounds": 3000, "every": 100}
-        return Series("FedNPG rounds, dense", "rounds", parameter, problem, values, setting, long)
+        settings = {"rounds": rounds, "every": rounds}
+        return Series("FedNPG rounds, dense", "rounds", parameter, problem, values, setting, settings)
 
     return [
         Series("optimum, garnet", "optimum", "S", garnet("{x}"), states),
         Series("optimum, ring", "optimum", "S", ring("{x}"), states),
         Series("CMDP optimum, garnet", "constrained", "S", garnet("{x}", 1), states),
         Series("CMDP optimum, ring", "constrained", "S", ring("{x}", 1), states),
-        iterated("S", small(S="{x}"), (8, 16, 32, 64)),
+        Series(
+            "FedNPG rounds, sparse",
+            "rounds",
+            "S",
+            garnet("{x}", 2),
+            states,
+            settings={"rounds": 10, "every": 10},
+        ),
+        iterated("S", small(S="{x}"), (8, 16, 32, 64), 3000),
         Series("optimum, garnet", "optimum", "A", garnet(10_000, A="{x}"), actions),
         Series("CMDP optimum, garnet", "constrained", "A", garnet(10_000, 1, A="{x}"), actions),
-        iterated("A", small(A="{x}"), actions),
+        iterated("A", small(A="{x}"), actions, 3000),
         Series("CMDP optimum, garnet", "constrained", "m", garnet(10_000, "{x}"), (1, 2, 4, 8, 10)),
-        iterated("m", small(m="{x}"), doubling),
-        iterated("N", small(agents="{x}"), doubling),
-        iterated("E", small(), doubling, setting="local_steps"),
+        iterated("m", small(m="{x}"), doubling, 3000),
+        iterated("N", small(agents="{x}"), doubling, 3000),
+        # The first local step uses the server's evaluation: cost is affine in E, straight only for large E.
+        iterated("E", small(), (4, 8, 16, 32, 64), 300, setting="local_steps"),
     ]

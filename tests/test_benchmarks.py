@@ -17,6 +17,7 @@ from benchmarks.measure import measure_row, measure_series
 from benchmarks.plan import Row, Series, rows, series
 from benchmarks.ratios import ratio, spread
 from benchmarks.results import merged, read, write
+from figures import growth
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import garnet, load
 from tabular_fedrl.policies import softmax
@@ -182,6 +183,20 @@ def test_tables_show_ratios_flags_and_time_limits_and_no_bare_time(tmp_path):
     assert "| slow | over 40 | – | did not finish in 20 s |" in text
     assert "1.00 (0.90 to 1.10)" in text
     assert read(path)["rows"] == [entry]
+
+
+def test_the_figure_of_growth_draws_the_series_that_were_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(growth, "RESULTS", tmp_path)
+    assert growth.figures(tmp_path) == {}
+    one = {"row": "growth/S/a", "title": "a", "parameter": "S", "problem": "P", "failures": [], "job": "a"}
+    fit = {"value": 1.5, "low": 1.4, "high": 1.6, "constant": 1.0}
+    long = one | {"values": [1, 4, 16], "seconds": [1.0, 8.0, 64.0], "exponent": fit}
+    short = one | {"title": "b", "values": [1, 2], "seconds": [3.0, 4.0], "exponent": None}
+    none = one | {"title": "c", "values": [], "seconds": [], "exponent": None}
+    write(tmp_path / "full.json", {"format": 1, "rows": [], "series": [long, short, none]})
+    (ax,) = growth.figures(tmp_path)["growth"].axes
+    drawn = [line.get_ydata().tolist() for line in ax.lines if line.get_linestyle() == "None"]
+    assert drawn == [[1.0, 8.0, 64.0], [1.0, pytest.approx(4 / 3)]]
 
 
 def test_a_row_measured_again_replaces_itself_and_keeps_the_others():
