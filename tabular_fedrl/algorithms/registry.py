@@ -11,6 +11,12 @@ from typing import Any
 
 from tabular_fedrl.algorithms import drpo_choice, offline_baselines
 from tabular_fedrl.algorithms.crpo import crpo, rectified_steps
+from tabular_fedrl.algorithms.decentralised import (
+    GRAPHS,
+    decentralised_fednpg,
+    decentralised_steps,
+    mixing_matrix,
+)
 from tabular_fedrl.algorithms.drpo import drpo
 from tabular_fedrl.algorithms.entropy_dual import entropy_dual, smooth_steps
 from tabular_fedrl.algorithms.fednpg import fednpg
@@ -236,6 +242,21 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: entropy_dual(federation, given["tau"]),
             central=True,
             natural=False,
+        ),
+        Algorithm(
+            "decentralised-fednpg",
+            "agents on a graph, each with its costs as prices, that track the mean of their Q functions",
+            {"graph": "ring", "graph_seed": 0, "tau": 0.0, **REWARD},
+            decentralised_steps,
+            lambda federation, given: decentralised_fednpg(
+                federation,
+                mixing_matrix(given["graph"], len(federation.agents), given["graph_seed"]),
+                given["tau"],
+            ),
+            share=False,
+            natural=False,
+            whole={"graph_seed": 0},
+            choices={"graph": GRAPHS},
         ),
         Algorithm(
             "npg",
