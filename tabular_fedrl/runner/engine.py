@@ -60,7 +60,9 @@ class Task:
     def start(self) -> State:
         """Before the first round: uniform policies."""
         N, cmdp = self.problem.N, self.problem.cmdp
-        policy = uniform(cmdp.S, cmdp.A)
+        row = uniform(1, cmdp.A)
+        # One row in memory, however many states.
+        policy = row[[0] * cmdp.S] if cmdp.is_exact else np.broadcast_to(row, (cmdp.S, cmdp.A))
         log_policy = policy if self.algorithm.share else stack([policy] * N)
         return State(0, log_policy, self.multipliers, "", (0,) * N)
 

@@ -28,6 +28,8 @@ COARSE = 64
 """Bits for what is only drawn, never claimed."""
 CHUNK = 512
 """Most policies in one call of the evaluation."""
+ROWS = 1 << 16
+"""Most states whose rows of a policy are enclosed at once."""
 
 
 class Comparator:
@@ -56,7 +58,15 @@ class Comparator:
 
     def kl(self, log_q: Array) -> Measured:
         """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``."""
-        return average(self.d, dot(self.pi, self.log_pi - _normalised(log_q)))
+        S = len(self.log_policy)
+        if S <= ROWS:
+            return average(self.d, dot(self.pi, self.log_pi - _normalised(log_q)))
+        parts = []
+        for first in range(0, S, ROWS):
+            rows = slice(first, first + ROWS)
+            log_pi, pi = enclosed(self.log_policy[rows])
+            parts.append(dot(pi, log_pi - _normalised(log_q[..., rows, :])))
+        return average(self.d, Measured.concatenate(parts, axis=-1))
 
     def log_normaliser(self, log_pi: Array, log_next: Array, x: Measured) -> Measured:
         r"""E_{d*} log Z of steps :math:`\pi' = \pi e^x/Z`, ``(n,)``, from ``(n, S, A)`` arrays.
