@@ -19,6 +19,7 @@ threshold, 1 stands in for the span, b_2 or G.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,17 @@ def cost_gaps(cmdp: CMDP) -> Any:
         ranges = [value_range(cmdp, f) for f in cmdp.c]
         each = [(high - d).maximum(d - low) for (low, high), d in zip(ranges, array(cmdp.d), strict=True)]
         return stack(each) if each else array(np.zeros(0))
+    return _cost_gaps(cmdp)
+
+
+@lru_cache(maxsize=256)
+def _cost_gaps(cmdp: CMDP) -> Array:
+    """Remembered, as the optimum is: a sweep asks for every setting."""
     gaps = np.zeros(cmdp.m)
     for j in range(cmdp.m):
         low, high = value_range(cmdp, cmdp.c[j])
         gaps[j] = max(float((high - cmdp.d[j]).upper), float((cmdp.d[j] - low).upper), 0.0)
+    gaps.setflags(write=False)
     return gaps
 
 
