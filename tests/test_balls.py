@@ -255,3 +255,9 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         rational(text)
     with pytest.raises(ValueError, match="finite"):
         rational(float("nan"))
+
+
+def test_the_largest_of_no_rows():
+    with balls.precision(64):
+        assert Balls(np.zeros((0, 2, 3))).max(axis=(1, 2)).shape == (0,)
+        assert Balls(np.zeros((2, 0))).max(axis=1, initial=1.0).shape == (2,)

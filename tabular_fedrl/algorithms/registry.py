@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tabular_fedrl.algorithms import drpo_choice, offline_baselines
+from tabular_fedrl.algorithms.averaging import averaging_steps, mean_kernel, policy_averaging
 from tabular_fedrl.algorithms.crpo import crpo, rectified_steps
 from tabular_fedrl.algorithms.decentralised import (
     GRAPHS,
@@ -257,6 +258,16 @@ ALGORITHMS: dict[str, Algorithm] = {
             natural=False,
             whole={"graph_seed": 0},
             choices={"graph": GRAPHS},
+        ),
+        Algorithm(
+            "policy-averaging",
+            "agents in kernels of their own, their policies averaged; the reward alone",
+            {"spread": 0.1, "kernel_seed": 0, **LOCAL, **MEAN, **REWARD},
+            averaging_steps,
+            lambda federation, given: policy_averaging(federation, given["spread"], given["kernel_seed"]),
+            natural=False,
+            whole={"local_steps": 1, "kernel_seed": 0},
+            acts=mean_kernel,
         ),
         Algorithm(
             "npg",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -218,7 +219,9 @@ class Balls(Measured):
     def max(self, axis: int | tuple[int, ...] | None = None, initial: float | None = None) -> Balls:
         axes = _axes(axis, self.ndim)
         kept = [k for k in range(self.ndim) if k not in [a % self.ndim for a in axes]]
-        rows = self.items.transpose(*kept, *axes).reshape(*(self.items.shape[k] for k in kept), -1)
+        shape = self.items.shape
+        size = math.prod(shape[a] for a in axes)
+        rows = self.items.transpose(*kept, *axes).reshape(*(shape[k] for k in kept), size)
         if initial is not None:
             rows = np.concatenate([rows, np.broadcast_to(_items(initial), (*rows.shape[:-1], 1))], axis=-1)
         return Balls._wrap(_max_ufunc.reduce(rows, axis=-1))
