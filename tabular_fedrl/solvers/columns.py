@@ -13,8 +13,9 @@ column that improves it most. That price also bounds the optimum: for every :mat
 
 A mixture of policies is one stationary policy (their occupancies are mixed). The Slater slack is the same
 with :math:`\max t`, :math:`\sum_k w_k V_{c_j}^k + t \le d_j`. Started at an LP's multipliers it polishes the
-LP's answer to rounding in a few columns; started from nothing it solves problems too large for an LP. Source:
-Dantzig and Wolfe (1960); here with an exact oracle whose bound is rigorous.
+LP's answer to rounding in a few columns; problems too large for an LP start from nothing
+(:mod:`tabular_fedrl.solvers.search`). Source: Dantzig and Wolfe (1960); here with an exact oracle whose bound
+is rigorous.
 """
 
 from __future__ import annotations
@@ -64,19 +65,28 @@ def price(cmdp: CMDP, multipliers: Array, with_reward: bool = True) -> tuple[Opt
     r"""The policy that is best for :math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`), and the rigorous
     upper bound :math:`\max_\pi V_{r-\lambda\cdot c} + \lambda\cdot d` for multipliers
     :math:`\lambda \ge 0`."""
-    reward = cmdp.r if with_reward else np.zeros_like(cmdp.r)
-    best = optimise(cmdp, reward - np.tensordot(multipliers, cmdp.c, axes=1))
-    # The float signal differs from the exact one by at most (m + 2) roundings of its terms.
-    terms = np.abs(reward) + np.tensordot(multipliers, np.abs(cmdp.c), axes=1)
-    blur = (cmdp.m + 3) * UNIT * float(terms.max()) / (1 - cmdp.gamma)
+    signal, blur = priced_signal(cmdp, multipliers, with_reward)
+    best = optimise(cmdp, signal)
     bound = best.value + Measured(0.0, blur) + dot(multipliers, cmdp.d)
     return best, float(bound.upper)
+
+
+def priced_signal(cmdp: CMDP, multipliers: Array, with_reward: bool) -> tuple[Array, float]:
+    r""":math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`), ``(S, A)``, and what its rounding can do to a
+    value."""
+    signal = -np.tensordot(multipliers, cmdp.c, axes=1)
+    largest = np.maximum(cmdp.signals.max(axis=(1, 2)), -cmdp.signals.min(axis=(1, 2)))
+    if with_reward:
+        signal += cmdp.r
+    # The float signal differs from the exact one by at most (m + 2) roundings of its terms.
+    terms = float(np.append(float(with_reward), multipliers) @ largest)
+    return signal, (cmdp.m + 3) * UNIT * terms / (1 - cmdp.gamma)
 
 
 def generate(
     cmdp: CMDP,
     columns: Sequence[Column],
-    multipliers: Array | None,
+    multipliers: Array,
     thresholds: Array,
     *,
     with_reward: bool = True,
@@ -84,20 +94,16 @@ def generate(
     """Add columns until the upper bound meets the master's value or rounding stops it.
 
     ``columns`` must hold a mixture that meets ``thresholds`` (any column does for the slack); ``multipliers``
-    are a first guess or None. The bound is for ``cmdp.d`` itself, whatever ``thresholds`` the master works
+    are a first guess. The bound is for ``cmdp.d`` itself, whatever ``thresholds`` the master works
     with.
     """
-    pool = list(columns)
-    best: tuple[float, Array, Optimum] | None = None
-    if multipliers is not None:
-        pool += _seeds(cmdp, multipliers, with_reward)
-        priced, upper = price(cmdp, multipliers, with_reward)
-        best = upper, multipliers, priced
-        pool.append(column(cmdp, priced.log_policy))
+    priced, upper = price(cmdp, multipliers, with_reward)
+    best = upper, multipliers, priced
+    pool = [*columns, *_seeds(cmdp, multipliers, with_reward), column(cmdp, priced.log_policy)]
     while True:
-        weights, duals, value = master(pool, thresholds, with_reward)
+        weights, duals, value = master(table(pool), thresholds, with_reward)
         priced, upper = price(cmdp, duals, with_reward)
-        if best is None or upper < best[0]:
+        if upper < best[0]:
             best = upper, duals, priced
         enough = 4 * float(priced.value.error) + 64 * UNIT * abs(value)
         known = any(np.array_equal(priced.log_policy, c.log_policy) for c in pool)
@@ -106,6 +112,11 @@ def generate(
         if len(pool) > MAX_COLUMNS:
             raise SolverFailure(f"column generation has not ended after {MAX_COLUMNS} policies")
         pool.append(column(cmdp, priced.log_policy))
+
+
+def table(pool: Sequence[Column]) -> Array:
+    """Values of the columns, ``(K, 1+m)``."""
+    return np.array([c.values.value for c in pool])
 
 
 def _seeds(cmdp: CMDP, multipliers: Array, with_reward: bool) -> list[Column]:
@@ -122,35 +133,34 @@ def _seeds(cmdp: CMDP, multipliers: Array, with_reward: bool) -> list[Column]:
     return out
 
 
-def master(pool: Sequence[Column], thresholds: Array, with_reward: bool) -> tuple[Array, Array, float]:
-    """Best mixture of the columns: weights ``(K,)``, multipliers ``(m,)``, value; made exact on its active
-    set.
+def master(table: Array, thresholds: Array, with_reward: bool) -> tuple[Array, Array, float]:
+    """Best mixture of columns with values ``table (K, 1+m)``: weights ``(K,)``, multipliers ``(m,)``,
+    value; made exact on its active set.
 
     Raises
     ------
     SolverFailure: no mixture of the columns meets the thresholds.
     """
-    table = np.array([c.values.value for c in pool])
-    m = thresholds.size
+    m, K = thresholds.size, len(table)
     # Variables: the weights and the slack t (fixed at 0 when the reward is the objective).
-    gain = np.append(table[:, 0] if with_reward else np.zeros(len(pool)), 0.0 if with_reward else 1.0)
+    gain = np.append(table[:, 0] if with_reward else np.zeros(K), 0.0 if with_reward else 1.0)
     rows = np.hstack([table[:, 1:].T, np.full((m, 1), 0.0 if with_reward else 1.0)])
     unit = np.maximum(np.abs(rows).max(axis=1), np.abs(thresholds))
     unit = np.where(unit > 0, unit, 1.0) if with_reward else np.full(m, max(float(unit.max()), UNIT))
     scale = max(float(np.abs(gain).max()), UNIT)
-    simplex = np.append(np.ones(len(pool)), 0.0)
+    simplex = np.append(np.ones(K), 0.0)
     answer = linprog(
         -gain / scale,
         A_ub=rows / unit[:, None],
         b_ub=thresholds / unit,
         A_eq=simplex[None],
         b_eq=[1.0],
-        bounds=[(0, None)] * len(pool) + [(0, 0) if with_reward else (None, None)],
+        bounds=[(0, None)] * K + [(0, 0) if with_reward else (None, None)],
         method="highs-ds",
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if answer.status != 0:
-        raise SolverFailure(f"the master program over {len(pool)} policies failed: {answer.message}")
+        raise SolverFailure(f"the master program over {K} policies failed: {answer.message}")
     duals = np.maximum(-answer.ineqlin.marginals, 0.0) * scale / unit
     used = np.append(answer.x[:-1] > 1e-9, not with_reward)
     active = (duals * unit > 1e-9 * scale) | (thresholds - rows @ answer.x < 1e-8 * unit)

@@ -1,5 +1,5 @@
 """Optima of problems of exact data: the rational proofs of :mod:`tabular_fedrl.solvers.rational`, as the
-:class:`~tabular_fedrl.solvers.constrained.Solution` that everything else speaks.
+:class:`~tabular_fedrl.solvers.solution.Solution` that everything else speaks.
 
 Inside :func:`session` what has been proved once is remembered, and the bases that prove it are kept for the
 certificate; given such bases, a session proves with them and searches for nothing.
@@ -18,7 +18,7 @@ from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.solvers import rational
-from tabular_fedrl.solvers.constrained import Solution
+from tabular_fedrl.solvers.solution import Solution
 
 Basis = tuple[int, ...]
 

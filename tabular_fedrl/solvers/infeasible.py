@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
 from tabular_fedrl.measured import Array, dot
 from tabular_fedrl.solvers.columns import price
 
@@ -71,6 +71,21 @@ def certificate(cmdp: CMDP, multipliers: Array) -> FarkasCertificate:
     if not proof.check(cmdp):
         raise SolverFailure(f"no proof of infeasibility: the margin is {proof.margin:.3e}")
     return proof
+
+
+def infeasible(cmdp: CMDP, multipliers: Array) -> InfeasibleCMDP:
+    """The error to raise for a problem that these multipliers prove infeasible.
+
+    Raises
+    ------
+    SolverFailure: they prove nothing.
+    """
+    proof = certificate(cmdp, multipliers)
+    return InfeasibleCMDP(
+        f"no policy meets all constraints: weighted by {np.round(proof.multipliers, 4).tolist()} the costs "
+        f"are at least {proof.lowest:.6g}, the thresholds allow {proof.budget:.6g}",
+        proof,
+    )
 
 
 def _measure(cmdp: CMDP, mu: Array) -> FarkasCertificate:

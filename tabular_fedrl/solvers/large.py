@@ -1,0 +1,74 @@
+r"""The constrained optimum of a large problem, by column generation.
+
+Nothing of the search (:mod:`tabular_fedrl.solvers.search`) has to be believed: the upper end of the answer is
+the bound of a priced optimum, the lower end the value of the mixed policy, whose occupancy proves it
+(:mod:`tabular_fedrl.solvers.occupancies`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.solvers.columns import master
+from tabular_fedrl.solvers.infeasible import infeasible
+from tabular_fedrl.solvers.occupancies import mixture, policy_of, values_at_start
+from tabular_fedrl.solvers.search import Outcome, Search, search_optimum, search_slack
+from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, Solution, active_set, cost_scale, lower_bound
+
+
+def solve_large(cmdp: CMDP) -> Solution:
+    """The optimum of a CMDP with m > 0, without an LP. Errors as in :func:`tabular_fedrl.solvers.solve`."""
+    problem = cmdp if cmdp.is_sparse else cmdp.replace(P=sp.csr_array(cmdp.rows))
+    unit = float(np.abs(cmdp.r).max()) / (1 - cmdp.gamma) or 1.0
+    costs = cost_scale(cmdp) or 1.0
+    cheap = Search(problem, with_reward=False)
+    found = search_slack(cheap, costs)
+    if found.upper < 0:
+        raise infeasible(problem, found.multipliers)
+    x = mixture(problem, cheap.columns, found.weights)
+    slater, slater_policy = values_at_start(problem, x), policy_of(x, found.actions)
+    slack = float((cmdp.d - slater[1:]).lower.min())
+    if slack <= SLACK_TOLERANCE * costs:
+        slack = 0.0
+    # Without slack the only feasible mixtures lie on the boundary: the master is to see that one as feasible.
+    thresholds = cmdp.d if slack > 0 else np.maximum(cmdp.d, slater[1:].upper)
+    search = Search(problem, with_reward=True, columns=cheap.columns)
+    best = search_optimum(search, thresholds, slater.value, unit)
+    x, values = _inside(search, best, thresholds)
+    lower = lower_bound(cmdp, values, slater, slack, best.multipliers)
+    if lower > best.upper:
+        raise SolverFailure(f"weak duality is violated: {lower!r} > {best.upper!r}")
+    return Solution(
+        cmdp=cmdp,
+        value=Measured.between(lower, best.upper),
+        log_policy=policy_of(x, best.actions),
+        costs=values[1:],
+        occupancy=x,
+        multipliers=best.multipliers,
+        slater_slack=slack,
+        slater_log_policy=slater_policy,
+        active=active_set(cmdp, values[1:]),
+        duality_gap=best.upper - lower,
+        solver="columns",
+    )
+
+
+def _inside(search: Search, best: Outcome, thresholds: Array, attempts: int = 4) -> tuple[Array, Measured]:
+    """The mixture's occupancy and values, aimed inside the thresholds by the proof's own error."""
+    weights, target = best.weights, thresholds
+    for _ in range(attempts):
+        x = mixture(search.cmdp, search.columns, weights)
+        values = values_at_start(search.cmdp, x)
+        excess = np.maximum(values[1:].upper - search.cmdp.d, 0.0)
+        if not excess.any():
+            break
+        target = target - 2 * excess
+        try:
+            weights, _, _ = master(search.table, target, True)
+        except SolverFailure:  # no room inside
+            break
+    return x, values

@@ -1,0 +1,109 @@
+r"""Policies of a large problem as occupancies: the columns of its constrained optimum, and their mixtures.
+
+A deterministic policy is held as its actions and its normalised visitation d; its values are
+:math:`V_f(\rho) = \langle d, f_\pi \rangle / (1-\gamma)`, one linear system for any number of signals. A
+mixture of policies is the policy whose occupancy :math:`x(s,a)` is the mixture of theirs, and x is at once
+the proof of its values: with the defect
+
+.. math:: q(s) = (1-\gamma)\rho(s) + \gamma \sum_{s',a} P(s|s',a)\, x(s',a) - \sum_a x(s,a)
+
+the policy :math:`\pi(a|s) \propto x(s,a)` has, whatever x is,
+
+.. math:: \Big| V_f^\pi(\rho) - \frac{\langle x, f\rangle}{1-\gamma} \Big|
+          \le \frac{\|q\|_1 \max |f|}{(1-\gamma)^2} ,
+
+because its visitation d and :math:`\hat d = \sum_a x` satisfy :math:`d - \hat d = (I - \gamma P_\pi^T)^{-1}
+q`. Marked *ours*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabular_fedrl import linear
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.evaluation import _in_degree, policy_error
+from tabular_fedrl.kernels.sparse import flow_residual
+from tabular_fedrl.kernels.sparse_rows import rows_of
+from tabular_fedrl.measured import UNIT, Array, Measured
+
+BLOCK = 1024
+"""Long sums are taken in blocks: one of a million terms in one go could be off by a million roundings."""
+
+
+@dataclass(frozen=True)
+class Occupied:
+    """A deterministic policy: ``actions (S,)`` int32, its visitation ``visits (S,)`` and values at rho
+    ``values (1+m,)``, the last two to the accuracy they were asked for."""
+
+    actions: NDArray[np.int32]
+    visits: Array
+    values: Array
+
+
+def occupied(
+    cmdp: CMDP, actions: NDArray[np.int32], near: Array | None = None, accuracy: float = 0.0
+) -> Occupied:
+    """The policy's visitation, from that of a policy ``near`` it; values within ``accuracy`` of the signals'
+    size (0: to rounding)."""
+    start = cmdp.rho * (1 - cmdp.gamma) if near is None else near
+    d, _ = linear.visits(cmdp, actions, start=start.copy(), tolerance=accuracy * (1 - cmdp.gamma) ** 2)
+    chosen = np.take_along_axis(cmdp.signals, actions[None, :, None], axis=2)[:, :, 0]
+    return Occupied(actions, d, (chosen @ d) / (1 - cmdp.gamma))
+
+
+def mixture(cmdp: CMDP, columns: Sequence[Occupied], weights: Array) -> Array:
+    """The occupancy ``(S, A)`` of a mixture; no entry is negative."""
+    x = np.zeros((cmdp.S, cmdp.A))
+    states = np.arange(cmdp.S)
+    for w, column in zip(weights, columns):
+        if w > 0:
+            x[states, column.actions] += w * np.maximum(column.visits, 0.0)
+    return x
+
+
+def policy_of(x: Array, elsewhere: NDArray[np.int32]) -> Array:
+    """The log-policy of an occupancy ``x (S, A)``, and the actions ``elsewhere (S,)`` in states without
+    mass."""
+    mass = x.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_pi: Array = np.log(x / mass)
+    empty = np.flatnonzero(mass[:, 0] <= 0)
+    log_pi[empty] = -np.inf
+    log_pi[empty, elsewhere[empty]] = 0.0
+    return log_pi
+
+
+def values_at_start(cmdp: CMDP, x: Array) -> Measured:
+    """Enclosures ``(1+m,)`` of the values of :func:`policy_of` the occupancy ``x (S, A)``, wherever it
+    comes from."""
+    gamma, mass = cmdp.gamma, x.sum(axis=1, keepdims=True)
+    total = float(mass.sum())
+    pi = np.divide(x, mass, out=np.zeros_like(x), where=mass > 0)
+    _, defect = flow_residual(rows_of(cmdp), pi, cmdp.rho, gamma, mass, np.empty_like(mass))
+    # Terms of a state's balance: those that flow in, those that flow out and rho's; and the policy that the
+    # floats stand for is x/mass only to rounding.
+    off = (_in_degree(cmdp) + cmdp.A + 10) * UNIT + 2 * cmdp.row_error + policy_error(cmdp.A)
+    defect += off * (1 + total)
+    f = cmdp.signals.reshape(1 + cmdp.m, -1)
+    top = np.maximum(f.max(axis=1), -f.min(axis=1))
+    products = np.array([_inner(signal, x.ravel()) for signal in f])
+    blur = (_terms(x.size) * UNIT + policy_error(cmdp.A)) * total * top
+    horizon = 1.0 / (1.0 - Measured(gamma))
+    error = (blur + defect * (1 + _terms(cmdp.S) * UNIT) * top * float(horizon.upper)) * (1 + 16 * UNIT)
+    return Measured(products, error) * horizon
+
+
+def _inner(x: Array, y: Array) -> float:
+    """Inner product of vectors, which rounds like a sum of :func:`_terms` terms."""
+    whole = x.size // BLOCK * BLOCK
+    blocks = np.einsum("ij,ij->i", x[:whole].reshape(-1, BLOCK), y[:whole].reshape(-1, BLOCK))
+    return float(blocks.sum()) + float(x[whole:] @ y[whole:])
+
+
+def _terms(n: int) -> int:
+    return 2 * BLOCK + n // BLOCK + 4

@@ -1,0 +1,152 @@
+r"""Column generation from nothing: the policies whose mixtures make up the optimum of a large problem.
+
+The master program of :mod:`tabular_fedrl.solvers.columns` over policies held as occupancies; multipliers from
+:mod:`tabular_fedrl.solvers.prices`; pricing by :mod:`tabular_fedrl.solvers.inexact`, no more exactly than the
+gap at the time calls for, from the functions found at multipliers nearby.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.measured import Array, dot
+from tabular_fedrl.solvers.columns import MAX_COLUMNS, master, priced_signal
+from tabular_fedrl.solvers.inexact import Greedy, improve
+from tabular_fedrl.solvers.occupancies import Occupied, occupied
+from tabular_fedrl.solvers.prices import Prices
+from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, cost_scale
+
+GAP = 1e-10
+"""Duality gap that is aimed at, relative to the largest reward times the horizon."""
+
+SLACK_SHARE = 0.9
+"""The slack search ends when this share of the largest possible slack is attained."""
+
+
+@dataclass
+class Search:
+    """One problem's columns, and the functions to start from: ``known`` holds multipliers with the optimal
+    values ``(S,)`` found there."""
+
+    cmdp: CMDP
+    with_reward: bool
+    columns: list[Occupied] = field(default_factory=list)
+    known: list[tuple[Array, Array]] = field(default_factory=list)
+
+    @property
+    def table(self) -> Array:
+        """Values of the columns ``(K, 1+m)``."""
+        return np.array([column.values for column in self.columns])
+
+    def price(self, multipliers: Array, accuracy: float) -> tuple[Greedy, float]:
+        r"""The best policy for :math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`) to ``accuracy``, in
+        units of value, and the rigorous upper bound of the optimum (or slack) that it proves."""
+        cmdp = self.cmdp
+        signal, blur = priced_signal(cmdp, multipliers, self.with_reward)
+        greedy = improve(cmdp, signal, self._start(multipliers), accuracy)
+        self.known = [*self.known[-2 * cmdp.m - 2 :], (multipliers, greedy.V)]
+        bound = greedy.at_start(cmdp).widened(blur) + dot(multipliers, cmdp.d)
+        return greedy, float(bound.upper)
+
+    def _start(self, multipliers: Array) -> Array | None:
+        """Functions found nearby, extrapolated: where no action changes, optimal values are linear in the
+        multipliers."""
+        if not self.known:
+            return None
+        nearest = sorted(self.known, key=lambda point: float(np.linalg.norm(point[0] - multipliers)))
+        points = np.array([point for point, _ in nearest[: self.cmdp.m + 2]])
+        system = np.vstack([np.ones(len(points)), (points - multipliers).T])
+        size = np.linalg.norm(system[1:], axis=0).min() or 1.0
+        system[1:] /= size
+        shares = np.linalg.lstsq(system, np.append(1.0, np.zeros(self.cmdp.m)), rcond=1e-6)[0]
+        if np.abs(shares).sum() > 4 or abs(shares.sum() - 1) > 1e-3:
+            return nearest[0][1].copy()
+        V = np.zeros(self.cmdp.S)
+        for share, (_, values) in zip(shares, nearest):
+            V += share * values
+        return V
+
+    def add(self, greedy: Greedy, accuracy: float) -> Occupied:
+        """The priced policy as a column, its values to ``accuracy`` of the signals' size."""
+        near = self.columns[-1].visits if self.columns else None
+        self.columns.append(occupied(self.cmdp, greedy.actions, near, accuracy))
+        return self.columns[-1]
+
+    def sharpen(self, weights: Array, accuracy: float) -> None:
+        """The columns that carry weight, their values to ``accuracy``."""
+        for k in np.flatnonzero(weights > 0):
+            column = self.columns[k]
+            self.columns[k] = occupied(self.cmdp, column.actions, column.visits, accuracy)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search found: ``weights`` of its columns, the best ``multipliers (m,)``, the rigorous ``upper``
+    bound that they prove, and ``actions (S,)`` that are best for them."""
+
+    weights: Array
+    multipliers: Array
+    upper: float
+    actions: NDArray[np.int32]
+
+
+def search_slack(search: Search, unit: float) -> Outcome:
+    """Columns until they attain :data:`SLACK_SHARE` of the largest slack, or the bound on it is negative, or
+    both meet; ``unit`` is the size of the costs' values."""
+    cmdp, gap = search.cmdp, unit
+    multipliers = np.full(cmdp.m, 1.0 / cmdp.m)
+    best: tuple[float, Array, Greedy] | None = None
+    for _ in range(MAX_COLUMNS):
+        greedy, upper = search.price(multipliers, max(GAP * unit, 0.02 * gap))
+        if best is None or upper < best[0]:
+            best = upper, multipliers, greedy
+        search.add(greedy, _digits(gap / unit))
+        weights, multipliers, slack = master(search.table, cmdp.d, False)
+        gap = max(best[0] - slack, 0.0)
+        attained = slack > SLACK_TOLERANCE * unit and slack >= SLACK_SHARE * best[0]
+        if best[0] < 0 or attained or gap <= 10 * GAP * unit:
+            return Outcome(weights, best[1], best[0], best[2].actions)
+    raise SolverFailure(f"the slack of {len(search.columns)} policies is still {gap:.2e} from its bound")
+
+
+def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float) -> Outcome:
+    """Columns until the bound meets the value of the best mixture that meets ``thresholds``; ``cheap
+    (1+m,)`` are the values of such a mixture of the columns there are, ``unit`` is the size of the reward's
+    values."""
+    cmdp, goal, gap = search.cmdp, 0.4 * GAP * unit, unit
+    multipliers, prices = np.zeros(cmdp.m), None
+    best: Greedy | None = None
+    sharp = False
+    for step in range(MAX_COLUMNS):
+        greedy, upper = search.price(multipliers, 0.1 * goal if sharp else max(0.1 * goal, 0.02 * gap))
+        column = search.add(greedy, _digits(gap / unit))
+        if prices is None:
+            prices = Prices.between(cheap, column.values, np.append(unit, cost_scale(cmdp)))
+        if upper < prices.upper:
+            best = greedy
+        prices.observe(multipliers, column.values, thresholds, upper)
+        weights, duals, value = master(search.table, thresholds, True)
+        gap = max(prices.upper - value, 0.0)
+        if gap <= goal:
+            search.sharpen(weights, 0.0)
+            weights, duals, value = master(search.table, thresholds, True)
+            gap = max(prices.upper - value, 0.0)
+        if gap <= goal:
+            assert best is not None
+            return Outcome(weights, prices.best, prices.upper, best.actions)
+        # Once few kinks are left near the optimum, the master's own multipliers are worth trying.
+        proposed = None if gap < 1e3 * goal and step % 2 else prices.following()
+        following = duals if proposed is None else proposed
+        sharp = bool((following == multipliers).all())
+        multipliers = following
+    raise SolverFailure(f"after {MAX_COLUMNS} policies the duality gap is still {gap:.2e}")
+
+
+def _digits(share: float) -> float:
+    """The accuracy of a column's values where the gap is this share of their size."""
+    return float(np.clip(1e-3 * share, 1e-13, 1e-6))

@@ -1,0 +1,77 @@
+r"""What is known of a constrained optimum once it is solved, and how its lower end is proved.
+
+The value of the returned policy, evaluated apart from what proposed it, is a lower bound where its costs,
+error included, are below the thresholds. If it still violates by at most v > 0 and a policy with slack
+:math:`\xi > 0` and value :math:`V^\xi` is known, then
+:math:`V_r^* \ge V - \frac{v}{v+\xi}(V - V^\xi)`: mixing the two occupancies with weights
+:math:`\frac{\xi}{v+\xi}` and :math:`\frac{v}{v+\xi}` gives a policy whose excess is at most
+:math:`\frac{\xi v - v \xi}{v+\xi} = 0`, i.e. a feasible one. (The perturbation function is concave.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.measured import Array, Measured
+
+SLACK_TOLERANCE = 1e-9
+"""Slater slack below this fraction of the costs' range counts as none."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    r"""The optimum of a CMDP.
+
+    ``value``: enclosure (scalar) of :math:`V_r^*(\rho)`; ``log_policy (S, A)``: a stationary policy that
+    attains it; ``costs``: enclosures ``(m,)`` of that policy's :math:`V_{c_j}(\rho)`; ``occupancy (S, A)``:
+    its normalised occupancy measure; ``multipliers (m,)``: optimal, non-negative, reward per unit of cost;
+    ``slater_slack``: what ``slater_log_policy`` provably attains (:math:`V_{c_j} \le d_j - \xi` for all j),
+    0 if there is none, None if m = 0; it is at most 1e-9 of the costs' range below the largest possible slack
+    where an LP was solved, and at least 0.9 of it in larger problems (``"columns"``);
+    ``active``: constraints that hold with equality; ``duality_gap``: upper minus lower end of ``value``;
+    ``solver``: what proposed the answer:
+    an LP solver's name, ``"columns"``, ``"policy-iteration"`` or ``"rational"``.
+    """
+
+    cmdp: CMDP
+    value: Measured
+    log_policy: Array
+    costs: Measured
+    occupancy: Array
+    multipliers: Array
+    slater_slack: float | None
+    slater_log_policy: Array
+    active: tuple[int, ...]
+    duality_gap: float
+    solver: str
+
+
+def cost_scale(cmdp: CMDP) -> float:
+    """The largest cost value or threshold: what a slack is small against."""
+    return max(float(np.abs(cmdp.d).max()), float(np.abs(cmdp.c).max()) / (1 - cmdp.gamma))
+
+
+def active_set(cmdp: CMDP, costs: Measured) -> tuple[int, ...]:
+    """Constraints whose value equals the threshold, to 1e-8 of the costs' range."""
+    scale = np.maximum(np.abs(cmdp.d), np.abs(cmdp.c).max(axis=(1, 2)) / (1 - cmdp.gamma))
+    return tuple(int(j) for j in np.flatnonzero(costs.value >= cmdp.d - 1e-8 * scale))
+
+
+def lower_bound(cmdp: CMDP, values: Measured, slater: Measured, slack: float, multipliers: Array) -> float:
+    """Lower bound of the optimum from the ``values (1+m,)`` of a nearly feasible policy and of a ``slater``
+    policy (the module's docstring has the proof)."""
+    excess = np.maximum(values[1:].upper - cmdp.d, 0.0)
+    value = values[0]
+    violation = float(excess.max())
+    if violation == 0:
+        return float(value.lower)
+    if slack > 0:
+        weight = Measured(violation) / (Measured(violation) + slack)
+        return float((value - weight * (value - slater[0]).positive()).lower)
+    # No policy is strictly feasible: the sensitivity at 0 is that of the exact multipliers, of which ours are
+    # an approximation. Ten times their charge, and a relative 1e-12, are allowed for; this end is not proved.
+    charge = 10 * float(multipliers @ excess) + 1e-12 * max(1.0, abs(float(value.value)))
+    return float(value.lower) - charge
