@@ -45,17 +45,20 @@ def solve(operator: Operator, x: Array, tolerance: Array, relative: float) -> tu
 
     Returns the largest sizes ``(k,)`` of the true residuals and the number of products with M.
     """
-    r, p, v, t = (np.empty_like(x) for _ in range(4))
-    shadow = np.empty(x.shape, dtype=np.float32)  # any vector near the residual serves
+    r = np.empty_like(x)
     size = operator.residual(x, r)
     products = 1
+    if (size <= np.maximum(tolerance, relative * largest(x))).all():
+        return size, products
+    p, v, t = (np.empty_like(x) for _ in range(3))
+    shadow = np.empty(x.shape, dtype=np.float32)  # any vector near the residual serves
     for _ in range(CYCLES):
-        goal = np.maximum(tolerance, relative * largest(x))
-        if (size <= goal).all():
-            break
         products += _cycle(operator, x, shadow, r, p, v, t, size, tolerance, relative)
         before, size = size, operator.residual(x, r)
         products += 1
+        goal = np.maximum(tolerance, relative * largest(x))
+        if (size <= goal).all():
+            break
         stuck = ~(size <= 0.5 * before) & ~(size <= goal)
         if stuck.any():
             if (size[stuck] <= 16 * UNIT * largest(x)[stuck]).all():

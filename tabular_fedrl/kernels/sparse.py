@@ -114,11 +114,28 @@ def policy_rows(rows: Rows, actions: NDArray[Any]) -> Rows:
         counts = (rows.starts[chosen + 1] - rows.starts[chosen]).astype(np.int64)
         starts = np.append(0, np.cumsum(counts)).astype(np.uint32)
         entries = int(starts[-1])
-    packed = Rows(
-        np.empty(entries, rows.weights.dtype), np.empty(entries, np.uint32), starts, rows.width, rows.S, 1
-    )
+    packed = _empty(rows, starts, entries, rows.width)
     over_chunks(_pack, rows.S, rows, actions, packed)
     return packed
+
+
+def moved_rows(rows: Rows, pi: Array | None, order: NDArray[np.int32]) -> Rows:
+    r""":math:`P_\pi` as rows with A = 1, the states renumbered by their place in ``order (S,)``."""
+    places = np.empty_like(order)
+    places[order] = np.arange(rows.S, dtype=order.dtype)
+    if rows.width:
+        starts = rows.starts
+    else:
+        ends = rows.starts[:: rows.A].astype(np.int64)
+        starts = np.append(0, np.cumsum(np.diff(ends)[order])).astype(np.uint32)
+    packed = _empty(rows, starts, rows.weights.size, rows.A * rows.width)
+    over_chunks(_move, rows.S, rows, _table(pi), order, places, packed)
+    return packed
+
+
+def _empty(rows: Rows, starts: NDArray[np.uint32], entries: int, width: int) -> Rows:
+    weights, successors = np.empty(entries, rows.weights.dtype), np.empty(entries, np.uint32)
+    return Rows(weights, successors, starts, width, rows.S, 1)
 
 
 def _table(pi: Array | None) -> Array:
@@ -307,3 +324,22 @@ def _pack(first: int, last: int, rows: Rows, actions: NDArray[Any], packed: Rows
             new_weights[q], new_successors[q] = weights[p], successors[p]
             p += U(1)
             q += U(1)
+
+
+@compiled
+def _move(
+    first: int, last: int, rows: Rows, pi: Array, order: NDArray[np.int32], places: NDArray[np.int32],
+    packed: Rows,
+) -> None:  # fmt: skip
+    weights, successors, starts, width, S, A = unpacked(rows)
+    new_weights, new_successors, new_starts = packed.weights, packed.successors, packed.starts
+    for i in range(U(first * CHUNK), min(U(last * CHUNK), S)):
+        s = U(order[i])
+        p, q = first_entry(starts, width, s * A), first_entry(new_starts, width * A, i)
+        for a in range(A):
+            end = first_entry(starts, width, s * A + a + U(1))
+            share = 1.0 if A == 1 else pi[s, a]
+            while p < end:
+                new_weights[q], new_successors[q] = share * weights[p], places[successors[p]]
+                p += U(1)
+                q += U(1)

@@ -1,0 +1,138 @@
+"""How the states of a sparse problem can be lined up so that successors stand near.
+
+A narrow line (few places between a state and its successors) is eliminated, a local one is swept faster than
+a scattered one. The order the problem comes in is tried first, then the same wound around a circle, then
+reverse Cuthill-McKee, which takes as long as hundreds of sweeps and is tried only where a search in breadth
+from some state keeps a narrow front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+from tabular_fedrl.kernels.lanes import compiled
+from tabular_fedrl.kernels.sparse_rows import Rows, U, first_entry, unpacked
+
+FRONT = 0.05
+"""Part of the states in the front of the search above which a graph counts as scattered."""
+
+NEAR = 1 << 15
+"""Places that count as near: so many values fit into a processor's own cache."""
+
+WORTH = 200_000
+"""States from which on values leave that cache by far, and locality pays."""
+
+Order = NDArray[np.int32]
+"""``(S,)``: the state at each place of the line."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """States in the order ``order``: at most ``width`` places lie between a state and any successor.
+    ``moved``: whether values are to be swept in this order rather than the problem's own."""
+
+    order: Order
+    width: int
+    moved: bool
+
+
+def line_up(rows: Rows, narrow: int) -> Line:
+    """The line to work in; its width is the best found if that is at most ``narrow``."""
+    S = rows.S
+    own = np.arange(S, dtype=np.int32)
+    straight, around, far = _reach(rows)
+    if straight <= narrow:
+        return Line(own, straight, False)
+    if 2 * around <= narrow:
+        return Line(_wound(S), 2 * around, False)
+    front = max(int(FRONT * S), 2 * narrow)
+    scattered = far > 0.5 * rows.weights.size and S >= WORTH
+    if not _keeps_front(rows, front if scattered else 2 * narrow):
+        return Line(own, straight, False)
+    order = _cuthill_mckee(rows)
+    places = np.empty_like(order)
+    places[order] = own
+    width, distant = _reach_along(rows, places)
+    return Line(order, width, scattered and distant < 0.1 * rows.weights.size)
+
+
+def _wound(S: int) -> Order:
+    """0, S-1, 1, S-2, ..: what is near on the circle is near."""
+    order = np.empty(S, dtype=np.int32)
+    order[0::2] = np.arange(-(-S // 2))
+    order[1::2] = S - 1 - np.arange(S // 2)
+    return order
+
+
+def _cuthill_mckee(rows: Rows) -> Order:
+    """Reverse Cuthill-McKee on the graph of all actions."""
+    S, A = rows.S, rows.A
+    starts = rows.starts[::A] if not rows.width else np.arange(0, rows.weights.size + 1, A * rows.width)
+    ones = np.ones(rows.weights.size, dtype=np.bool_)
+    graph = sp.csr_array((ones, rows.successors.astype(np.int32), starts.astype(np.int32)), shape=(S, S))
+    return reverse_cuthill_mckee(sp.csr_matrix(graph + graph.T), symmetric_mode=True).astype(np.int32)
+
+
+@compiled
+def _reach(rows: Rows) -> Any:
+    """The longest step along the line and around the circle, and how many entries lead far."""
+    _, successors, starts, width, S, A = unpacked(rows)
+    straight, around, far = np.int64(0), np.int64(0), np.int64(0)
+    for s in range(S):
+        p, end = first_entry(starts, width, s * A), first_entry(starts, width, (s + U(1)) * A)
+        while p < end:
+            away = abs(np.int64(successors[p]) - np.int64(s))
+            straight = max(straight, away)
+            around = max(around, min(away, np.int64(S) - away))
+            far += np.int64(away > NEAR)
+            p += U(1)
+    return straight, around, far
+
+
+@compiled
+def _reach_along(rows: Rows, places: Order) -> Any:
+    """The longest step with the states at ``places (S,)``, and how many entries lead far."""
+    _, successors, starts, width, S, A = unpacked(rows)
+    longest, far = np.int64(0), np.int64(0)
+    for s in range(S):
+        p, end = first_entry(starts, width, s * A), first_entry(starts, width, (s + U(1)) * A)
+        while p < end:
+            away = abs(np.int64(places[successors[p]]) - np.int64(places[s]))
+            longest = max(longest, away)
+            far += np.int64(away > NEAR)
+            p += U(1)
+    return longest, far
+
+
+@compiled
+def _keeps_front(rows: Rows, most: int) -> bool:
+    """Whether searches in breadth never add more than so many states in one step."""
+    _, successors, starts, width, S, A = unpacked(rows)
+    seen = np.zeros(rows.S, dtype=np.bool_)
+    queue = np.empty(rows.S, dtype=np.uint32)
+    for root in range(S):
+        if seen[root]:
+            continue
+        seen[root], queue[0] = True, root
+        first, last = 0, 1
+        while first < last:
+            if last - first > most:
+                return False
+            end_of_queue = last
+            for q in range(first, end_of_queue):
+                s = U(queue[q])
+                p, end = first_entry(starts, width, s * A), first_entry(starts, width, (s + U(1)) * A)
+                while p < end:
+                    t = successors[p]
+                    if not seen[t]:
+                        seen[t], queue[last] = True, t
+                        last += 1
+                    p += U(1)
+            first = end_of_queue
+    return True
