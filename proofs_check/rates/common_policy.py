@@ -1,0 +1,89 @@
+r"""Under heterogeneous kernels the best common policy may have to be stochastic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl import balls
+from tabular_fedrl.arithmetic import array
+from tabular_fedrl.claims import Case, Theorem, control, identity, upper
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.measured import Measured
+from tabular_fedrl.policies import log_policy, uniform
+
+
+@dataclass(frozen=True)
+class Door:
+    """Two agents before a door: in one kernel the left handle opens it, in the other the right one."""
+
+    kernels: tuple[CMDP, CMDP]
+
+    def value(self, log_pi: Any) -> Measured:
+        r""":math:`\frac12 \sum_i V_{P_i}^\pi(\rho)`"""
+        first, second = (evaluate(kernel, log_pi).at_rho[0] for kernel in self.kernels)
+        return (first + second) * 0.5
+
+    def deterministic(self) -> Measured:
+        """The values of all deterministic policies."""
+        tables = [np.eye(2)[list(actions)] for actions in product(range(2), repeat=2)]
+        return Measured.stack([self.value(log_policy(table, 2, 2)) for table in tables])
+
+
+class CommonPolicy(Theorem):
+    r"""No deterministic policy is best for agents that live in different kernels.
+
+    **Problem.** :math:`\max_\pi \frac1N \sum_i V^\pi_{P_i}(\rho)` over stationary policies, the same for all
+    agents.
+
+    **Instance.** A closed door with two handles, reward 1 when it opens, nothing afterwards. One agent's
+    door opens by the left handle, the other's by the right. A deterministic policy opens one of the doors at
+    once and the other never: 1/2. The uniform policy opens each after a geometric time:
+
+    .. math:: \sum_{t \ge 0} \gamma^t 2^{-t-1} = \frac{1}{2 - \gamma} > \frac12 \quad\text{for } \gamma > 0 .
+
+    In a single kernel a deterministic optimal policy always exists.
+
+    **Source.** The phenomenon: Labbi, Mangold, Tiapkin, Moulines (2025), quoted from memory; the instance is
+    ours.
+    """
+
+    id = "rates.common-policy"
+    mark = "ours"
+    source = "theory notes, rates; after Labbi, Mangold, Tiapkin, Moulines 2025"
+    suite = tuple(Case("textbook:two-arm", gamma=gamma) for gamma in (0.5, 0.9, 0.99))
+    certified = (Case("textbook:two-arm", gamma=0.5),)
+
+    def setup(self, problem: FederatedCMDP, gamma: float = 0.9) -> Door:
+        """The instance is this page's own: of the given problem nothing is used."""
+        make = CMDP.exact if balls.working() else CMDP
+        kernels = []
+        for handle in range(2):
+            P, r = np.zeros((2, 2, 2)), np.zeros((2, 2))
+            P[0, :, 0], P[1, :, 1] = 1.0, 1.0
+            P[0, handle], r[0, handle] = (0.0, 1.0), 1.0
+            kernels.append(make(P, r, np.zeros((0, 2, 2)), np.zeros(0), [1.0, 0.0], gamma))
+        return Door((kernels[0], kernels[1]))
+
+    @identity(r"\max_{\text{deterministic}} \tfrac12 \sum_i V_{P_i}^\pi = \tfrac12")
+    def deterministic(self, x: Door) -> tuple[Measured, float]:
+        return x.deterministic().max(), 0.5
+
+    @identity(r"\tfrac12 \sum_i V_{P_i}^{\mathrm{uniform}} = \frac{1}{2-\gamma}")
+    def stochastic(self, x: Door) -> tuple[Measured, Measured]:
+        return x.value(uniform(2, 2)), (2.0 - Measured(x.kernels[0].gamma)).reciprocal()
+
+    @upper(
+        r"\max_{\text{deterministic}} \tfrac12 \sum_i V_{P_i}^\pi \le \tfrac12 \sum_i V_{P_i}^{\mathrm{uniform}}"
+    )
+    def better(self, x: Door) -> tuple[Measured, Measured]:
+        return x.deterministic(), x.value(uniform(2, 2))
+
+    @control("in one kernel a deterministic policy is better than the uniform one", Case("textbook:two-arm"))
+    def one_kernel(self, x: Door) -> tuple[Measured, Measured]:
+        alone = Door((x.kernels[0], x.kernels[0]))
+        return alone.deterministic(), alone.value(array(np.log(np.full((2, 2), 0.5))))
