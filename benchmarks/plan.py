@@ -78,7 +78,10 @@ def rows(full: bool) -> list[Row]:
         Row("optimum", problem, ("optimum", "optimum-one-thread", *UNCONSTRAINED), 1e-8)
         for problem in families
     ]
-    evaluation = [Row("evaluation", problem, ("evaluation", *SOLVERS), 1e-8) for problem in families]
+    evaluation = [
+        Row("evaluation", problem, ("evaluation", "evaluation-values", *SOLVERS), 1e-8)
+        for problem in families
+    ]
     given = [garnet(1000, 1), ring(1000, 1), garnet(1000, 5), garnet(10_000, 1), ring(10_000, 1)]
     if full:
         given += [grid(100, 1), garnet(10_000, 10), ring(10_000, 10), garnet(100_000, 1), ring(100_000, 1)]

@@ -255,7 +255,7 @@ def test_a_peer_answers_a_small_problem_within_its_tolerance(source, name):
     assert checks.error_of(job, problem.cmdp, answer, reference) <= (1e-8 if job == "optimum" else 1e-5)
 
 
-@pytest.mark.parametrize("name", ["evaluation", "scipy-splu", "scipy-bicgstab"])
+@pytest.mark.parametrize("name", ["evaluation", "evaluation-values", "scipy-splu", "scipy-bicgstab"])
 def test_evaluations_agree(name):
     problem, method = load(TINY), ENTRIES[name].load()
     answer = method.answer(method.solve(method.fresh(problem)))

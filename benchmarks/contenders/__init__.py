@@ -63,6 +63,7 @@ ENTRIES: dict[str, Entry] = {
     "optimum": _ours("ours", "ours:OPTIMUM"),
     "optimum-one-thread": _ours("ours on one thread", "ours:OPTIMUM", threads=1),
     "evaluation": _ours("ours", "ours:EVALUATION"),
+    "evaluation-values": _ours("ours, values alone", "ours:VALUES_ALONE"),
     "constrained": _ours("ours", "ours:CONSTRAINED"),
     "rounds": _ours("ours, compiled", "rounds:COMPILED"),
     "batch": _ours("ours, compiled, for each of 1000 problems side by side", "rounds:BATCH"),

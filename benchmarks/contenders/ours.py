@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contenders import Method, behaviour
+from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.policies import softmax
 from tabular_fedrl.solvers import Optimum, Solution, optimise, solve
+
+ACCURACY = 1e-8
+"""What a peer's values are asked for."""
 
 _calls = count(1)
 
@@ -43,6 +47,11 @@ def _constrained(solution: Solution) -> dict[str, Any]:
     }
 
 
+def _values_alone(given: tuple[CMDP, Any]) -> Any:
+    cmdp, log_policy = given
+    return linear.values(cmdp, np.exp(log_policy), cmdp.r[None], tolerance=ACCURACY * (1 - cmdp.gamma))[0]
+
+
 OPTIMUM = Method(forgotten, optimise, _optimum)
 CONSTRAINED = Method(forgotten, solve, _constrained)
 EVALUATION = Method(
@@ -50,3 +59,4 @@ EVALUATION = Method(
     lambda given: evaluate(given[0], given[1], given[0].r[None]),
     lambda values: {"values": values.V.value[0]},
 )
+VALUES_ALONE = Method(_fresh_evaluation, _values_alone, lambda V: {"values": V[:, 0]})
