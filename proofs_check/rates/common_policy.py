@@ -78,7 +78,8 @@ class CommonPolicy(Theorem):
         return x.value(uniform(2, 2)), (2.0 - Measured(x.kernels[0].gamma)).reciprocal()
 
     @upper(
-        r"\max_{\text{deterministic}} \tfrac12 \sum_i V_{P_i}^\pi \le \tfrac12 \sum_i V_{P_i}^{\mathrm{uniform}}"
+        r"\tfrac12 \sum_i V_{P_i}^\pi \le \tfrac12 \sum_i V_{P_i}^{\mathrm{uniform}}"
+        r" \text{ for every deterministic } \pi"
     )
     def better(self, x: Door) -> tuple[Measured, Measured]:
         return x.deterministic(), x.value(uniform(2, 2))
