@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +23,10 @@ from tabular_fedrl.instances import load, save
 REFERENCES = {"rounds": "rounds-numpy", "batch": "rounds-numpy"}
 """Whose answer the others of a job are compared with, where it is not ours."""
 
-LEAST = {"gap": "claimed_gap", "solver": "solver", "claims": "claims", "hold": "hold"}
+PATIENCE = 600.0
+"""Seconds for a call of ours where nobody is waiting with it."""
+
+PLAIN = {"gap": "claimed_gap", "solver": "solver", "claims": "claims", "hold": "hold"}
 """Parts of an answer that go into the results as they are, by the name they have there."""
 
 
@@ -38,14 +41,15 @@ def measure_row(row: Row, limits: Limits) -> dict[str, Any]:
 
 
 def measure_series(series: Series, limits: Limits, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Median times at every value, and the exponent."""
+    """Median times at every value, and the exponent. Calls may take as long as they need."""
+    patient = replace(limits, seconds=max(limits.seconds, PATIENCE))
     values: list[int] = []
     seconds: list[float] = []
     failures: list[str] = []
     for x in series.values:
         row = series.row(x)
         with _problem_file(row.problem) as (path, _):
-            record = contest({row.job: ENTRIES[row.job]}, path, row.settings, limits)[0]
+            record = contest({row.job: ENTRIES[row.job]}, path, row.settings, patient)[0]
         if record.seconds:
             values.append(x)
             seconds.append(float(np.median(record.seconds)))
@@ -99,7 +103,7 @@ def _judged(
         "error": error,
         "accurate": None if error is None or row.tolerance is None else error <= row.tolerance,
         "failure": failure,
-        **{name: last[key] for name, key in LEAST.items() if key in last},
+        **{name: last[key] for name, key in PLAIN.items() if key in last},
     }
 
 
