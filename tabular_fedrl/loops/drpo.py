@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +14,8 @@ from tabular_fedrl.loops.clients import Clients
 from tabular_fedrl.loops.drpo_blocks import Weights, begin, lay_out
 from tabular_fedrl.loops.drpo_rounds import Kept, Reading, rounds
 from tabular_fedrl.measured import Array
+
+Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Improved:
     ones, ``(B, N, m)``, NaN where unseen.
     """
 
-    rounds: Array
+    rounds: Integers
     value: Array
     costs: Array
     log_policy: Array

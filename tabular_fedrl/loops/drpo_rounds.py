@@ -10,8 +10,9 @@ which nobody reaches, and policies are uniform in it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 
 from tabular_fedrl.kernels.forward import entropy_step, forward_step
@@ -36,6 +37,10 @@ from tabular_fedrl.measured import Array
 REVERSE, FORWARD, ENTROPY, OPTIMUM, CONFINED, CAUTIOUS, FIXED = range(7)
 PLAIN, REGULARISED, CQL = range(3)
 ARITHMETIC, GEOMETRIC, MIXTURE, WORTH = range(4)
+
+
+inlined: Any = numba.njit(inline="always")
+"""Part of the one loop that is compiled: to compile it apart as well would take as long again."""
 
 
 class Reading(NamedTuple):
@@ -181,7 +186,7 @@ def rounds(
         _merge(x, reading, pi, truth, z, y, now.log_pi)
 
 
-@compiled
+@inlined
 def _begin(x: Block, reading: Reading, k: int, log_pi: Array, pi: Array, z: Scratch, y: Work) -> None:
     """Round k: its weights, and every client at the global policy."""
     for w in range(y.alpha.size):
@@ -198,7 +203,7 @@ def _begin(x: Block, reading: Reading, k: int, log_pi: Array, pi: Array, z: Scra
             confined(log_pi, y.log_b[i], z.rows, y.log_p[i], y.p[i])
 
 
-@compiled
+@inlined
 def _criticise(
     x: Block, reading: Reading, mask: Mask, now: Moving, i: int, e: int, z: Scratch, y: Work
 ) -> None:
@@ -239,7 +244,7 @@ def _criticise(
         scale_rows(y.known[i], Q)
 
 
-@compiled
+@inlined
 def _step(x: Block, reading: Reading, now: Moving, i: int, pi: Array, z: Scratch, y: Work) -> None:
     """Client i's step from the global policy."""
     log_pi, log_b, Q, log_p, p = now.log_pi, y.log_b[i], y.Q[i], y.log_p[i], y.p[i]
@@ -260,7 +265,7 @@ def _step(x: Block, reading: Reading, now: Moving, i: int, pi: Array, z: Scratch
         copy(log_b, log_p)
 
 
-@compiled
+@inlined
 def _balance(x: Block, log_pi: Array, pi: Array, truth: Array, y: Work) -> None:
     """Theorem C's weights in place of the given ones, where it recommends any."""
     R, A, W = pi.shape
@@ -275,7 +280,7 @@ def _balance(x: Block, log_pi: Array, pi: Array, truth: Array, y: Work) -> None:
     recommended(q, pi, log_pi, visits, y.Q, y.log_b, x.omega, x.gamma, apart, y.alpha, y.beta)
 
 
-@compiled
+@inlined
 def _merge(x: Block, reading: Reading, pi: Array, truth: Array, z: Scratch, y: Work, log_pi: Array) -> None:
     """The next global policy."""
     N, R, _, W = x.log_b.shape

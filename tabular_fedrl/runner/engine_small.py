@@ -39,7 +39,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     S, A, m = cmdp.S, cmdp.A, cmdp.m
     geometric = task.given.get("aggregation") == "geometric"
     form = variant(task.algorithm.name, N, geometric, task.given.get("tau", 0.0))
-    problem, steps = _problem(task), _steps(task, form.tau > 0)
+    problem, steps = problem_of(task), _steps(task, form.tau > 0)
     comparator = task.observer.comparator
     target = _target(comparator, S, A)
     natural = comparator is not None and task.algorithm.natural
@@ -78,7 +78,8 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
         yield Stretch(after, _every_round(task, rows), _recorded(task, kept))
 
 
-def _problem(task: Task) -> Problem:
+def problem_of(task: Task) -> Problem:
+    """The problem as the loops hold it."""
     cmdp = task.problem.cmdp
     P = cmdp.P.toarray() if cmdp.is_sparse else cmdp.P
     return Problem(
