@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.evaluation import _in_degree, policy_error
+from tabular_fedrl.evaluation import in_degree, policy_error
 from tabular_fedrl.kernels.sparse import flow_residual
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured
@@ -87,7 +87,7 @@ def values_at_start(cmdp: CMDP, x: Array) -> Measured:
     _, defect = flow_residual(rows_of(cmdp), pi, cmdp.rho, gamma, mass, np.empty_like(mass))
     # Terms of a state's balance: those that flow in, those that flow out and rho's; and the policy that the
     # floats stand for is x/mass only to rounding.
-    off = (_in_degree(cmdp) + cmdp.A + 10) * UNIT + 2 * cmdp.row_error + policy_error(cmdp.A)
+    off = (in_degree(cmdp) + cmdp.A + 10) * UNIT + 2 * cmdp.row_error + policy_error(cmdp.A)
     defect += off * (1 + total)
     f = cmdp.signals.reshape(1 + cmdp.m, -1)
     top = np.maximum(f.max(axis=1), -f.min(axis=1))

@@ -1,7 +1,8 @@
-r"""Unconstrained optima: Howard's policy iteration with a rigorous enclosure of the optimal value.
+r"""Unconstrained optima: policy iteration with a rigorous enclosure of the optimal value.
 
-A deterministic policy is evaluated exactly and improved in every state where another action is strictly
-better (ties are kept, so that rounding cannot make it cycle among equal policies). For *any* function v,
+Sparse problems go to :mod:`tabular_fedrl.solvers.inexact`. In dense ones (Howard) a deterministic policy is
+evaluated exactly and improved in every state where another action is strictly better (ties are kept, so that
+rounding cannot make it cycle among equal policies). For *any* function v,
 
 .. math:: V_f^* \le v + \frac{1}{1-\gamma}\,\max_s \big[(\mathcal T v)(s) - v(s)\big]_+, \qquad
           (\mathcal T v)(s) = \max_a f(s,a) + \gamma E\,v(s'),
@@ -21,11 +22,10 @@ import numpy as np
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
 from tabular_fedrl.evaluation import Values, evaluate, rounding
+from tabular_fedrl.kernels.sparse import action_values
+from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured
-
-SWEEPS = 60
-"""Value-iteration sweeps that choose the first policy of a sparse problem (a sweep is far cheaper than an
-evaluation)."""
+from tabular_fedrl.solvers.inexact import improve
 
 MAX_ITERATIONS = 1000
 
@@ -44,9 +44,9 @@ class Optimum:
     value: Measured
 
 
-def optimise(cmdp: CMDP, reward: Array | None = None) -> Optimum:
+def optimise(cmdp: CMDP, reward: Array | None = None, accuracy: float = 0.0) -> Optimum:
     r"""Maximise :math:`V_f(\rho)` without constraints, for the signal ``reward`` ``(S, A)``, default
-    ``cmdp.r``.
+    ``cmdp.r``; in a sparse problem to ``accuracy``, in units of value (0: as far as rounding permits).
 
     Raises
     ------
@@ -56,6 +56,8 @@ def optimise(cmdp: CMDP, reward: Array | None = None) -> Optimum:
     f = cmdp.r if reward is None else np.asarray(reward, dtype=np.float64)
     if f.shape != (cmdp.S, cmdp.A) or not np.isfinite(f).all():
         raise InvalidProblem(f"the signal must be a finite array of shape {(cmdp.S, cmdp.A)}, not {f.shape}")
+    if cmdp.is_sparse:
+        return _sparse(cmdp, f, accuracy)
     best: Optimum | None = None
     for candidate in _iterates(cmdp, f):
         if best is None or float(candidate.value.error) < float(best.value.error):
@@ -71,10 +73,24 @@ def deterministic(actions: Array, A: int) -> Array:
     return log_pi
 
 
+def _sparse(cmdp: CMDP, f: Array, accuracy: float) -> Optimum:
+    best = improve(cmdp, f, accuracy=accuracy)
+    V, Q = best.values(cmdp.gamma), np.empty_like(f)
+    action_values(rows_of(cmdp), f, cmdp.gamma, V.value, Q)
+    error = cmdp.gamma * float(V.error.max()) + float(rounding(cmdp, f[None], V.value[None])[0])
+    at_rho = best.at_start(cmdp)
+    values = Values(
+        V=V.reshape(1, cmdp.S),
+        Q=Measured(Q[None], error * (1 + 16 * UNIT)),
+        at_rho=at_rho.reshape(1),
+    )
+    return Optimum(deterministic(best.actions, cmdp.A), values, at_rho)
+
+
 def _iterates(cmdp: CMDP, f: Array) -> Iterator[Optimum]:
     """Howard's policies in turn, each with the enclosure of the optimum that its values prove."""
     states = np.arange(cmdp.S)
-    actions = _first_actions(cmdp, f)
+    actions = f.argmax(axis=1)
     seen: set[bytes] = set()
     for _ in range(MAX_ITERATIONS):
         log_pi = deterministic(actions, cmdp.A)
@@ -101,13 +117,3 @@ def _enclosure(cmdp: CMDP, values: Values, noise: float) -> Measured:
     above = (excess + noise) / (1 - cmdp.gamma) + spread
     at_rho = values.at_rho[0]
     return Measured.between(at_rho.lower, (Measured(at_rho.value) + above * (1 + 16 * UNIT)).upper)
-
-
-def _first_actions(cmdp: CMDP, f: Array) -> Array:
-    """Greedy actions after some sweeps of value iteration (none for dense problems, where evaluation is
-    cheap)."""
-    Q = f
-    if cmdp.is_sparse:
-        for _ in range(SWEEPS):
-            Q = f + cmdp.gamma * (cmdp.rows @ Q.max(axis=1)).reshape(f.shape)
-    return Q.argmax(axis=1)
