@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.runner import engine_large, engine_numpy, engine_offline, engine_small
+from tabular_fedrl.runner import engine_cuda, engine_large, engine_numpy, engine_offline, engine_small
 from tabular_fedrl.runner.engine import Engine, Task
 
 ENGINES: dict[str, tuple[Engine, ...]] = {
     "numpy": (engine_numpy.ENGINE,),
     "numba": (engine_small.ENGINE, engine_large.ENGINE, engine_offline.ENGINE),
+    "cuda": (engine_cuda.ENGINE,),
 }
 """By backend, in order of preference."""
 
