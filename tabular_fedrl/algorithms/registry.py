@@ -71,10 +71,10 @@ class Algorithm:
     summary: a line for the list. parameters: name -> default (None: the theory's value).
     steps: from the problem, the number of rounds and the parameters to the public constants.
     rounds: from a federation and the parameters to the rounds.
-    central: one agent that sees everything. share: there is a global policy. sends: every agent receives it
-    in every round and returns its own, as messages. natural: every local step is an
-    exact natural-gradient step, so that its softmax normaliser is meaningful. zeros: a policy may have
-    probabilities 0, else one that has is a sign of absurd steps.
+    central: one agent that sees everything. share: there is a global policy. sends: in every round
+    each agent receives it and returns its own, and nothing else, so that a compiled run can enter the
+    messages. natural: every local step is an exact natural-gradient step, so that its softmax normaliser is
+    meaningful. zeros: a policy may have probabilities 0, else one that has is a sign of absurd steps.
     whole: parameters that are whole numbers, with the least one. choices: parameters that are one of a few
     words. acts: from the problem and the parameters to the federation it runs in, if not the given one.
     """
@@ -86,7 +86,7 @@ class Algorithm:
     rounds: Callable[[Federation, Values], Iterator[Round]]
     central: bool = False
     share: bool = True
-    sends: bool = True
+    sends: bool = False
     natural: bool = True
     zeros: bool = False
     whole: Mapping[str, int] = field(default_factory=lambda: {"local_steps": 1, "samples": 1})
@@ -131,6 +131,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             {**LOCAL, **MEAN, **STEPS},
             federated_steps,
             lambda federation, _: fednpg(federation),
+            sends=True,
         ),
         Algorithm(
             "npg-pd",
@@ -139,7 +140,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             unit_steps,
             lambda federation, _: npg_pd(federation),
             central=True,
-            sends=False,
         ),
         Algorithm(
             "isolated",
@@ -148,7 +148,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             single_steps,
             lambda federation, _: isolated(federation),
             share=False,
-            sends=False,
         ),
         Algorithm(
             "omniscient",
@@ -157,7 +156,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             single_steps,
             lambda federation, _: npg_pd(federation),
             central=True,
-            sends=False,
         ),
         Algorithm(
             "sequential-shared",
@@ -165,6 +163,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             {**LOCAL, **STEPS},
             federated_steps,
             lambda federation, _: sequential_shared(federation),
+            sends=True,
         ),
         Algorithm(
             "round-dual",
@@ -172,6 +171,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             {**LOCAL, **MEAN, **STEPS},
             federated_steps,
             lambda federation, _: round_dual(federation),
+            sends=True,
         ),
         Algorithm(
             "sampled-fednpg",
@@ -180,6 +180,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             sampled_steps,
             lambda federation, given: sampled_fednpg(federation, given["samples"]),
             natural=False,
+            sends=True,
         ),
         Algorithm(
             "fedpg",
@@ -188,6 +189,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             gradient_steps,
             lambda federation, _: fedpg(federation),
             natural=False,
+            sends=True,
         ),
         Algorithm(
             "regularised-fednpg",
@@ -196,6 +198,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             regularised_steps,
             lambda federation, given: regularised_fednpg(federation, given["tau"]),
             natural=False,
+            sends=True,
         ),
         Algorithm(
             "rpg-pd",
@@ -205,6 +208,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: regularised_fednpg(federation, given["tau"]),
             central=True,
             natural=False,
+            sends=True,
         ),
         Algorithm(
             "crpo",
@@ -214,7 +218,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: crpo(federation, given["tolerance"]),
             central=True,
             natural=False,
-            sends=False,
         ),
         Algorithm(
             "pmd-pd",
@@ -276,7 +279,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             npg_steps,
             lambda federation, _: npg_pd(federation),
             acts=reward_alone,
-            sends=False,
         ),
         Algorithm(
             "entropy-npg",
@@ -286,7 +288,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: entropy_npg(federation, given["tau"]),
             natural=False,
             acts=reward_alone,
-            sends=False,
         ),
         Algorithm(
             "mirror-descent",
@@ -296,7 +297,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: mirror_descent(federation, given["theta"]),
             natural=False,
             acts=reward_alone,
-            sends=False,
         ),
         Algorithm(
             "drpo",
@@ -307,17 +307,19 @@ ALGORITHMS: dict[str, Algorithm] = {
                 federation, clients_of(federation, given), drpo_choice.choice_of(given)
             ),
             choices=drpo_choice.CHOICES,
+            sends=True,
             **OFFLINE,
         ),
-        _baseline("behaviour-cloning", "the clients' behaviours, averaged", {}, "behaviour_cloning"),
-        _baseline("fedavg-cql", "CQL steps, averaged", {"beta": 1.0, "cql": 1.0}, "fedavg_cql"),
+        _baseline(
+            "behaviour-cloning", "the clients' behaviours, averaged", {}, "behaviour_cloning", sends=True
+        ),
+        _baseline("fedavg-cql", "CQL steps, averaged", {"beta": 1.0, "cql": 1.0}, "fedavg_cql", sends=True),
         _baseline(
             "local-only",
             "each client's own regularised optimum, never sent",
             {"alpha": 1.0},
             "local_only",
             share=False,
-            sends=False,
         ),
         _baseline(
             "pooled-oracle",
@@ -330,12 +332,14 @@ ALGORITHMS: dict[str, Algorithm] = {
             "best policies that follow the behaviour where data are few, averaged",
             {"least_count": 10},
             "spibb",
+            sends=True,
         ),
         _baseline(
             "fedora",
             "DRPO's steps, averaged in favour of clients that do well",
             {"alpha": 1.0, "beta": 1.0, "temperature": 1.0},
             "fedora",
+            sends=True,
         ),
     )
 }

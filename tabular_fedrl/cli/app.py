@@ -162,6 +162,12 @@ def run(
     ] = None,
     set_: Set = None,
     seed: Seed = 0,
+    backend: Annotated[
+        str, typer.Option("--backend", help="numpy (the specification), numba or cuda (the same compiled).")
+    ] = "numpy",
+    every: Annotated[
+        int, typer.Option("--every", metavar="N", help="Record every N-th round; averages are over all.")
+    ] = 1,
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help="Keep the measured run (.npz).")
     ] = None,
@@ -181,7 +187,19 @@ def run(
     def command(output: Output) -> Answer:
         from tabular_fedrl.cli.run import run_algorithm
 
-        return run_algorithm(output, algorithm, source, rounds, given, set_ or [], seed or 0, out, resume)
+        return run_algorithm(
+            output,
+            algorithm,
+            source,
+            rounds,
+            given,
+            set_ or [],
+            seed or 0,
+            backend,
+            every,
+            out,
+            resume,
+        )
 
     return _deliver(context, json, quiet, command)
 
@@ -211,7 +229,9 @@ def sweep(
         ),
     ] = None,
     seeds: Annotated[str, typer.Option("--seeds", metavar="0..9", help="Seeds of the random draws.")] = "0",
-    backend: Annotated[str, typer.Option("--backend", help="numpy or numba, as in run.")] = "numpy",
+    backend: Annotated[
+        str, typer.Option("--backend", help="As in run; or lockstep: fastest, no bounds.")
+    ] = "numpy",
     out: Annotated[
         str | None,
         typer.Option("--out", metavar="FILE", help="Append the rows to this file (an Arrow stream)."),

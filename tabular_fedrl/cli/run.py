@@ -26,6 +26,8 @@ def run_algorithm(
     given: Mapping[str, Any],
     settings: Sequence[str],
     seed: int,
+    backend: str,
+    every: int,
     out: str | None,
     resume: bool,
 ) -> Answer:
@@ -45,6 +47,8 @@ def run_algorithm(
                 problem,
                 rounds,
                 seed=seed,
+                backend=backend,
+                every=every,
                 out=out,
                 resume=resume,
                 progress=tick,
@@ -61,7 +65,7 @@ def _further(algorithm: str, given: Mapping[str, Any], settings: Sequence[str]) 
     known = ALGORITHMS[algorithm].parameters if algorithm in ALGORITHMS else {}
     values = parse_settings(settings)
     for name, value in values.items():
-        if name in given or name in ("rounds", "seed", "out", "resume"):
+        if name in given or name in ("rounds", "seed", "backend", "every", "out", "resume"):
             raise InvalidProblem(f"--set {name}: it has an option, --{name.replace('_', '-')}")
         if known and name not in known:
             raise InvalidProblem(f"{algorithm} has no parameter {name!r}; it has {', '.join(known)}")

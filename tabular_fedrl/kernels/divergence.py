@@ -13,10 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tabular_fedrl.kernels.lanes import compiled, exp, log
+from tabular_fedrl.kernels.single import INFLATE
 from tabular_fedrl.measured import UNIT, Array
-
-INFLATE = 1.0 + 2.0**-20
-"""Covers the rounding of the radii themselves."""
 
 
 class Target(NamedTuple):

@@ -13,7 +13,10 @@ from typing import Any
 import numba
 
 from tabular_fedrl.kernels.lanes import compiled
-from tabular_fedrl.measured import Array
+from tabular_fedrl.measured import UNIT, Array
+
+INFLATE = 1.0 + 2.0**-20
+"""Covers the rounding of a radius itself."""
 
 reordered: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 """As :data:`~tabular_fedrl.kernels.lanes.compiled`, and sums may be reordered."""
@@ -78,6 +81,16 @@ def policy_values(
             missed = abs(system[s, S + k] - inner(operator[s], V[k]))
             worst = worst if missed <= worst else missed
         residual[k] = worst
+
+
+@compiled
+def enclosed_averages(rho: Array, V: Array, error: Array, row_error: float, out: Array) -> None:
+    r"""``out (m, 2)``: :math:`\sum_s \rho(s) V(s)` and its radius for the first m of the values ``V (k, S)``,
+    each within ``error (k,)``; rho sums to 1 within ``row_error``."""
+    blur = (rho.size + 4) * UNIT + 2.0 * row_error
+    for k in range(out.shape[0]):
+        out[k, 0] = inner(rho, V[k])
+        out[k, 1] = INFLATE * (error[k] * (1.0 + blur) + blur * largest(V[k]))
 
 
 @compiled

@@ -1,8 +1,8 @@
-r"""FedNPG from the first round to the last, many problems side by side.
+r"""FedNPG and its relatives from the first round to the last, many problems side by side.
 
-The iteration is the one of ``algorithms/fednpg.py`` with its default start (uniform policy, multipliers 0)
-and weights; with one agent (:meth:`Batch.central`) it is NPG-PD. Arrays inside have the lanes of
-:mod:`tabular_fedrl.kernels.lanes` last.
+The iterations are those of ``algorithms/``; which one, says :mod:`tabular_fedrl.loops.variants`. With one
+agent (:meth:`Batch.central`) FedNPG is NPG-PD. Plain floats, without bounds on their errors. Arrays inside
+have the lanes of :mod:`tabular_fedrl.kernels.lanes` last.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from tabular_fedrl.kernels.lanes import (
     at_start,
     compiled,
     copy,
-    exp,
     largest_move,
-    log,
     log_softmax,
+    mean_logits,
     policy_values,
+    solve_transposed,
 )
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.batch import Batch, Mask
 from tabular_fedrl.loops.lanes import from_lanes, to_lanes
+from tabular_fedrl.loops.variants import ALONE, GEOMETRIC, TABLE, Variant, variant
 from tabular_fedrl.measured import Array
+from tabular_fedrl.policies import mean_weights
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,16 @@ class Iterated:
     ``log_policy``.
 
     value: mean of V_r over the global policies pibar_0..pibar_{K-1}, ``(B,)``; costs: of every V_c,
-        ``(B, m)``.
+        ``(B, m)``; without communication also over the agents.
     local_value: mean of V_r over the local policies before each step, ``(B,)``; local_costs: mean of V_{c_j}
         over those of the agents that see constraint j, ``(B, m)``.
-    drift: :math:`\max_{k,i,s} \|\pi_i^{k,E} - \bar\pi_k\|_1`, ``(B,)``.
+    drift: :math:`\max_{k,i,s} \|\pi_i^{k,E} - \bar\pi_k\|_1`, ``(B,)``, without communication against
+        :math:`\pi_i^{k,0}`.
     step: :math:`\max_{k,e,s} \|\pi_i^{k,e+1} - \pi_i^{k,e}\|_1` of each agent, ``(B, N)``.
-    value_drift: :math:`\max_{k, 1 \le e < E} |V_f(\pi_i^{k,e}) - V_f(\bar\pi_k)|/e` of each agent and signal,
-        the reward first, ``(B, N, 1+m)``.
-    log_policy: the last global log-policy, ``(B, S, A)``; multipliers: the last ones, ``(B, N, m)``, NaN
-        where unseen.
+    value_drift: :math:`\max_{k, 1 \le e < E} |V_f(\pi_i^{k,e}) - V_f(\pi_i^{k,0})|/e` of each agent and
+        signal, the reward first, ``(B, N, 1+m)``.
+    log_policy: the last global log-policy, ``(B, S, A)``, without communication the agents' own,
+        ``(B, N, S, A)``; multipliers: the last ones, ``(B, N, m)``, NaN where unseen.
     """
 
     value: Array
@@ -60,21 +63,27 @@ class Iterated:
 
 
 class Block(NamedTuple):
-    """W problems and their steps, as in :class:`Batch` (f: the signals, reward first), the lane last."""
+    r"""W problems and their steps, as in :class:`Batch`, the lane last.
+
+    f: the signals, reward first. exponent: what the direction is multiplied with, :math:`\eta/(1-\gamma)`,
+    with entropy :math:`\eta`. tau: the entropy's weight, ``(W,)``.
+    """
 
     P: Array
     f: Array
     d: Array
     rho: Array
     gamma: Array
-    eta: Array
+    exponent: Array
     eta_dual: Array
     dual_cap: Array
+    tau: Array
 
 
 class Totals(NamedTuple):
-    """What the loop sums or raises, all zero at the start: ``shared`` and ``local (1+m, W)`` sums of values,
-    and the rest as in :class:`Iterated`, the lane last."""
+    """What the loop sums or raises, zero at the start: ``shared`` and ``local (1+m, W)`` sums of values, and
+    the rest as in :class:`Iterated`, the lane last; ``log_policy (G, S, A, W)``, G = 1 or N without
+    communication; ``multipliers`` start as they are given."""
 
     shared: Array
     local: Array
@@ -93,29 +102,46 @@ def fednpg(
     eta_dual: ArrayLike,
     dual_cap: ArrayLike,
     *,
+    algorithm: str = "fednpg",
     geometric: bool = False,
+    weights: ArrayLike | None = None,
+    initial_multipliers: ArrayLike = 0.0,
+    tau: ArrayLike = 0.0,
 ) -> Iterated:
-    """FedNPG on every problem of the batch, with its own steps.
+    """FedNPG or a relative on every problem of the batch, with its own steps.
 
     Parameters
     ----------
-    rounds: K. local_steps: E.
+    rounds: K. local_steps: E (the regularised algorithms have 1).
     eta: primal steps, ``(B,)`` or one number. eta_dual, dual_cap: ``(B, m)`` or what broadcasts to it.
-    geometric: the server takes the geometric mean of the policies; default the arithmetic one.
+    algorithm: one of :data:`tabular_fedrl.loops.variants.NAMES`; centralised ones want
+        :meth:`Batch.central`.
+    geometric: the server takes the geometric mean of the policies; default the arithmetic one. weights: of
+        that mean, ``(N,)``, default 1/N. initial_multipliers: ``(B, N, m)`` or what broadcasts to it.
+    tau: weight of the entropy, ``(B,)`` or one number, for the regularised algorithms only.
 
     Raises
     ------
-    InvalidProblem: a step or cap is negative or of another shape, or no round or step is asked for.
+    InvalidProblem: an unknown algorithm; a number is negative or of another shape, or no round or step is
+        asked for.
     """
     B, S, A, m, N = batch.B, batch.S, batch.A, batch.m, batch.N
-    steps = checked(batch, rounds, local_steps, eta, eta_dual, dual_cap)
-    given = (batch.P, batch.signals, batch.d, batch.rho, batch.gamma, *steps)
+    eta, eta_dual, dual_cap = checked(batch, rounds, local_steps, eta, eta_dual, dual_cap)
+    entropy = _numbers("tau", tau, (B,))
+    form = variant(algorithm, N, geometric, float(entropy.min()))
+    with np.errstate(over="ignore"):  # such a step spoils its own lane only
+        exponent = eta if form.tau > 0 else eta / (1.0 - batch.gamma)
+    given = (batch.P, batch.signals, batch.d, batch.rho, batch.gamma, exponent, eta_dual, dual_cap, entropy)
     blocks = [Block(*x) for x in zip(*(to_lanes(x) for x in given))]
-    W = blocks[0].gamma.size
-    shapes = (1 + m,), (1 + m,), (), (N,), (N, 1 + m), (S, A), (N, m)
-    totals = [Totals(*(np.zeros((*shape, W)) for shape in shapes)) for _ in blocks]
-    in_parallel(_rounds, list(zip(blocks, totals)), batch.mask, rounds, local_steps, geometric)
+    start = to_lanes(_numbers("initial_multipliers", initial_multipliers, (B, N, m)) * batch.mask)
+    W, G = blocks[0].gamma.size, N if form.sharing == ALONE else 1
+    shapes = (1 + m,), (1 + m,), (), (N,), (N, 1 + m), (G, S, A), (N, m)
+    totals = [Totals(*(np.zeros((*shape, W)) for shape in shapes))._replace(multipliers=x) for x in start]
+    mean = np.array(mean_weights(N, weights), dtype=np.float64)
+    in_parallel(_rounds, list(zip(blocks, totals)), form, batch.mask, mean, rounds, local_steps)
     total = Totals(*(from_lanes(np.stack(x), B) for x in zip(*totals)))
+    if form.sharing != ALONE:
+        total = total._replace(log_policy=total.log_policy[:, 0])
     return averaged(batch, rounds, local_steps, total)
 
 
@@ -133,9 +159,9 @@ def checked(
             raise InvalidProblem(f"{name} = {count}: expected a whole number from 1 on")
     each = batch.B, batch.m
     return (
-        _steps("eta", eta, each[:1]),
-        _steps("eta_dual", eta_dual, each),
-        _steps("dual_cap", dual_cap, each),
+        _numbers("eta", eta, each[:1]),
+        _numbers("eta_dual", eta_dual, each),
+        _numbers("dual_cap", dual_cap, each),
     )
 
 
@@ -155,7 +181,7 @@ def averaged(batch: Batch, rounds: int, local_steps: int, total: Totals) -> Iter
     )
 
 
-def _steps(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+def _numbers(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     x = np.asarray(value, dtype=np.float64)
     try:
         x = np.broadcast_to(x, shape)
@@ -170,123 +196,155 @@ def _steps(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 
 @compiled
-def _rounds(x: Block, total: Totals, mask: Mask, rounds: int, local_steps: int, geometric: bool) -> None:
+def _rounds(
+    x: Block, total: Totals, form: Variant, mask: Mask, mean: Array, rounds: int, local_steps: int
+) -> None:
     """All rounds of one block of W problems, added up in ``total``."""
-    S, A, W = total.log_policy.shape
+    G, S, A, W = total.log_policy.shape
     N, K = mask.shape[0], x.f.shape[0]
+    n = K + 1 if form.tau > 0 else K
+    f = x.f if n == K else np.empty((n, S, A, W))
+    for k in range(K if n > K else 0):
+        copy(x.f[k], f[k])
     scratch, matrix = np.empty((max(2, S), W)), np.empty((S, S, W))
-    V_shared, V_own = np.empty((K, S, W)), np.empty((K, S, W))
-    v_shared, v_own = np.empty((K, W)), np.empty((K, W))
-    weights, direction = np.empty((K, W)), np.empty((S, A, W))
-    pibar, before, after = np.empty((S, A, W)), np.empty((S, A, W)), np.empty((S, A, W))
+    V_first, V_later = np.empty((n, S, W)), np.empty((n, S, W))
+    v_first, v_later = np.empty((n, W)), np.empty((n, W))
+    weights, direction, flow = np.empty((n, W)), np.empty((S, A, W)), np.empty((1, S, W))
+    pibar, before, after = np.empty((G, S, A, W)), np.empty((S, A, W)), np.empty((S, A, W))
     log_pi, log_pibar = np.empty((N, S, A, W)), total.log_policy
     everything = np.ones(K - 1, dtype=np.bool_)
-    log_softmax(log_pibar, pibar, scratch)
+    for g in range(G):
+        log_softmax(log_pibar[g], pibar[g], scratch)
     for _ in range(rounds):
-        policy_values(x.P, x.f, pibar, x.gamma, matrix, V_shared)
-        at_start(x.rho, V_shared, v_shared)
-        _add_seen(v_shared, everything, total.shared)
         for i in range(N):
+            g = i if form.sharing == ALONE else 0
             lam = total.multipliers[i]
-            copy(log_pibar, log_pi[i])
-            copy(pibar, before)
+            if form.sharing == TABLE and i > 0:
+                copy(log_pi[i - 1], log_pi[i])
+            else:
+                copy(log_pibar[g], log_pi[i])
+                copy(pibar[g], before)
             for e in range(local_steps):
-                V, v = V_shared, v_shared
-                if e > 0:
-                    V, v = V_own, v_own
-                    policy_values(x.P, x.f, before, x.gamma, matrix, V)
+                V, v = (V_first, v_first) if e == 0 else (V_later, v_later)
+                if e > 0 or i == 0 or form.sharing >= TABLE or form.vanilla:
+                    if n > K:
+                        _entropy(log_pi[i], f[K])
+                    policy_values(x.P, f, before, x.gamma, matrix, V)
                     at_start(x.rho, V, v)
-                    _raise_value_drift(v, v_shared, e, total.value_drift[i])
-                _add_seen(v, mask[i], total.local)
-                _weigh(lam, N, weights)
-                advantage(x.P, x.f, V, weights, x.gamma, scratch, direction)
-                _primal_step(direction, x.eta, x.gamma, log_pi[i])
-                _dual_step(v, x.d, mask[i], x.eta_dual, x.dual_cap, lam)
+                if e == 0 and (i == 0 or form.sharing == ALONE):
+                    _add_seen(v, everything, 1.0 / G, total.shared)
+                elif e > 0:
+                    _raise_value_drift(v, v_first, e, total.value_drift[i])
+                _add_seen(v, mask[i], 1.0, total.local)
+                if form.dual_once and e == 0:
+                    _dual_step(v, x, mask[i], local_steps, lam)
+                _weigh(lam, form.reward_factor, x.tau, weights)
+                advantage(x.P, f, V, weights, x.gamma, scratch, direction)
+                if form.vanilla:
+                    _visitation(matrix, x.rho, x.gamma, flow)
+                    _gradient(flow[0], before, direction)
+                _primal_step(direction, x.exponent, log_pi[i])
+                if not form.dual_once:
+                    _dual_step(v, x, mask[i], 1, lam)
                 log_softmax(log_pi[i], after, scratch)
                 largest_move(after, before, scratch, total.step[i])
                 copy(after, before)
-            largest_move(before, pibar, scratch, total.drift)
-        if N == 1:
-            copy(log_pi[0], log_pibar)
-            copy(before, pibar)
-        else:
-            _mean(log_pi, geometric, scratch, log_pibar)
-            log_softmax(log_pibar, pibar, scratch)
+            largest_move(before, pibar[g], scratch, total.drift)
+            if form.sharing == ALONE:
+                copy(log_pi[i], log_pibar[i])
+                copy(before, pibar[i])
+        if form.sharing < TABLE and N > 1:
+            mean_logits(log_pi, mean, form.sharing == GEOMETRIC, scratch, log_pibar[0])
+            log_softmax(log_pibar[0], pibar[0], scratch)
+        elif form.sharing != ALONE:
+            copy(log_pi[N - 1], log_pibar[0])
+            copy(before, pibar[0])
 
 
 @compiled
-def _weigh(lam: Array, N: int, weights: Array) -> None:
-    r"""Weights of the signals in agent i's Lagrangian: 1/N for the reward, :math:`-\lambda_{ij}` for the
-    costs (0 where unseen, where the multiplier never moves)."""
-    for w in range(weights.shape[1]):
-        weights[0, w] = 1.0 / N
-    for j in range(lam.shape[0]):
-        for w in range(weights.shape[1]):
+def _entropy(log_pi: Array, out: Array) -> None:
+    r"""The signal :math:`-\log\pi`, ``(S, A, W)``."""
+    S, A, W = out.shape
+    for s in range(S):
+        for a in range(A):
+            for w in range(W):
+                out[s, a, w] = -log_pi[s, a, w]
+
+
+@compiled
+def _weigh(lam: Array, reward_factor: float, tau: Array, weights: Array) -> None:
+    r"""Weights of the signals in agent i's Lagrangian: the reward's, :math:`-\lambda_{ij}` for the costs (0
+    where unseen, where the multiplier never moves), and the entropy's if there is one."""
+    m, W = lam.shape
+    for w in range(W):
+        weights[0, w] = reward_factor
+    for j in range(m):
+        for w in range(W):
             weights[1 + j, w] = -lam[j, w]
+    if weights.shape[0] > 1 + m:
+        for w in range(W):
+            weights[1 + m, w] = reward_factor * tau[w]
 
 
 @compiled
-def _primal_step(direction: Array, eta: Array, gamma: Array, logits: Array) -> None:
-    r"""Add :math:`\eta A_i/(1-\gamma)`."""
+def _visitation(matrix: Array, rho: Array, gamma: Array, out: Array) -> None:
+    r"""``out (1, S, W)``: :math:`d_\rho^\pi`, from the factors that the evaluation of pi left."""
+    _, S, W = out.shape
+    for s in range(S):
+        for w in range(W):
+            out[0, s, w] = (1.0 - gamma[w]) * rho[s, w]
+    solve_transposed(matrix, out)
+    for s in range(S):
+        for w in range(W):
+            out[0, s, w] = max(out[0, s, w], 0.0)
+
+
+@compiled
+def _gradient(d: Array, pi: Array, direction: Array) -> None:
+    """Multiply the advantage by d(s) pi(a|s)."""
+    S, A, W = direction.shape
+    for s in range(S):
+        for a in range(A):
+            for w in range(W):
+                direction[s, a, w] *= d[s, w] * pi[s, a, w]
+
+
+@compiled
+def _primal_step(direction: Array, exponent: Array, logits: Array) -> None:
+    """Add the direction times its exponent."""
     S, A, W = logits.shape
     for s in range(S):
         for a in range(A):
             for w in range(W):
-                logits[s, a, w] += eta[w] / (1.0 - gamma[w]) * direction[s, a, w]
+                logits[s, a, w] += exponent[w] * direction[s, a, w]
 
 
 @compiled
-def _dual_step(v: Array, d: Array, seen: Mask, eta_dual: Array, cap: Array, lam: Array) -> None:
-    r"""Move the multipliers of the seen constraints along :math:`V_c - d`, within the cap."""
+def _dual_step(v: Array, x: Block, seen: Mask, times: int, lam: Array) -> None:
+    r"""Move the multipliers of the seen constraints along :math:`V_c - d - \tau\lambda`, ``times`` steps at
+    once, within the cap."""
     for j in range(seen.size):
         if seen[j]:
             for w in range(lam.shape[1]):
-                x = lam[j, w] + eta_dual[j, w] * (v[1 + j, w] - d[j, w])
-                x = 0.0 if x < 0.0 else x
-                lam[j, w] = cap[j, w] if x > cap[j, w] else x
+                violation = v[1 + j, w] - x.d[j, w] - x.tau[w] * lam[j, w]
+                y = lam[j, w] + times * x.eta_dual[j, w] * violation
+                y = 0.0 if y < 0.0 else y
+                lam[j, w] = x.dual_cap[j, w] if y > x.dual_cap[j, w] else y
 
 
 @compiled
-def _mean(log_pi: Array, geometric: bool, scratch: Array, logits: Array) -> None:
-    """The mean of log-policies ``(N, S, A, W)``, up to a constant for each state."""
-    N, S, A, W = log_pi.shape
-    top, total = scratch[0], scratch[1]
-    for s in range(S):
-        for a in range(A):
-            for w in range(W):
-                top[w] = log_pi[0, s, a, w]
-                total[w] = 0.0
-            if geometric:
-                for i in range(N):
-                    for w in range(W):
-                        total[w] += log_pi[i, s, a, w]
-                for w in range(W):
-                    logits[s, a, w] = total[w] / N
-            else:
-                for i in range(1, N):
-                    for w in range(W):
-                        x = log_pi[i, s, a, w]
-                        top[w] = x if x > top[w] else top[w]
-                for i in range(N):
-                    for w in range(W):
-                        total[w] += exp(log_pi[i, s, a, w] - top[w])
-                for w in range(W):
-                    logits[s, a, w] = top[w] + log(total[w])
-
-
-@compiled
-def _add_seen(v: Array, seen: Mask, total: Array) -> None:
-    """Add the values ``(1+m, W)`` of the reward and the seen costs."""
-    for k in range(v.shape[0]):
+def _add_seen(v: Array, seen: Mask, share: float, total: Array) -> None:
+    """Add a share of the values of the reward and the seen costs to ``total (1+m, W)``."""
+    for k in range(total.shape[0]):
         if k == 0 or seen[k - 1]:
-            for w in range(v.shape[1]):
-                total[k, w] += v[k, w]
+            for w in range(total.shape[1]):
+                total[k, w] += share * v[k, w]
 
 
 @compiled
 def _raise_value_drift(v: Array, start: Array, e: int, worst: Array) -> None:
     """Raise ``worst (1+m, W)`` to ``|v - start|/e``."""
-    for k in range(v.shape[0]):
-        for w in range(v.shape[1]):
+    for k in range(worst.shape[0]):
+        for w in range(worst.shape[1]):
             x = abs(v[k, w] - start[k, w]) / e
             worst[k, w] = x if x > worst[k, w] else worst[k, w]

@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tabular_fedrl.kernels.divergence import INFLATE, Target, divergence, normaliser
+from tabular_fedrl.kernels.divergence import Target, divergence, normaliser
 from tabular_fedrl.kernels.lanes import compiled, largest_move, log_softmax, mean_logits
 from tabular_fedrl.kernels.single import (
+    INFLATE,
     advantage,
     assign,
-    inner,
+    enclosed_averages,
     is_finite,
     largest,
     policy_values,
@@ -226,13 +227,9 @@ def _evaluate(x: Problem, variant: Variant, log_pi: Array, pi: Array, z: Scratch
         z.f_size[K] = largest(z.f[K].reshape(A * S))
     policy_values(x.P, z.f, pi, x.gamma, z.operator, z.system, out.V, out.error)
     for k in range(z.f_size.size):
-        size = largest(out.V[k])
-        out.size[k] = z.f_size[k] + 2.0 * size
+        out.size[k] = z.f_size[k] + 2.0 * largest(out.V[k])
         out.error[k] = INFLATE * (out.error[k] + x.slack * out.size[k]) / (1.0 - x.gamma)
-        if k < K:
-            out.at_rho[k, 0] = inner(x.rho, out.V[k])
-            blur = (S + 4) * UNIT + 2.0 * x.row_error
-            out.at_rho[k, 1] = INFLATE * (out.error[k] * (1.0 + blur) + blur * size)
+    enclosed_averages(x.rho, out.V, out.error, x.row_error, out.at_rho)
 
 
 @compiled

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from tabular_fedrl import balls
-from tabular_fedrl.algorithms import ALGORITHMS, Algorithm
-from tabular_fedrl.arithmetic import array
-from tabular_fedrl.balls import Balls
+from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.federation import Ledger, PublicSteps, State
-from tabular_fedrl.measured import Array
+from tabular_fedrl.federation import Ledger, State
 from tabular_fedrl.policies import log_probabilities, mean_weights
 from tabular_fedrl.runner.engine import Engine, Task
 from tabular_fedrl.runner.engine_numpy import coarser
@@ -27,6 +21,14 @@ from tabular_fedrl.runner.files import RunFile
 from tabular_fedrl.runner.measure import Observer
 from tabular_fedrl.runner.overall import Sums, added, overall
 from tabular_fedrl.runner.result import Run
+from tabular_fedrl.runner.settings import (
+    initial_multipliers,
+    look_up,
+    one_of,
+    resolve,
+    resolved_parameters,
+    whole,
+)
 from tabular_fedrl.runner.tracks import Tracks
 from tabular_fedrl.solvers import Solution, solve
 
@@ -75,11 +77,11 @@ def run(
     NotSlater: the theory's dual cap is needed and no policy is strictly feasible. InfeasibleCMDP: no policy
     is feasible.
     """
-    chosen = _lookup("algorithm", algorithm, ALGORITHMS)
-    _one_of("backend", backend, tuple(ENGINES))
-    _one_of("record", record, ("metrics", "iterates"))
-    K, seed = _whole("rounds", rounds, 1), _whole("seed", seed, 0)
-    given = _given(chosen, parameters)
+    chosen = look_up("algorithm", algorithm, ALGORITHMS)
+    one_of("backend", backend, tuple(ENGINES))
+    one_of("record", record, ("metrics", "iterates"))
+    K, seed = whole("rounds", rounds, 1), whole("seed", seed, 0)
+    given = resolve(chosen, parameters)
     acting = chosen.acts_on(federated(problem), given)
     if acting.cmdp.is_exact != bool(balls.working()):
         raise InvalidProblem("a problem of exact data, and no other, runs inside balls.precision(...)")
@@ -88,7 +90,7 @@ def run(
         solution = solve(acting.cmdp)
     if not compare:
         solution = None
-    resolved = _resolved(given, steps)
+    resolved = resolved_parameters(given, steps)
     task = Task(
         algorithm=chosen,
         problem=acting,
@@ -97,9 +99,9 @@ def run(
         rounds=K,
         local_steps=given.get("local_steps", 1),
         weights=mean_weights(acting.N, given.get("weights")),
-        multipliers=_multipliers(acting, given["initial_multipliers"], steps.dual_cap),
+        multipliers=initial_multipliers(acting, given["initial_multipliers"], steps.dual_cap),
         seed=seed,
-        every=_whole("every", every, 1),
+        every=whole("every", every, 1),
         iterates=record == "iterates",
         resumable=out is not None,
         observer=Observer.of(chosen, acting, steps.eta, solution),
@@ -175,94 +177,3 @@ def _book_policies(task: Task, first: int, last: int) -> None:
     """Enter what those rounds sent: every agent receives the policy and returns its own."""
     if task.algorithm.sends:
         task.ledger.book(first, last, task.problem.N, task.problem.cmdp.S * task.problem.cmdp.A)
-
-
-def _given(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of the algorithm, the given ones in place of their defaults."""
-    for name in parameters:
-        if name not in algorithm.parameters:
-            known = tuple(algorithm.parameters)
-            raise InvalidProblem(
-                f"{algorithm.name} has no parameter {name!r}{_hint(name, known)}; it has {', '.join(known)}"
-            )
-    values = dict(algorithm.parameters)
-    values.update({name: value for name, value in parameters.items() if value is not None})
-    if values.get("eta") is not None and not isinstance(values["eta"], Balls):
-        eta = _number("eta", values["eta"])
-        if eta < 0:
-            raise InvalidProblem(f"eta = {eta:g} is negative")
-        values["eta"] = array(eta) if balls.working() else eta
-    for name, words in algorithm.choices.items():
-        if name in values:
-            _one_of(name, values[name], words)
-    for name, least in algorithm.whole.items():
-        if name in values:
-            values[name] = _whole(name, values[name], least)
-    return values
-
-
-def _resolved(given: Mapping[str, Any], steps: PublicSteps) -> dict[str, Any]:
-    """The parameters with the steps that are used, as JSON data; steps in balls stay balls."""
-    resolved = {name: _plain(value) for name, value in given.items()}
-    resolved["eta"] = steps.eta
-    for name, table in (("eta_dual", steps.eta_dual), ("dual_cap", steps.dual_cap)):
-        # One number where all constraints share it; 0 where there is none.
-        if isinstance(table, Balls):
-            shared = len(table) <= 1 or (table.is_rational and (table == table[:1]).all())
-            resolved[name] = table.max(initial=0.0) if shared else table
-            continue
-        resolved[name] = float(table.max(initial=0.0)) if (table == table[:1]).all() else table.tolist()
-    return resolved
-
-
-def _plain(x: Any) -> Any:
-    """Python numbers and lists."""
-    return np.asarray(x, dtype=np.float64).tolist() if isinstance(x, np.ndarray | list | tuple) else x
-
-
-def _multipliers(problem: FederatedCMDP, value: Any, cap: Array) -> Array:
-    """Initial multipliers ``(N, m)`` from a number, ``(m,)`` or ``(N, m)`` numbers."""
-    shape = (problem.N, problem.cmdp.m)
-    x = array(value)
-    if x.ndim and x.shape not in (shape, shape[1:]):
-        raise InvalidProblem(
-            f"initial_multipliers has shape {x.shape}: expected a number, {shape[1:]} or {shape}"
-        )
-    table = x + np.zeros(shape)
-    if not ((table >= 0) & (cap >= table)).all():
-        raise InvalidProblem("initial_multipliers must lie between 0 and the dual cap")
-    return table
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    number = _number(name, value)
-    if number != int(number) or number < least:
-        raise InvalidProblem(f"{name} = {value!r}: expected a whole number from {least} on")
-    return int(number)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InvalidProblem(f"{name} = {value!r} is not a number") from None
-    if not np.isfinite(number):
-        raise InvalidProblem(f"{name} = {number:g} is not finite")
-    return number
-
-
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InvalidProblem(f"{what} {value!r}: expected {' or '.join(map(repr, known))}")
-
-
-def _lookup(what: str, name: str, table: Mapping[str, Algorithm]) -> Algorithm:
-    if name not in table:
-        raise InvalidProblem(f"no {what} {name!r}{_hint(name, tuple(table))}; there are {', '.join(table)}")
-    return table[name]
-
-
-def _hint(name: str, known: tuple[str, ...]) -> str:
-    spellings = (name.replace("_", "-"), name.replace("-", "_"))
-    close = [k for x in spellings for k in difflib.get_close_matches(x, known, 1, cutoff=0.7)]
-    return f"; did you mean {close[0]!r}?" if close else ""

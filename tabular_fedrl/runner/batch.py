@@ -1,0 +1,78 @@
+"""One algorithm on many small problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl.algorithms import ALGORITHMS
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.loops import Batch, Iterated, fednpg
+from tabular_fedrl.loops.prepare import announced
+from tabular_fedrl.loops.variants import NAMES
+from tabular_fedrl.runner.settings import initial_multipliers, look_up, resolve, whole
+
+COMMON = ("local_steps", "aggregation", "weights")
+"""Parameters that a batch has in common."""
+
+
+def run_batch(
+    algorithm: str,
+    problems: Sequence[CMDP | FederatedCMDP],
+    rounds: int,
+    parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] = {},
+) -> Iterated:
+    """``rounds`` rounds of an algorithm on problems of one shape, side by side, each with its own parameters.
+
+    Plain floats without bounds on their errors, averages and last iterates only; for enclosures, or metrics
+    by round, :func:`~tabular_fedrl.runner.run` each.
+
+    Parameters
+    ----------
+    algorithm: a name of :data:`tabular_fedrl.loops.variants.NAMES`.
+    problems: B of them, with the same S, A, m and the same sets of visible constraints; stored dense.
+    parameters: the algorithm's own, as :func:`~tabular_fedrl.runner.run` takes them: the same for all
+        problems, or B of them, which agree in ``local_steps``, ``aggregation`` and ``weights``. Those left
+        out take the theory's values for each problem (which solves it).
+
+    Raises
+    ------
+    InvalidProblem: what :func:`~tabular_fedrl.runner.run` refuses; another algorithm; problems or parameters
+        that do not go together.
+    """
+    chosen = look_up("algorithm", algorithm, ALGORITHMS)
+    if algorithm not in NAMES:
+        raise InvalidProblem(f"batches of {algorithm} are not compiled; there are {', '.join(NAMES)}")
+    K = whole("rounds", rounds, 1)
+    each = [parameters] * len(problems) if isinstance(parameters, Mapping) else list(parameters)
+    if len(each) != len(problems):
+        raise InvalidProblem(f"{len(each)} sets of parameters for {len(problems)} problems")
+    given = [resolve(chosen, x) for x in each]
+    for i, other in enumerate(given):
+        for name in COMMON:
+            if name in other and not np.array_equal(other[name], given[0][name]):
+                raise InvalidProblem(f"problem {i} has {name} = {other[name]}, problem 0 {given[0][name]}")
+    acting = [chosen.acts_on(federated(problem), x) for problem, x in zip(problems, given)]
+    batch = Batch.of(acting)
+    steps = [chosen.steps(problem, K, x) for problem, x in zip(acting, given)]
+    starts = [
+        initial_multipliers(problem, x["initial_multipliers"], step.dual_cap)
+        for problem, x, step in zip(acting, given, steps)
+    ]
+    with announced():
+        return fednpg(
+            batch,
+            K,
+            given[0].get("local_steps", 1),
+            np.array([step.eta for step in steps]),
+            np.stack([step.eta_dual for step in steps]),
+            np.stack([step.dual_cap for step in steps]),
+            algorithm=algorithm,
+            geometric=given[0].get("aggregation") == "geometric",
+            weights=given[0].get("weights"),
+            initial_multipliers=np.stack(starts),
+            tau=np.array([x.get("tau", 0.0) for x in given]),
+        )

@@ -1,0 +1,321 @@
+"""Compiled runs against the specification: the same numbers, radii as rigorous, the same ledger."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_federation import random_problem
+from test_loops import random_batch, random_steps
+from test_runner import Killed, identical, stop_at
+
+from tabular_fedrl import balls
+from tabular_fedrl.algorithms import ALGORITHMS
+from tabular_fedrl.cmdp import FederatedCMDP, exact
+from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.kernels import single
+from tabular_fedrl.loops.variants import NAMES
+from tabular_fedrl.runner import drive, engine_numpy, engine_small, run, run_batch
+from tabular_fedrl.runner.measure import Comparator
+from tabular_fedrl.solvers import solve
+
+ENCLOSED = ("value", "costs", "local_value", "local_costs", "kl", "kl_local_end", "log_normaliser")
+PLAIN = ("multipliers", "final_multipliers", "drift", "transitions", "recorded")
+OVERALL = ("value", "costs", "local_value", "local_costs")
+
+
+def options(name, E=3):
+    """Steps that move, for a problem of test_federation."""
+    own = ALGORITHMS[name].parameters
+    wanted = {"eta": 0.3, "eta_dual": 0.1, "dual_cap": 3.0, "initial_multipliers": 0.2, "local_steps": E}
+    return {key: value for key, value in wanted.items() if key in own}
+
+
+def both(name, problem, rounds, **kwargs):
+    return (run(name, problem, rounds, backend=backend, **kwargs) for backend in ("numpy", "numba"))
+
+
+def compare(spec, ours, size):
+    """Values within 1e-10 of their size, radii of the same order; everything else alike."""
+    for name in ENCLOSED:
+        x, y = getattr(spec, name), getattr(ours, name)
+        assert (x is None) == (y is None), name
+        if x is None or not x.size:
+            continue
+        scale = size if "value" in name or "costs" in name else 1.0
+        assert np.abs(x.value - y.value).max() <= 1e-10 * scale, name
+        assert np.isfinite(y.error).all()
+        assert y.error.max() <= 4 * x.error.max() + 1e-14, name
+    for name in PLAIN:
+        assert np.allclose(getattr(spec, name), getattr(ours, name), rtol=0, atol=1e-9, equal_nan=True), name
+    for name in OVERALL:
+        x, y = getattr(spec.overall, name), getattr(ours.overall, name)
+        assert np.abs(x.value - y.value).max(initial=0.0) <= 1e-10 * size, name
+    assert abs(spec.overall.drift - ours.overall.drift) <= 1e-10
+    policies = (np.exp(r.final_log_policy) for r in (spec, ours))
+    assert np.abs(np.subtract(*policies)).max() <= 1e-10
+    assert spec.ledger.to_dict() == ours.ledger.to_dict()
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    S=st.integers(1, 6),
+    A=st.integers(2, 4),
+    m=st.integers(1, 3),
+    N=st.integers(1, 4),
+    E=st.integers(1, 4),
+    name=st.sampled_from(sorted(NAMES)),
+    geometric=st.booleans(),
+    every=st.sampled_from([1, 1, 3, 100]),
+    compared=st.booleans(),
+)
+def test_compiled_runs_are_the_specification(seed, S, A, m, N, E, name, geometric, every, compared):
+    batch = random_batch(seed, 1, S, A, m, N)
+    eta, eta_dual, cap = (x[0] for x in random_steps(seed + 1, batch))
+    own = ALGORITHMS[name].parameters
+    wanted = {
+        "eta": eta,
+        "eta_dual": eta_dual,
+        "dual_cap": cap,
+        "local_steps": E,
+        "aggregation": "geometric" if geometric else "arithmetic",
+        "weights": np.random.default_rng(seed).dirichlet(np.full(N, 5.0)) if seed % 2 else None,
+        "tau": 0.3,
+        "initial_multipliers": cap / 3,
+    }
+    given = {key: value for key, value in wanted.items() if key in own}
+    if name == "npg":
+        given["initial_multipliers"] = 0.0
+    problem = batch.problem(0)
+    # A comparator need not be optimal: any policy serves, and no program has to be solved.
+    solution = solve(problem.cmdp.replace(d=np.full(m, 1e3))) if compared else None
+    further = {"every": every, "solution": solution, "compare": compared}
+    spec, ours = both(name, problem, 8, **further, **given)
+    compare(spec, ours, np.abs(batch.signals).max() / (1 - batch.gamma[0]))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"fednpg"}))
+def test_variants_are_told_apart(name):
+    """A control: the agreement is no accident of short runs, every variant is another algorithm."""
+    problem = random_problem()
+    own = ALGORITHMS[name].parameters
+    spec = run("fednpg", problem, 8, compare=False, **options("fednpg", 3 if "local_steps" in own else 1))
+    ours = run(name, problem, 8, compare=False, backend="numba", **options(name))
+    policies = [np.broadcast_to(np.exp(r.final_log_policy), (3, 4, 3)) for r in (spec, ours)]
+    assert np.abs(policies[0] - policies[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_batches_are_the_specification(name):
+    problems = [random_problem(seed) for seed in range(3)]
+    each = [options(name) | {"initial_multipliers": 0.1 * i} for i in range(3)]
+    if "tau" in ALGORITHMS[name].parameters:
+        each = [x | {"tau": 0.1 * (1 + i)} for i, x in enumerate(each)]
+    ours = run_batch(name, problems, 12, each)
+    for i, problem in enumerate(problems):
+        spec = run(name, problem, 12, compare=False, **each[i])
+        assert abs(ours.value[i] - spec.average_value.value) <= 1e-10
+        assert np.abs(ours.costs[i] - spec.average_costs.value).max(initial=0.0) <= 1e-10
+        assert abs(ours.local_value[i] - spec.local_average_value.value) <= 1e-10
+        assert np.abs(ours.local_costs[i] - spec.local_average_costs.value).max(initial=0.0) <= 1e-10
+        assert abs(ours.drift[i] - spec.overall.drift) <= 1e-10
+        assert np.abs(np.exp(ours.log_policy[i]) - np.exp(spec.final_log_policy)).max() <= 1e-10
+        assert np.allclose(ours.multipliers[i], spec.final_multipliers, rtol=0, atol=1e-10, equal_nan=True)
+
+
+def test_batches_take_the_theory_s_steps():
+    problems = [random_problem(seed) for seed in range(2)]
+    ours = run_batch("fednpg", problems, 10)
+    for i, problem in enumerate(problems):
+        assert abs(ours.value[i] - run("fednpg", problem, 10).average_value.value) <= 1e-10
+
+
+# ---- radii ------------------------------------------------------------------------------------------------
+def policies_and_values(gamma=0.9):
+    """A run and, apart from it, the enclosures of its policies' values and divergences."""
+    problem = random_problem()
+    cmdp = problem.cmdp.replace(gamma=gamma)
+    uniform = evaluate(cmdp, np.zeros((cmdp.S, cmdp.A))).at_rho.value
+    problem = FederatedCMDP(cmdp.replace(d=uniform[1:] - 0.01), problem.visible)
+    ours = run("fednpg", problem, 30, backend="numba", record="iterates", **options("fednpg"))
+    spec = evaluate(problem.cmdp, ours.iterates.log_policies[:-1]).at_rho
+    against = Comparator(problem.cmdp, ours.solution.log_policy).kl(ours.iterates.log_policies)
+    return ours, spec, against
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 0.999])
+def test_enclosures_of_the_same_policies_overlap(gamma):
+    ours, spec, kl = policies_and_values(gamma)
+    assert (np.abs(ours.value.value - spec.value[:, 0]) <= ours.value.error + spec.error[:, 0]).all()
+    assert (np.abs(ours.costs.value - spec.value[:, 1:]) <= ours.costs.error + spec.error[:, 1:]).all()
+    assert (np.abs(ours.kl.value - kl.value) <= ours.kl.error + kl.error).all()
+
+
+def test_without_radii_they_would_not():
+    """A control: the radii are needed."""
+    ours, spec, kl = policies_and_values()
+    assert (ours.value.value != spec.value[:, 0]).any()
+    assert (ours.kl.value != kl.value).any()
+    assert ours.value.error.max() < 1e-10
+
+
+def test_values_are_enclosed_in_exact_arithmetic():
+    """The radii against balls: the exact values of the recorded policies lie inside."""
+    problem = random_problem()
+    ours = run("fednpg", problem, 4, backend="numba", record="iterates", **options("fednpg"))
+    with balls.precision(256):
+        rational = exact(problem)
+        for k, log_pi in enumerate(ours.iterates.log_policies[:-1]):
+            value = evaluate(rational.cmdp, balls.Balls(log_pi)).at_rho
+            assert abs(value.value[0] - ours.value.value[k]) <= ours.value.error[k]
+            assert (abs(value.value[1:] - ours.costs.value[k]) <= ours.costs.error[k]).all()
+
+
+def test_the_identity_of_one_step_lies_within_the_radii():
+    """L1 on every step: E[KL(pi*||pi') - KL(pi*||pi)] + eta (V_f(pi*) - V_f(pi)) = E log Z."""
+    r = run("isolated", random_problem(), 30, backend="numba", record="iterates", **options("isolated"))
+    comparator = Comparator(r.problem.cmdp, r.solution.log_policy)
+    best = evaluate(r.problem.cmdp, r.solution.log_policy).at_rho
+    distance = comparator.kl(r.iterates.local)
+    lam = np.nan_to_num(r.multipliers)
+    gained = (best[0] - r.local_value) - ((best[1:] - r.local_costs) * lam).sum(-1)
+    missed = (distance[:, :, 1:] - distance[:, :, :-1]) + gained * r.parameters["eta"] - r.log_normaliser
+    assert (np.abs(missed.value) <= missed.error).all()
+    assert missed.error.max() < 1e-10
+
+
+class Fake:
+    """Any policy in the place of an optimal one."""
+
+    def __init__(self, problem, log_policy):
+        self.log_policy, self.value = log_policy, evaluate(problem.cmdp, log_policy).at_rho[0]
+
+
+def test_a_policy_with_zeros_as_comparator():
+    problem = random_problem()
+    fake = Fake(problem, np.where(np.arange(3) == 1, 0.0, -np.inf) + np.zeros((4, 3)))
+    compare(*both("fednpg", problem, 5, solution=fake, **options("fednpg")), 100.0)
+
+
+# ---- fewer rounds recorded --------------------------------------------------------------------------------
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    "rounds, every, recorded", [(10, 3, [0, 3, 6, 9]), (9, 4, [0, 4, 8]), (8, 50, [0, 7]), (1, 7, [0])]
+)
+def test_every_n_th_round(monkeypatch, backend, rounds, every, recorded):
+    monkeypatch.setattr(engine_numpy, "CHUNK", 16)
+    monkeypatch.setattr(engine_small, "WORK", 10_000)  # several stretches even here
+    kwargs = {"backend": backend, "record": "iterates", **options("fednpg")}
+    whole = run("fednpg", random_problem(), rounds, **kwargs)
+    some = run("fednpg", random_problem(), rounds, every=every, **kwargs)
+    assert some.recorded.tolist() == recorded
+    for name in ENCLOSED:
+        rows = [*recorded, rounds] if name == "kl" else recorded
+        assert np.array_equal(getattr(some, name).value, getattr(whole, name).value[rows])
+        assert np.array_equal(getattr(some, name).error, getattr(whole, name).error[rows])
+    assert np.array_equal(some.iterates.local, whole.iterates.local[recorded])
+    assert np.array_equal(some.drift, whole.drift[recorded])
+    assert some.to_dict() == whole.to_dict()
+    assert np.abs(whole.value.value.mean() - some.average_value.value) <= 1e-13
+    assert np.abs(whole.local_costs.value.mean(axis=(0, 2)) - some.overall.local_costs.value).max() <= 1e-13
+
+
+def test_averages_are_of_all_rounds():
+    """A control: those of the recorded rounds are others."""
+    some = run("fednpg", random_problem(), 40, every=13, backend="numba", **options("fednpg"))
+    assert abs(some.value.value.mean() - some.average_value.value) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["fednpg", "isolated"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Killed])
+def test_resumed_is_bit_for_bit_uninterrupted(tmp_path, monkeypatch, name, error):
+    monkeypatch.setattr(drive, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(engine_small, "WORK", 10_000)
+    problem, out = random_problem(), tmp_path / "run.npz"
+    kwargs = {"record": "iterates", "every": 3, "backend": "numba", **options(name)}
+    whole = run(name, problem, 40, **kwargs)
+    with pytest.raises(error):
+        run(name, problem, 40, out=out, progress=stop_at(17, error), **kwargs)
+    calls = []
+    rest = run(name, problem, 40, out=out, resume=True, progress=lambda k, _: calls.append(k), **kwargs)
+    assert 17 < calls[0] < calls[-1] == 40
+    assert identical(whole, rest)
+    for change in ({"backend": "numpy"}, {"every": 2}):
+        with pytest.raises(InvalidProblem, match=f"was run with {next(iter(change))} = "):
+            run(name, problem, 40, out=out, resume=True, **{**kwargs, **change})
+
+
+# ---- what it cannot do ------------------------------------------------------------------------------------
+def test_refusals_are_one_line(monkeypatch):
+    with pytest.raises(InvalidProblem, match=r"cannot run sampled-fednpg: .*loops are fednpg, ") as caught:
+        run("sampled-fednpg", random_problem(), 3, backend="numba", **options("sampled-fednpg"))
+    assert "\n" not in str(caught.value)
+    with balls.precision(64), pytest.raises(InvalidProblem, match="floats, not balls"):
+        run("fednpg", exact(random_problem()), 3, backend="numba", compare=False, **options("fednpg"))
+    monkeypatch.setattr(engine_small, "MOST_STATES", 3)
+    with pytest.raises(InvalidProblem, match=r"S = 4 states, .* at most 3"):
+        run("fednpg", random_problem(), 3, backend="numba", **options("fednpg"))
+    with pytest.raises(InvalidProblem, match="batches of crpo are not compiled"):
+        run_batch("crpo", [random_problem()], 3)
+    with pytest.raises(InvalidProblem, match="problem 1 has local_steps = 2, problem 0 1"):
+        run_batch("fednpg", [random_problem()] * 2, 3, [{}, {"local_steps": 2}])
+    with pytest.raises(InvalidProblem, match="1 sets of parameters for 2 problems"):
+        run_batch("fednpg", [random_problem()] * 2, 3, [{}])
+    with pytest.raises(InvalidProblem, match="every = 0"):
+        run("fednpg", random_problem(), 3, every=0)
+
+
+@pytest.mark.parametrize("name", ["fednpg", "isolated", "sequential-shared", "fedpg"])
+def test_absurd_steps_are_named(name):
+    steps = {"eta": 1e308, "eta_dual": 1.0, "dual_cap": 1e300, "local_steps": 3, "initial_multipliers": 1e250}
+    with pytest.raises(InvalidProblem, match="round 0: a policy is not finite; the steps are too large"):
+        run(name, random_problem(), 30, backend="numba", compare=False, **steps)
+
+
+def test_sparse_problems_and_frozen_arrays_are_taken():
+    import scipy.sparse as sp
+
+    problem = random_problem()
+    sparse = problem.cmdp.replace(P=sp.csr_array(problem.cmdp.P.reshape(12, 4)))
+    dense, other = (
+        run("fednpg", p, 5, backend="numba", compare=False, **options("fednpg"))
+        for p in (problem, FederatedCMDP(sparse, problem.visible))
+    )
+    assert np.array_equal(dense.value.value, other.value.value)
+    assert json.dumps(other.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, a in ALGORITHMS.items() if a.sends or n in NAMES))
+def test_the_registry_says_who_sends(name):
+    """What crosses the wire in a run of the specification is what a compiled run enters."""
+    parameters = ALGORITHMS[name].parameters
+    offline = {"data": "simulated", "transitions": 200} if "data" in parameters else {}
+    problem = random_problem()
+    r = run(name, problem, 3, compare=False, **options(name, 1), **offline)
+    N, size = r.problem.N, problem.cmdp.S * problem.cmdp.A
+    policies = [m["numbers"] for m in r.ledger.to_dict()["messages"] if m["kind"] == "policy"]
+    assert policies == ([3 * size] * (2 * N) if ALGORITHMS[name].sends else [])
+
+
+# ---- building blocks --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 0.9999])
+def test_residuals_and_visitation(gamma):
+    g = np.random.default_rng(3)
+    S, A, k = 20, 3, 4
+    P, f, pi = (
+        g.dirichlet(np.full(S, 0.05), size=(S, A)),
+        g.standard_normal((k, A, S)),
+        g.dirichlet(np.ones(A), S),
+    )
+    pi = np.ascontiguousarray(pi.T)
+    operator, V, residual, d = np.empty((S, S)), np.empty((k, S)), np.empty(k), np.empty(S)
+    single.policy_values(P, f, pi, gamma, operator, np.empty((S, S + k)), V, residual)
+    P_pi, f_pi = np.einsum("as,sat->st", pi, P), (pi * f).sum(axis=1)
+    missed = np.abs(f_pi + gamma * V @ P_pi.T - V).max(axis=1)
+    assert np.allclose(missed, residual, rtol=0, atol=1e-13 * np.abs(V).max())
+    rho = g.dirichlet(np.ones(S))
+    single.visitation(operator, rho, gamma, np.empty((S, S + 1)), d)
+    assert np.allclose(V @ ((1 - gamma) * rho), f_pi @ d, rtol=1e-9)
