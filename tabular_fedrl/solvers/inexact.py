@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import rounding
-from tabular_fedrl.kernels.sparse import greedy_sweep, policy_rows
+from tabular_fedrl.kernels.packed import policy_rows
+from tabular_fedrl.kernels.sparse import greedy_sweep
 from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
 

@@ -48,10 +48,15 @@ class Occupied:
 def occupied(
     cmdp: CMDP, actions: NDArray[np.int32], near: Array | None = None, accuracy: float = 0.0
 ) -> Occupied:
-    """The policy's visitation, from that of a policy ``near`` it; values within ``accuracy`` of the signals'
-    size (0: to rounding)."""
-    start = cmdp.rho * (1 - cmdp.gamma) if near is None else near
-    d, _ = linear.visits(cmdp, actions, start=start.copy(), tolerance=accuracy * (1 - cmdp.gamma) ** 2)
+    r"""The policy's visitation, from that of a policy ``near`` it; values within ``accuracy`` of what values
+    can differ by between states (0: to rounding).
+
+    A visitation that leaves the defect q and sums to 1 gives values off by
+    :math:`\langle q, V_f\rangle/(1-\gamma)` with :math:`\sum_s q(s) = 0`.
+    """
+    start = cmdp.rho * (1 - cmdp.gamma) if near is None else near.copy()
+    d, _ = linear.visits(cmdp, actions, start=start, tolerance=2 * accuracy * (1 - cmdp.gamma))
+    d /= d.sum()
     chosen = np.take_along_axis(cmdp.signals, actions[None, :, None], axis=2)[:, :, 0]
     return Occupied(actions, d, (chosen @ d) / (1 - cmdp.gamma))
 

@@ -57,21 +57,23 @@ class Prices:
         return Prices(radius, spent / radius, np.zeros(spent.size))
 
     def observe(self, multipliers: Array, values: Array, thresholds: Array, upper: float) -> None:
-        """The column of ``values (1+m,)`` was found at these multipliers, where g is ``upper``."""
+        """The column of ``values (1+m,)`` was found at these multipliers, where g is at most ``upper``."""
+        slope = thresholds - values[1:]
         if self.expected is not None:
             planes, model = self.expected
-            bent = (upper - planes) / (model - planes) if model > planes else 1.0
+            # Where pricing is inexact, its bound is above what the new plane says.
+            bent = (float(values[0] + multipliers @ slope) - planes) / max(model - planes, 1e-300)
             self.theta = float(np.clip(self.theta * np.clip(bent, 0.1, 4.0), 1e-8, 1.0))
             step = float((np.abs(multipliers - self.best) / self.radius).max())
             if upper < self.upper - 0.1 * (self.upper - model):
                 better = upper < self.upper - 0.5 * (self.upper - model)
                 self.radius = self.radius * (2.0 if better and step > 0.5 else 1.0)
             elif bent > 2:
-                self.radius = self.radius * 0.5 * step
+                self.radius = self.radius * max(0.5 * step, 0.1)
         self.expected = None
         self.points.append(multipliers)
         self.heights.append(float(values[0]))
-        self.slopes.append(thresholds - values[1:])
+        self.slopes.append(slope)
         if upper < self.upper:
             self.upper, self.best = upper, multipliers
 

@@ -24,6 +24,9 @@ from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, cost_scale
 GAP = 1e-10
 """Duality gap that is aimed at, relative to the largest reward times the horizon."""
 
+LOOSE = 2e-3
+"""Pricing is as exact as this share of the gap at the time."""
+
 SLACK_SHARE = 0.9
 """The slack search ends when this share of the largest possible slack is attained."""
 
@@ -102,7 +105,7 @@ def search_slack(search: Search, unit: float) -> Outcome:
     multipliers = np.full(cmdp.m, 1.0 / cmdp.m)
     best: tuple[float, Array, Greedy] | None = None
     for _ in range(MAX_COLUMNS):
-        greedy, upper = search.price(multipliers, max(GAP * unit, 0.02 * gap))
+        greedy, upper = search.price(multipliers, max(GAP * unit, LOOSE * gap))
         if best is None or upper < best[0]:
             best = upper, multipliers, greedy
         search.add(greedy, _digits(gap / unit))
@@ -123,7 +126,7 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
     best: Greedy | None = None
     sharp = False
     for step in range(MAX_COLUMNS):
-        greedy, upper = search.price(multipliers, 0.1 * goal if sharp else max(0.1 * goal, 0.02 * gap))
+        greedy, upper = search.price(multipliers, 0.1 * goal if sharp else max(0.1 * goal, LOOSE * gap))
         column = search.add(greedy, _digits(gap / unit))
         if prices is None:
             prices = Prices.between(cheap, column.values, np.append(unit, cost_scale(cmdp)))
@@ -149,4 +152,4 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
 
 def _digits(share: float) -> float:
     """The accuracy of a column's values where the gap is this share of their size."""
-    return float(np.clip(1e-3 * share, 1e-13, 1e-6))
+    return float(np.clip(1e-3 * share, 1e-12, 1e-4))
