@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.kernels import band, krylov, sparse
+from tabular_fedrl.kernels import band, krylov, packed, sparse
 from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
 from tabular_fedrl.kernels.structure import Line, line_up
 from tabular_fedrl.measured import UNIT, Array
@@ -36,6 +36,12 @@ over P, at several operations a time."""
 
 SMALL_FACTOR = 8e6
 """Entries that the factor may have in any case; else it may take half the memory of P."""
+
+MERGED = 1.5
+r"""Rows of :math:`P_\pi` are merged where that leaves them shorter by this factor."""
+
+SAMPLE = 1000
+"""States from which that is estimated."""
 
 ACCEPT = 1e-10
 """A larger residual against the answer is a failure."""
@@ -68,17 +74,17 @@ def values(
         signals = np.take_along_axis(signals, policy.astype(np.int64)[None, :, None], axis=2)
     V = np.zeros((cmdp.S, len(signals))) if start is None else start
     goal = np.full(V.shape[1], 0.0 if tolerance is None else tolerance)
-    line = _line(cmdp)
     relative = ROUNDING
+    line = _line(cmdp)
     if line.width <= _narrow(cmdp):
         band.solve_values(rows, pi, signals, cmdp.gamma, line.order, line.width, V)
         relative = NEARLY
-    elif line.moved:
-        near = sparse.moved_rows(rows, pi, line.order)
-        f_pi = signals[..., 0] if pi is None else np.einsum("sa,ksa->ks", pi, signals)
-        x = V[line.order]
-        krylov.solve(_Values(near, None, f_pi[:, line.order, None], cmdp.gamma), x, goal, ROUNDING)
-        V[line.order] = x
+    elif (quick := _quicker(cmdp, rows, pi)) is not None:
+        mean = signals[..., 0] if pi is None else np.einsum("sa,ksa->ks", pi, signals)
+        x, f_pi = (V, mean) if not line.moved else (V[line.order], mean[:, line.order])
+        krylov.solve(_Values(quick, None, f_pi[..., None], cmdp.gamma), x, goal, ROUNDING)
+        if line.moved:
+            V[line.order] = x
         relative = NEARLY
     size, _ = krylov.solve(_Values(rows, pi, signals, cmdp.gamma), V, goal, relative)
     _accept(size, V, goal)
@@ -106,16 +112,16 @@ def visits(
     law = cmdp.rho if mu is None else mu
     d = np.zeros((cmdp.S, 1)) if start is None else start[:, None]
     goal = np.full(1, 0.0 if tolerance is None else tolerance / cmdp.S)
-    line = _line(cmdp)
     relative = ROUNDING
+    line = _line(cmdp)
     if line.width <= _narrow(cmdp):
         band.solve_visits(rows, pi, law, cmdp.gamma, line.order, line.width, d[:, 0])
         relative = NEARLY
-    elif line.moved:
-        near = sparse.moved_rows(rows, pi, line.order)
-        x = d[line.order]
-        krylov.solve(_Visits(near, None, law[line.order], cmdp.gamma), x, goal, ROUNDING)
-        d[line.order] = x
+    elif (quick := _quicker(cmdp, rows, pi)) is not None:
+        x, start_law = (d[line.order], law[line.order]) if line.moved else (d, law)
+        krylov.solve(_Visits(quick, None, start_law, cmdp.gamma), x, goal, ROUNDING)
+        if line.moved:
+            d[line.order] = x
         relative = NEARLY
     equations = _Visits(rows, pi, law, cmdp.gamma)
     size, _ = krylov.solve(equations, d, goal, relative)
@@ -153,12 +159,32 @@ class _Visits:
 def _policy(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]:
     rows = rows_of(cmdp)
     if policy.ndim == 1:
-        return sparse.policy_rows(rows, policy), None
+        return packed.policy_rows(rows, policy), None
     return rows, policy
 
 
 def _line(cmdp: CMDP) -> Line:
     return cmdp._remember("line", lambda: line_up(rows_of(cmdp), _narrow(cmdp)))
+
+
+def _quicker(cmdp: CMDP, rows: Rows, pi: Array | None) -> Rows | None:
+    r""":math:`P_\pi` in a form that is quicker to sweep, in the places of :func:`_line` if those are moved;
+    None if there is none."""
+    line = _line(cmdp)
+    if pi is not None and (starts := cmdp._remember("merged", lambda: _merging(rows))) is not None:
+        rows, pi = packed.merged_rows(rows, pi, starts), None
+    elif not line.moved:
+        return None
+    return packed.moved_rows(rows, pi, line.order) if line.moved else rows
+
+
+def _merging(rows: Rows) -> NDArray[np.uint32] | None:
+    """Where merged rows start, if they are enough shorter and not too many to be held."""
+    sample = min(rows.S, SAMPLE)
+    shorter = int(packed.merged_starts(rows, sample)[-1]) / sample
+    if MERGED * shorter * rows.S > rows.weights.size or shorter * rows.S > SMALL_FACTOR:
+        return None
+    return packed.merged_starts(rows, rows.S)
 
 
 def _narrow(cmdp: CMDP) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.lanes import compiled
-from tabular_fedrl.kernels.sparse import _table
+from tabular_fedrl.kernels.sparse import table
 from tabular_fedrl.kernels.sparse_rows import Rows, U, first_entry, unpacked
 from tabular_fedrl.measured import Array
 
@@ -27,7 +27,7 @@ def solve_values(
 ) -> None:
     r"""``V (S, k)``: solves :math:`V = f_\pi + \gamma P_\pi V` for ``f (k, S, A)``."""
     upper = np.empty((rows.S, width))
-    _values(rows, _table(pi), f, gamma, order, _places(order), upper, V)
+    _values(rows, table(pi), f, gamma, order, _places(order), upper, V)
 
 
 def solve_visits(
@@ -35,7 +35,7 @@ def solve_visits(
 ) -> None:
     r"""``d (S,)``: solves :math:`d = (1-\gamma)\mu + \gamma P_\pi^T d` for ``mu (S,)``."""
     lower = np.empty((rows.S, width + 1))
-    _visits(rows, _table(pi), mu, gamma, order, _places(order), lower, d)
+    _visits(rows, table(pi), mu, gamma, order, _places(order), lower, d)
 
 
 def _places(order: Order) -> Order:

@@ -3,7 +3,7 @@ r"""Sweeps over the states of a large sparse problem: Bellman operators, their p
 Every sweep reads the rows once, on plain threads, in chunks of :data:`CHUNK` states; sums and maxima over
 states are taken chunk by chunk and combined in the order of the chunks, so that no result depends on the
 number of threads. Tables of policies are probabilities ``pi (S, A)``, left out (None) for rows with A = 1,
-such as :func:`policy_rows` returns for a deterministic policy.
+such as :mod:`tabular_fedrl.kernels.packed` makes.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def policy_sweep(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array,
     r"""``out (S, k)``: :math:`f_\pi + \gamma P_\pi V` for ``f (k, S, A)``, ``V (S, k)``. Returns
     :math:`\max_s |\mathrm{out} - V|`, ``(k,)``."""
     change = np.empty((chunks(rows.S), V.shape[1]))
-    over_chunks(_policy, rows.S, rows, _table(pi), f, gamma, V.reshape(-1), out, False, change)
+    over_chunks(_policy, rows.S, rows, table(pi), f, gamma, V.reshape(-1), out, False, change)
     return change.max(axis=0)
 
 
 def policy_residual(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
     r"""``out (S, k)``: the residual :math:`f_\pi + \gamma P_\pi V - V`. Returns its sizes, ``(k,)``."""
     size = np.empty((chunks(rows.S), V.shape[1]))
-    over_chunks(_policy, rows.S, rows, _table(pi), f, gamma, V.reshape(-1), out, True, size)
+    over_chunks(_policy, rows.S, rows, table(pi), f, gamma, V.reshape(-1), out, True, size)
     return size.max(axis=0)
 
 
@@ -53,7 +53,7 @@ def policy_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Ar
     r"""``out (S, k)``: :math:`x - \gamma P_\pi x` for ``x (S, k)``. Returns the inner products of ``out``
     with ``other (S, k)`` and with itself, ``(2, k)``."""
     sums = np.empty((chunks(rows.S), 2, x.shape[1]))
-    over_chunks(_product, rows.S, rows, _table(pi), gamma, x.reshape(-1), out, other, sums)
+    over_chunks(_product, rows.S, rows, table(pi), gamma, x.reshape(-1), out, other, sums)
     return sums.sum(axis=0)
 
 
@@ -99,46 +99,14 @@ def _flow(rows: Rows, pi: Array | None, x: Array) -> Array:
     parts = np.zeros((count, rows.S))
     each = -(-rows.S // count)
     if count < PARTS:
-        _scatter(0, count, each, rows, _table(pi), x, parts)
+        _scatter(0, count, each, rows, table(pi), x, parts)
     else:
-        in_parallel(_scatter, [(i, i + 1) for i in range(count)], each, rows, _table(pi), x, parts)
+        in_parallel(_scatter, [(i, i + 1) for i in range(count)], each, rows, table(pi), x, parts)
     return parts
 
 
-def policy_rows(rows: Rows, actions: NDArray[Any]) -> Rows:
-    r"""The rows of the chosen actions ``(S,)``, packed: :math:`P_\pi` of a deterministic policy."""
-    chosen = np.arange(rows.S) * rows.A + actions
-    if rows.width:
-        starts, entries = rows.starts, rows.S * rows.width
-    else:
-        counts = (rows.starts[chosen + 1] - rows.starts[chosen]).astype(np.int64)
-        starts = np.append(0, np.cumsum(counts)).astype(np.uint32)
-        entries = int(starts[-1])
-    packed = _empty(rows, starts, entries, rows.width)
-    over_chunks(_pack, rows.S, rows, actions, packed)
-    return packed
-
-
-def moved_rows(rows: Rows, pi: Array | None, order: NDArray[np.int32]) -> Rows:
-    r""":math:`P_\pi` as rows with A = 1, the states renumbered by their place in ``order (S,)``."""
-    places = np.empty_like(order)
-    places[order] = np.arange(rows.S, dtype=order.dtype)
-    if rows.width:
-        starts = rows.starts
-    else:
-        ends = rows.starts[:: rows.A].astype(np.int64)
-        starts = np.append(0, np.cumsum(np.diff(ends)[order])).astype(np.uint32)
-    packed = _empty(rows, starts, rows.weights.size, rows.A * rows.width)
-    over_chunks(_move, rows.S, rows, _table(pi), order, places, packed)
-    return packed
-
-
-def _empty(rows: Rows, starts: NDArray[np.uint32], entries: int, width: int) -> Rows:
-    weights, successors = np.empty(entries, rows.weights.dtype), np.empty(entries, np.uint32)
-    return Rows(weights, successors, starts, width, rows.S, 1)
-
-
-def _table(pi: Array | None) -> Array:
+def table(pi: Array | None) -> Array:
+    """The policy as kernels take it."""
     return _NONE if pi is None else pi
 
 
@@ -310,36 +278,3 @@ def _flow_product(
             inner += other[s] * new
             own += new * new
         sums[chunk, 0, 0], sums[chunk, 1, 0] = inner, own
-
-
-@compiled
-def _pack(first: int, last: int, rows: Rows, actions: NDArray[Any], packed: Rows) -> None:
-    weights, successors, starts, width, S, A = unpacked(rows)
-    new_weights, new_successors, new_starts = packed.weights, packed.successors, packed.starts
-    for s in range(U(first * CHUNK), min(U(last * CHUNK), S)):
-        row = s * A + U(actions[s])
-        p, q = first_entry(starts, width, row), first_entry(new_starts, width, s)
-        end = first_entry(starts, width, row + U(1))
-        while p < end:
-            new_weights[q], new_successors[q] = weights[p], successors[p]
-            p += U(1)
-            q += U(1)
-
-
-@compiled
-def _move(
-    first: int, last: int, rows: Rows, pi: Array, order: NDArray[np.int32], places: NDArray[np.int32],
-    packed: Rows,
-) -> None:  # fmt: skip
-    weights, successors, starts, width, S, A = unpacked(rows)
-    new_weights, new_successors, new_starts = packed.weights, packed.successors, packed.starts
-    for i in range(U(first * CHUNK), min(U(last * CHUNK), S)):
-        s = U(order[i])
-        p, q = first_entry(starts, width, s * A), first_entry(new_starts, width * A, i)
-        for a in range(A):
-            end = first_entry(starts, width, s * A + a + U(1))
-            share = 1.0 if A == 1 else pi[s, a]
-            while p < end:
-                new_weights[q], new_successors[q] = share * weights[p], places[successors[p]]
-                p += U(1)
-                q += U(1)
