@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,18 @@ class Clients:
         models = None if self.models is None else Models(self.models.P[chosen], self.models.f[chosen])
         pairs = None if self.pairs is None else self.pairs[chosen]
         return Clients(self.batch.take(chosen), self.log_b[chosen], models, self.seen[chosen], pairs)
+
+    def apart(self) -> Clients:
+        """Every client on its own: B N problems, without constraints, of one client each."""
+        B, N, S, A = self.log_b.shape
+        batch = replace(self.batch.take(np.repeat(np.arange(B), N)), mask=np.ones((1, 0), dtype=bool))
+        models = None
+        if self.models is not None:
+            models = Models(*(x.reshape(B * N, 1, *x.shape[2:]) for x in (self.models.P, self.models.f)))
+        pairs = None if self.pairs is None else self.pairs.reshape(B * N, 1, S, A)
+        return Clients(
+            batch, self.log_b.reshape(B * N, 1, S, A), models, self.seen.reshape(B * N, 1, S), pairs
+        )
 
     def weights(self, given: ArrayLike | None = None, by_data: bool = False) -> Array:
         r"""The server's weights :math:`\omega` ``(B, N, S)`` from ``(N,)``, ``(N, S)`` or ``(B, N, S)``
