@@ -22,6 +22,7 @@ from tabular_fedrl.algorithms.drpo import drpo
 from tabular_fedrl.algorithms.entropy_dual import entropy_dual, smooth_steps
 from tabular_fedrl.algorithms.fednpg import fednpg
 from tabular_fedrl.algorithms.fedpg import fedpg, gradient_steps
+from tabular_fedrl.algorithms.fedppo import fedppo, ppo_steps
 from tabular_fedrl.algorithms.isolated import isolated
 from tabular_fedrl.algorithms.npg_pd import npg_pd
 from tabular_fedrl.algorithms.offline_clients import DATA, clients_of, offline_problem
@@ -189,6 +190,16 @@ ALGORITHMS: dict[str, Algorithm] = {
             gradient_steps,
             lambda federation, _: fedpg(federation),
             natural=False,
+            sends=True,
+        ),
+        Algorithm(
+            "fedppo",
+            "clipped surrogates, a few epochs each, logits averaged",
+            {"clip": 0.2, "epochs": 10, "target": 0.02, **LOCAL, **STEPS, "aggregation": "geometric"},
+            ppo_steps,
+            lambda federation, given: fedppo(federation, given["clip"], given["epochs"], given["target"]),
+            natural=False,
+            whole={"local_steps": 1, "epochs": 1},
             sends=True,
         ),
         Algorithm(
