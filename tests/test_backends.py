@@ -250,7 +250,7 @@ def test_resumed_is_bit_for_bit_uninterrupted(tmp_path, monkeypatch, name, error
 
 # ---- what it cannot do ------------------------------------------------------------------------------------
 def test_refusals_are_one_line(monkeypatch):
-    with pytest.raises(InvalidProblem, match=r"cannot run sampled-fednpg: .*loops are fednpg, ") as caught:
+    with pytest.raises(InvalidProblem, match="cannot run sampled-fednpg: it runs fednpg, ") as caught:
         run("sampled-fednpg", random_problem(), 3, backend="numba", **options("sampled-fednpg"))
     assert "\n" not in str(caught.value)
     with balls.precision(64), pytest.raises(InvalidProblem, match="floats, not balls"):

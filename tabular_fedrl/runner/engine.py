@@ -6,7 +6,7 @@ another way. What belongs to any run (parameters, comparator, averages, files, p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,8 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Engine:
-    """name. refuses: None for a task it can run, else a clause that says what it cannot.
+    """name. algorithms: those it runs; None: all. refuses: None for a task of theirs that it can run, else a
+    clause that says what it cannot.
 
     stretches: from a state up to the last round, cut where only the task says, so that a resumed run is cut
     alike, and short enough for whoever waits (a second at most). books: it fills the ledger itself; else the
@@ -94,6 +95,7 @@ class Engine:
     """
 
     name: str
+    algorithms: Collection[str] | None
     refuses: Callable[[Task], str | None]
     stretches: Callable[[Task, State], Iterator[Stretch]]
     books: bool = False

@@ -6,6 +6,7 @@ from functools import partial
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.loops.large import Operations
+from tabular_fedrl.loops.variants import NAMES
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner import engine_large
 from tabular_fedrl.runner.engine import Engine
@@ -20,6 +21,7 @@ def operations(cmdp: CMDP, comparator: tuple[Array, Measured] | None) -> Operati
 
 ENGINE = Engine(
     "loops for large sparse problems on a CUDA device",
+    NAMES,
     engine_large.refuses,
     partial(engine_large.stretches, operations=operations),
     normaliser=False,

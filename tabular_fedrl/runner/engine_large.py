@@ -27,9 +27,7 @@ Held = Callable[[CMDP, tuple[Array, Measured] | None], Operations]
 
 
 def refuses(task: Task) -> str | None:
-    """Which algorithms and problems the loop is for."""
-    if task.algorithm.name not in NAMES:
-        return f"its loops are {', '.join(NAMES)}"
+    """Which problems the loop is for."""
     if task.problem.cmdp.is_exact:
         return "its numbers are floats, not balls"
     if not task.problem.cmdp.is_sparse:
@@ -140,5 +138,9 @@ def _recorded(task: Task, done: list[Measurements]) -> dict[str, Measured | Arra
 
 
 ENGINE = Engine(
-    "loops for large sparse problems", refuses, partial(stretches, operations=Tables), normaliser=False
+    "loops for large sparse problems",
+    NAMES,
+    refuses,
+    partial(stretches, operations=Tables),
+    normaliser=False,
 )

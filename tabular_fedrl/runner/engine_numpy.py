@@ -82,4 +82,4 @@ def _batch(cmdp: CMDP, N: int, E: int) -> int:
     return max(1, min(CHUNK // policies, 4_000_000 // entries))
 
 
-ENGINE = Engine("the specification", lambda task: None, stretches, books=True)
+ENGINE = Engine("the specification", None, lambda task: None, stretches, books=True)

@@ -19,7 +19,7 @@ from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner.engine import Engine, Stretch, Task, not_finite, pairs, seen
 from tabular_fedrl.runner.engine_small import MOST_STATES, problem_of
-from tabular_fedrl.runner.offline import held, reading_of, refusal, weights_of
+from tabular_fedrl.runner.offline import NAMES, ONCE, held, reading_of, refusal, weights_of
 
 WORK, ENTRIES = 200_000_000, 2_000_000
 """A stretch: at most so many multiplications, and so many numbers in an array."""
@@ -124,4 +124,4 @@ def _size(task: Task, optimum: bool) -> int:
     return int(max(1, min(4096, WORK // work, ENTRIES // (N * (E + 1) * S * A))))
 
 
-ENGINE = Engine("loops for offline problems", refuses, stretches)
+ENGINE = Engine("loops for offline problems", (*NAMES, *ONCE), refuses, stretches)

@@ -19,12 +19,17 @@ def choose(backend: str, task: Task) -> Engine:
 
     Raises
     ------
-    InvalidProblem: none can; the message holds the reason of each.
+    InvalidProblem: none can; the message holds the reason of each that knows the algorithm, or which ones
+        the backend knows.
     """
-    reasons = []
-    for engine in ENGINES[backend]:
+    name, engines, reasons = task.algorithm.name, ENGINES[backend], []
+    for engine in engines:
+        if engine.algorithms is not None and name not in engine.algorithms:
+            continue
         reason = engine.refuses(task)
         if reason is None:
             return engine
         reasons.append(f"{engine.name}: {reason}")
-    raise InvalidProblem(f"backend {backend!r} cannot run {task.algorithm.name}: {'; '.join(reasons)}")
+    known = dict.fromkeys(known for engine in engines for known in engine.algorithms or ())
+    why = "; ".join(reasons) or f"it runs {', '.join(known)}"
+    raise InvalidProblem(f"backend {backend!r} cannot run {name}: {why}")

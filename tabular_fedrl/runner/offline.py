@@ -46,14 +46,14 @@ BASELINES = {
 """Step, critic and mean."""
 
 NAMES = ("drpo", *BASELINES)
+ONCE = ("local-only", "pooled-oracle")
+"""Algorithms without a loop."""
 
 
 def refusal(name: str, given: Mapping[str, Any]) -> str | None:
     """Why these loops do not run an algorithm with these parameters; None if they do."""
-    if name in ("local-only", "pooled-oracle"):
+    if name in ONCE:
         return "it solves once and then repeats itself: there is no loop to compile"
-    if name not in NAMES:
-        return f"its loops are {', '.join(NAMES)}"
     if given.get("balance") == "certificate":
         return "balance = 'certificate' chooses by enclosed guarantees, and its numbers are floats"
     return None
