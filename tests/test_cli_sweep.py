@@ -90,7 +90,7 @@ def test_values_of_a_grid():
     [
         (("--grid", "etaa=1"), "did you mean 'eta'"),
         (("--grid", "eta"), "--grid eta: expected NAME=VALUE,VALUE,..."),
-        (("--grid", "aggregation=mean"), "expected 'arithmetic' or 'geometric'"),
+        (("--grid", "aggregation=mean"), "aggregation 'mean': expected 'arithmetic' or 'geometric'"),
         (("--grid", "gamma=1.5"), "gamma = 1.5 is outside [0, 1)"),
         (("--rounds", "0"), "rounds = 0: expected whole numbers from 1 on"),
         (("--rounds", "ten"), "--rounds ten: expected whole numbers joined by commas, or low..high"),

@@ -18,7 +18,7 @@ from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.instances import load, save
 from tabular_fedrl.runner import run
 from tabular_fedrl.solvers import solve
-from tabular_fedrl.sweeps import drive, sweep, work
+from tabular_fedrl.sweeps import drive, lockstep, sweep, work
 from tabular_fedrl.sweeps.axes import expand
 from tabular_fedrl.sweeps.drive import ranges
 from tabular_fedrl.sweeps.plan import plan
@@ -97,6 +97,39 @@ def test_compiled_loops_give_the_same_rows(rows):
         assert (np.isnan(column) | (np.abs(compiled[name] - column) <= radius + 1e-12)).all()
     # The step of theory is the same number, the run's rounding is not.
     assert not np.array_equal(compiled["gap"], rows["gap"])
+
+
+BOUNDLESS = (
+    "average_value",
+    "gap",
+    "violation",
+    "local_average_value",
+    "drift",
+    "average_costs",
+    "violations",
+)
+
+
+def test_lockstep_gives_the_same_averages(rows, monkeypatch):
+    """In whatever company a cell runs; what it does not know is null."""
+    together = sweep("fednpg", SOURCES, backend="lockstep", **WHAT)
+    for name in (
+        *BOUNDLESS,
+        "eta",
+        "eta_dual",
+        "dual_cap",
+        "local_average_costs",
+        "optimum",
+        "optimum_error",
+    ):
+        np.testing.assert_allclose(together[name], rows[name], atol=1e-10, rtol=0, err_msg=name)
+    for name in ("source", "digest", "local_steps", "seed", "status", "cell"):
+        assert together[name].tolist() == rows[name].tolist()
+    for name in ("gap_error", "violations_error", "last_gap", "kl_first", "bytes_up"):
+        assert np.isnan(together[name]).all()
+    monkeypatch.setattr(lockstep, "CELLS", 5)
+    monkeypatch.setattr(work, "SECONDS", 0.0)
+    assert identical(sweep("fednpg", SOURCES, backend="lockstep", **WHAT), together)
 
 
 class Backwards(Executor):
@@ -204,24 +237,38 @@ def test_columns_of_further_names():
     assert table["agents"].tolist() == [2, 1]
 
 
-def test_problems_that_fail_are_rows():
+@pytest.mark.parametrize("backend", ["numpy", "lockstep"])
+def test_problems_that_fail_are_rows(backend):
+    """``dual_cap`` of two numbers fits problems with two constraints only."""
     table = sweep(
         "fednpg",
         ["textbook:infeasible", "textbook:not-slater", "textbook:two-arm"],
         rounds=2,
-        grid={"eta": [None, 0.1, -1.0], "eta_dual": [0.1], "dual_cap": [None, 5]},
+        grid={"eta": [None, 0.1], "eta_dual": [0.1], "dual_cap": [None, 5, [5, 5]]},
+        backend=backend,
     )
-    expected = [
-        *["infeasible", "infeasible", "invalid"] * 2,
-        *["not-slater", "not-slater", "invalid"], *["ok", "ok", "invalid"],
-        *["ok", "ok", "invalid"] * 2,
-    ]  # fmt: skip
+    expected = [*["infeasible"] * 6, *["not-slater"] * 2, *["ok"] * 8, *["invalid"] * 2]
     assert table["status"].tolist() == expected
-    assert "eta = -1 is negative" in table["message"][-1]
+    assert "dual_cap has shape (2,)" in table["message"][-1]
     assert "the costs are at least" in table["message"][0]
     assert np.isnan(table["gap"][table["status"] != "ok"]).all()
-    assert table["eta"][table["status"] == "invalid"].tolist() == [-1.0] * 6
-    assert table["message"][-2] is None
+    assert table["eta"][[1, 3, 5]].tolist() == [0.1] * 3
+    assert table["dual_cap"][2] == 5
+    assert table["S"].tolist() == [1] * 18
+    assert table["message"][-3] is None
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba", "lockstep"])
+def test_steps_that_are_too_large(backend):
+    table = sweep(
+        "fednpg",
+        "textbook:two-budgets",
+        rounds=20,
+        grid={"eta": [1e308, 0.1], "dual_cap": [1e9]},
+        backend=backend,
+    )
+    assert table["status"].tolist() == ["invalid", "ok"]
+    assert "policy is not finite; the steps are too large (eta = 1e+308" in table["message"][0]
 
 
 def test_solver_trouble_is_a_row_and_a_defect_is_not(monkeypatch, tmp_path):
@@ -282,11 +329,13 @@ def test_an_executor_that_breaks(tmp_path):
         ({"grid": {"seed": [1]}}, "grid: seed is given apart"),
         ({"grid": {"wind": [1]}}, "unknown key 'wind'"),
         ({"algorithms": ["fednpg", "npg-pd"], "grid": {"local_steps": [1]}}, "npg-pd has none"),
-        ({"grid": {"aggregation": ["mean"]}}, "aggregation = 'mean': expected 'arithmetic' or 'geometric'"),
-        ({"grid": {"local_steps": [1, 0]}}, "local_steps = 0: expected whole numbers from 1 on"),
-        ({"grid": {"local_steps": ["many"]}}, "local_steps = 'many': expected a sequence"),
-        ({"grid": {"eta": ["fast"]}}, "eta = 'fast': expected numbers"),
-        ({"backend": "numpyy"}, "backend 'numpyy': expected 'numpy' or 'numba'"),
+        ({"grid": {"aggregation": ["mean"]}}, "aggregation 'mean': expected 'arithmetic' or 'geometric'"),
+        ({"grid": {"local_steps": [1, 0]}}, "local_steps = 0: expected a whole number from 1 on"),
+        ({"grid": {"local_steps": ["many"]}}, "local_steps = 'many' is not a number"),
+        ({"grid": {"eta": [0.1, -1]}}, "eta = -1 is negative"),
+        ({"grid": {"dual_cap": ["high"]}}, "dual_cap = 'high' is not a number"),
+        ({"algorithms": "drpo", "backend": "lockstep"}, "drpo does not run in lockstep; these do: fednpg"),
+        ({"backend": "numpyy"}, "backend 'numpyy': expected 'numpy', 'numba'"),
         ({"resume": True}, "name it with out"),
         ({"workers": 0}, "workers = 0: expected whole numbers from 1 on"),
     ],

@@ -48,6 +48,11 @@ def start(out, before="", executor="None", **options):
     )
 
 
+def scan(out):
+    """Schema, record batches and the end of the last one."""
+    return files.scan(str(out), lambda batch: batch)
+
+
 @pytest.fixture(scope="module")
 def rows():
     return sweep(*WORDS, **WHAT)
@@ -88,7 +93,7 @@ def test_killed_again_and_again(tmp_path, rows):
         assert resumed_at <= int(told[-1])
     assert kills >= 3
     assert identical(read_sweep(out), rows)
-    assert sum(batch.num_rows for batch in files.scan(str(out))[1]) == CELLS
+    assert sum(batch.num_rows for batch in scan(out)[1]) == CELLS
 
 
 HALF = """
@@ -115,7 +120,7 @@ def test_killed_in_the_middle_of_a_write(tmp_path, rows):
     assert told.split() == ["0", "1", "2", "3"]
     size = out.stat().st_size
     # Half a batch is there, and read past.
-    assert files.scan(str(out))[2] < size
+    assert scan(out)[2] < size
     assert len(read_sweep(out)["cell"]) == 3
     assert identical(sweep(*WORDS, out=out, resume=True, **WHAT), rows)
 
@@ -123,7 +128,7 @@ def test_killed_in_the_middle_of_a_write(tmp_path, rows):
 def test_cut_anywhere(out, rows):
     """The file cut at any byte is resumed to the same rows; a batch is kept whole or not at all."""
     content = out.read_bytes()
-    header = files.scan(str(out))[0].serialize().size
+    header = scan(out)[0].serialize().size
     random = Random(3)
     for size in [0, 3, header - 1, header, header + 1, *(random.randrange(len(content)) for _ in range(12))]:
         out.write_bytes(content[:size])
@@ -145,7 +150,7 @@ def test_rubbish_behind_the_last_batch_is_cut(out, rows, tail):
 def test_damage_in_the_middle_is_refused(out):
     """Cutting there would lose the batches behind it."""
     content = bytearray(out.read_bytes())
-    place = content.index(files.MARK, files.scan(str(out))[0].serialize().size + 8)
+    place = content.index(files.MARK, scan(out)[0].serialize().size + 8)
     content[place : place + 8] = b"\0" * 8
     out.write_bytes(content)
     for use in (lambda: read_sweep(out), lambda: sweep(*WORDS, out=out, resume=True, **WHAT)):
@@ -241,7 +246,7 @@ def test_a_changed_file_of_a_problem_is_another_source(tmp_path):
 
 
 def test_a_cell_twice_is_damage(out):
-    schema, batches, _ = files.scan(str(out))
+    schema, batches, _ = scan(out)
     with pa.OSFile(str(out), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for batch in [*batches, batches[1]]:
             writer.write_batch(batch)
@@ -260,7 +265,7 @@ def test_resuming_a_finished_sweep_runs_nothing(out, rows, monkeypatch):
 
 def test_one_sweep_at_a_time(out):
     """In this process or in another; reading is free."""
-    schema = files.scan(str(out))[0]
+    schema = scan(out)[0]
     held = files.SweepFile(out, schema, CELLS, resume=True)
     try:
         with pytest.raises(InvalidProblem, match=r"s\.arrow is in use: another sweep is writing it"):
@@ -312,7 +317,7 @@ def test_full_disk(tmp_path, rows):
     assert f"'{out}'" in said.strip().splitlines()[-1]
     kept = int(told.split()[-1])
     assert 0 < kept < CELLS
-    _, batches, end = files.scan(str(out))
+    _, batches, end = scan(out)
     assert sum(batch.num_rows for batch in batches) == kept
     assert out.stat().st_size == end
     assert identical(sweep(*WORDS, out=out, resume=True, **WHAT), rows)
@@ -333,7 +338,7 @@ def test_interrupted_in_a_write(tmp_path, small_tasks, rows, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sweep(*WORDS, out=out, **WHAT)
     assert len(read_sweep(out)["cell"]) == 4
-    assert files.scan(str(out))[2] == out.stat().st_size
+    assert scan(out)[2] == out.stat().st_size
     assert identical(sweep(*WORDS, out=out, resume=True, **WHAT), rows)
 
 

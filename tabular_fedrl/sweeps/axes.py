@@ -15,6 +15,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import families
 from tabular_fedrl.instances.source import OVERRIDES
 from tabular_fedrl.instances.text import shorten, suggestion
+from tabular_fedrl.runner.settings import resolve
 
 Grid: TypeAlias = Mapping[str, Sequence[Any]]
 
@@ -108,21 +109,17 @@ def split(
 
 
 def check(algorithm: str, name: str, values: Iterable[Any]) -> None:
-    """Refuse words and fractions that no run of the algorithm would take.
+    """Refuse values that no run of the algorithm would take.
 
     Raises
     ------
     InvalidProblem: naming the parameter and the value.
     """
-    of = ALGORITHMS[algorithm]
-    for value in (x for x in values if x is not None):
-        words = of.choices.get(name)
-        if words is not None and value not in words:
-            raise InvalidProblem(f"grid: {name} = {value!r}: expected {' or '.join(map(repr, words))}")
-        if name in of.whole:
-            whole(f"grid: {name}", value, of.whole[name])
-        if isinstance(value, str) and not isinstance(of.parameters[name], str):
-            raise InvalidProblem(f"grid: {name} = {value!r}: expected numbers")
+    chosen = ALGORITHMS[algorithm]
+    for value in values:
+        resolve(chosen, {name: value})
+        if isinstance(value, str) and not isinstance(chosen.parameters[name], str):
+            raise InvalidProblem(f"{name} = {value!r} is not a number")
 
 
 def _refuse_key(name: str, algorithms: Sequence[str], sources: Sequence[Any]) -> None:

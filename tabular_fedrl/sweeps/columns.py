@@ -16,6 +16,8 @@ further names of the grid
 What came out; values are unnormalised (units of reward or cost times :math:`1/(1-\gamma)`), each with
 ``NAME_error``, a rigorous bound on its evaluation error:
 
+In lockstep there are no bounds but ``optimum_error``, and what is not an average or the drift is null.
+
 ``optimum``
     :math:`V_r^\star`, the comparator's value;
 ``average_value, gap, average_costs, violations``
@@ -43,8 +45,8 @@ What came out; values are unnormalised (units of reward or cost times :math:`1/(
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -96,6 +98,9 @@ PLAIN = {
     "bytes_up": WHOLE,
     "bytes_down": WHOLE,
 }
+
+Outcome: TypeAlias = tuple[dict[str, Any], dict[str, Any] | Exception]
+"""The columns that describe a cell's problem, if it could be read, and its results or what went wrong."""
 
 METADATA = b"tabular_fedrl.sweep"
 """Where a file says what was swept."""
@@ -172,14 +177,20 @@ def measured(run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {"status": "ok", "local_steps": run.local_steps}
     for name, x in enclosed.items():
         row[name], row[f"{name}_error"] = x.value.tolist(), x.error.tolist()
-    for name in ("eta", "eta_dual", "dual_cap"):
-        step = run.parameters[name]
-        row[name] = None if isinstance(step, list) else step
     return row | {
+        **steps_used(run.parameters),
         "drift": float(run.overall.drift),
         "transitions": int(run.overall.transitions.sum()),
         "bytes_up": run.bytes_up,
         "bytes_down": run.bytes_down,
+    }
+
+
+def steps_used(parameters: Mapping[str, Any]) -> dict[str, float | None]:
+    """The steps of a run; None for one that is not the same for all constraints."""
+    return {
+        name: None if isinstance(parameters[name], list) else parameters[name]
+        for name in ("eta", "eta_dual", "dual_cap")
     }
 
 

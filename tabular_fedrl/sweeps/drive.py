@@ -50,7 +50,8 @@ def sweep(
         sequence are swept one after another. A name is a parameter of the algorithms (None: the theory's
         value), or else a key of the SOURCEs, as in ``garnet:S=20,gamma=0.9``: their own ones, gamma, d,
         agents, visible, rho.
-    backend: as for :func:`tabular_fedrl.runner.run`.
+    backend: as for :func:`tabular_fedrl.runner.run`; or ``"lockstep"``, which runs cells of one shape side by
+        side (:mod:`tabular_fedrl.sweeps.lockstep`): the fastest, averages only, without error bounds.
     executor: where the runs are done: any ``concurrent.futures.Executor``, such as a ``ThreadPoolExecutor``,
         a ``ProcessPoolExecutor`` or Dask's ``Client.get_executor()``; None for this thread. The rows do not
         depend on it.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from io import FileIO
 from typing import Any
 
@@ -80,7 +81,7 @@ class SweepFile:
             raise InvalidProblem(f"cannot write {self.path}: it is not a regular file")
         try:
             return FileIO(
-                os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+"
+                self.path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666)
             )
         except OSError as error:
             raise InvalidProblem(f"cannot write {self.path}: {error.strerror or error}") from None
@@ -97,9 +98,9 @@ class SweepFile:
             self._stream.seek(0)
             self.append(header)
             return
-        found, batches, self._end = scan(self.path)
+        found, kept, self._end = scan(self.path, lambda batch: np.asarray(batch["cell"]))
         _same(self.path, found, schema)
-        cells = np.concatenate([np.zeros(0, dtype=np.int64), *(np.asarray(b["cell"]) for b in batches)])
+        cells = np.concatenate([np.zeros(0, dtype=np.int64), *kept])
         if not ((cells >= 0) & (cells < self.done.size)).all() or np.unique(cells).size < cells.size:
             raise InvalidProblem(f"{self.path} is damaged: it holds a cell twice, or one that does not exist")
         self.done[cells] = True
@@ -118,19 +119,19 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
     ------
     InvalidProblem: the file is damaged or no sweep's.
     """
-    schema, batches, _ = scan(os.fspath(path))
+    schema, batches, _ = scan(os.fspath(path), lambda batch: batch)
     return arrays(pa.Table.from_batches(batches, schema))
 
 
-def scan(path: str) -> tuple[pa.Schema, list[pa.RecordBatch], int]:
-    """Schema and record batches of a sweep's file, and where the last of them ends.
+def scan(path: str, keep: Callable[[pa.RecordBatch], Any]) -> tuple[pa.Schema, list[Any], int]:
+    """The schema of a sweep's file, what to ``keep`` of each record batch, and where the last one ends.
 
     What follows it is a batch that was being written; if another whole batch comes later, the file is
     damaged.
     """
     if not os.path.isfile(path):
         raise InvalidProblem(f"{path} is not a file")
-    batches = []
+    kept = []
     try:
         with pa.memory_map(path) as source:
             schema = pa.ipc.read_schema(source)
@@ -139,7 +140,7 @@ def scan(path: str) -> tuple[pa.Schema, list[pa.RecordBatch], int]:
                 raise InvalidProblem(f"{path} is not a sweep file of this version ({FORMAT})")
             end = source.tell()
             while (batch := _batch(source, schema)) is not None:
-                batches.append(batch)
+                kept.append(keep(batch))
                 end = source.tell()
             source.seek(end)
             tail = source.read()
@@ -152,7 +153,7 @@ def scan(path: str) -> tuple[pa.Schema, list[pa.RecordBatch], int]:
         if isinstance(error, InvalidProblem):
             raise
         raise InvalidProblem(f"{path} is not the file of a sweep: {one_line(error)}") from None
-    return schema, batches, end
+    return schema, kept, end
 
 
 def _batch(source: Any, schema: pa.Schema) -> pa.RecordBatch | None:

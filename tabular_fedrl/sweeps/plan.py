@@ -24,10 +24,14 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 from tabular_fedrl.instances.source import names_file
 from tabular_fedrl.instances.text import shorten, suggestion
+from tabular_fedrl.loops.variants import NAMES as VARIANTS
 from tabular_fedrl.runner.engines import ENGINES
 from tabular_fedrl.sweeps import axes
 
 FORMAT = "tabular-fedrl sweep 1"
+
+LOCKSTEP = "lockstep"
+"""The backend of :mod:`tabular_fedrl.sweeps.lockstep`."""
 
 SAMPLES = 10
 """Sources of one form that are tried before the form is refused."""
@@ -158,8 +162,7 @@ def plan(
     many.
     """
     names = check_algorithms(algorithms)
-    if backend not in ENGINES:
-        raise InvalidProblem(f"backend {backend!r}: expected {' or '.join(map(repr, ENGINES))}")
+    check_backend(backend, names)
     expanded = _expanded(sources)
     several = axes.grids(grid)
     blocks = []
@@ -189,6 +192,15 @@ def check_algorithms(algorithms: str | Sequence[str]) -> tuple[str, ...]:
         if name not in ALGORITHMS:
             raise InvalidProblem(f"no algorithm {name!r}{suggestion(str(name), ALGORITHMS)}")
     return names
+
+
+def check_backend(backend: str, algorithms: Sequence[str]) -> None:
+    """Refuse a backend that is unknown, and lockstep for other algorithms than it is compiled for."""
+    if backend not in (*ENGINES, LOCKSTEP):
+        raise InvalidProblem(f"backend {backend!r}: expected {', '.join(map(repr, (*ENGINES, LOCKSTEP)))}")
+    for name in algorithms:
+        if backend == LOCKSTEP and name not in VARIANTS:
+            raise InvalidProblem(f"{name} does not run in lockstep; these do: {', '.join(VARIANTS)}")
 
 
 def _expanded(sources: Any) -> list[str | FederatedCMDP]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import NoDevice, TabularFedRLError
 from tabular_fedrl.instances.text import one_line
-from tabular_fedrl.runner import Run, run
-from tabular_fedrl.sweeps.columns import asked, described, failed, measured, message
-from tabular_fedrl.sweeps.plan import Cell, Instance
+from tabular_fedrl.runner import run
+from tabular_fedrl.sweeps.columns import Outcome, asked, described, failed, measured, message
+from tabular_fedrl.sweeps.lockstep import lockstep
+from tabular_fedrl.sweeps.plan import LOCKSTEP, Cell, Instance
 
 SECONDS = 2.0
 """A worker that has been at work for so long hands in what it has and leaves the rest of its cells."""
@@ -35,36 +36,40 @@ class Handed:
     defects: tuple[str, ...]
 
 
-def one(cell: Cell, problem: FederatedCMDP, backend: str) -> Run:
-    """The cell's run; of its rounds only the first and the last are recorded."""
-    K = cell.rounds
-    return run(cell.algorithm, problem, K, seed=cell.seed, backend=backend, every=K, **cell.settings)
-
-
 def work(cells: Sequence[Cell], schema: pa.Schema, backend: str) -> Handed:
     """Run cells until they are done or the time is up."""
     until = time.monotonic() + SECONDS
     rows: list[dict[str, Any]] = []
     defects: list[str] = []
-    instance: Instance | None = None
-    problem: FederatedCMDP | None = None
-    for cell in cells:
-        if (rows or defects) and time.monotonic() > until:
+    waiting = iter(cells)
+    for outcomes in lockstep(cells) if backend == LOCKSTEP else singly(cells, backend):
+        for cell, (problem, result) in zip(islice(waiting, len(outcomes)), outcomes):
+            row = asked(cell, schema) | problem
+            if isinstance(result, NoDevice):
+                raise result  # the machine's fault, and every other cell's as well
+            if isinstance(result, TabularFedRLError):
+                rows.append(row | failed(result))
+            elif isinstance(result, Exception):
+                where = f"{cell.algorithm} on {cell.instance.source}, rounds = {cell.rounds}, {cell.settings}"
+                defects.append(f"{where}: {type(result).__name__}: {one_line(result)}")
+            else:
+                rows.append(row | result)
+        if time.monotonic() > until:
             break
+    return Handed(len(rows) + len(defects), len(rows), message(rows, schema), tuple(defects))
+
+
+def singly(cells: Sequence[Cell], backend: str) -> Iterator[list[Outcome]]:
+    """The outcomes of the cells, in their order, one at a time; of the rounds only the first and the last are
+    recorded."""
+    instance: Instance | None = None
+    for cell in cells:
         if cell.instance is not instance:
-            instance, problem = cell.instance, None
-        row = asked(cell, schema)
+            instance, problem, known = cell.instance, None, {}
+        K, settings = cell.rounds, {"seed": cell.seed, "backend": backend, **cell.settings}
         try:
             problem = problem or cell.instance.load()
-            row |= described(problem)
-            row |= measured(one(cell, problem, backend))
-        except NoDevice:
-            raise  # the machine's fault, and every other cell's as well
-        except TabularFedRLError as error:
-            row |= failed(error)
+            known = described(problem)
+            yield [(known, measured(run(cell.algorithm, problem, K, every=K, **settings)))]
         except Exception as error:
-            where = f"{cell.algorithm} on {cell.instance.source}, rounds = {cell.rounds}, {cell.settings}"
-            defects.append(f"{where}: {type(error).__name__}: {one_line(error)}")
-            continue
-        rows.append(row)
-    return Handed(len(rows) + len(defects), len(rows), message(rows, schema), tuple(defects))
+            yield [(known, error)]
