@@ -264,6 +264,10 @@ def test_refusals_are_one_line(monkeypatch):
         run_batch("fednpg", [random_problem()] * 2, 3, [{}, {"local_steps": 2}])
     with pytest.raises(InvalidProblem, match="1 sets of parameters for 2 problems"):
         run_batch("fednpg", [random_problem()] * 2, 3, [{}])
+    with pytest.raises(InvalidProblem, match="from multipliers 0 and with equal weights"):
+        run_batch("fedpg", [random_problem()], 3, options("fedpg"), backend="cuda")
+    with pytest.raises(InvalidProblem, match="'numba' or 'cuda'"):
+        run_batch("fednpg", [random_problem()], 3, backend="numpy")
     with pytest.raises(InvalidProblem, match="every = 0"):
         run("fednpg", random_problem(), 3, every=0)
 

@@ -13,10 +13,12 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.loops import Batch, Iterated, fednpg
 from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.loops.variants import NAMES
-from tabular_fedrl.runner.settings import initial_multipliers, look_up, resolve, whole
+from tabular_fedrl.runner.settings import initial_multipliers, look_up, one_of, resolve, whole
 
 COMMON = ("local_steps", "aggregation", "weights")
 """Parameters that a batch has in common."""
+ON_DEVICE = ("fednpg", "npg-pd", "omniscient")
+"""Algorithms of batches on a CUDA device."""
 
 
 def run_batch(
@@ -24,6 +26,8 @@ def run_batch(
     problems: Sequence[CMDP | FederatedCMDP],
     rounds: int,
     parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] = {},
+    *,
+    backend: str = "numba",
 ) -> Iterated:
     """``rounds`` rounds of an algorithm on problems of one shape, side by side, each with its own parameters.
 
@@ -37,6 +41,8 @@ def run_batch(
     parameters: the algorithm's own, as :func:`~tabular_fedrl.runner.run` takes them: the same for all
         problems, or B of them, which agree in ``local_steps``, ``aggregation`` and ``weights``. Those left
         out take the theory's values for each problem (which solves it).
+    backend: ``"numba"``, over its number of threads, or ``"cuda"``: FedNPG, NPG-PD and the omniscient agent,
+        from multipliers 0 and with equal weights.
 
     Raises
     ------
@@ -46,6 +52,7 @@ def run_batch(
     chosen = look_up("algorithm", algorithm, ALGORITHMS)
     if algorithm not in NAMES:
         raise InvalidProblem(f"batches of {algorithm} are not compiled; there are {', '.join(NAMES)}")
+    one_of("backend", backend, ("numba", "cuda"))
     K = whole("rounds", rounds, 1)
     each = [parameters] * len(problems) if isinstance(parameters, Mapping) else list(parameters)
     if len(each) != len(problems):
@@ -62,17 +69,32 @@ def run_batch(
         initial_multipliers(problem, x["initial_multipliers"], step.dual_cap)
         for problem, x, step in zip(acting, given, steps)
     ]
+    constants = (
+        np.array([step.eta for step in steps]),
+        np.stack([step.eta_dual for step in steps]),
+        np.stack([step.dual_cap for step in steps]),
+    )
+    E, weights = given[0].get("local_steps", 1), given[0].get("weights")
+    geometric = given[0].get("aggregation") == "geometric"
+    if backend == "cuda":
+        if algorithm not in ON_DEVICE or weights is not None or np.any(starts):
+            raise InvalidProblem(
+                f"backend 'cuda' runs batches of {', '.join(ON_DEVICE)}, from multipliers 0 and with equal "
+                "weights"
+            )
+        # CUDA is imported only where it is asked for.
+        from tabular_fedrl.loops import cuda
+
+        return cuda.fednpg(batch, K, E, *constants, geometric=geometric)
     with announced():
         return fednpg(
             batch,
             K,
-            given[0].get("local_steps", 1),
-            np.array([step.eta for step in steps]),
-            np.stack([step.eta_dual for step in steps]),
-            np.stack([step.dual_cap for step in steps]),
+            E,
+            *constants,
             algorithm=algorithm,
-            geometric=given[0].get("aggregation") == "geometric",
-            weights=given[0].get("weights"),
+            geometric=geometric,
+            weights=weights,
             initial_multipliers=np.stack(starts),
             tau=np.array([x.get("tau", 0.0) for x in given]),
         )

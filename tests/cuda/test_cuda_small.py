@@ -9,7 +9,7 @@ from test_loops import random_batch, random_steps
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.kernels.cuda import small
 from tabular_fedrl.loops import cuda, fednpg
-from tabular_fedrl.runner import run
+from tabular_fedrl.runner import run, run_batch
 
 
 def differences(ours, theirs):
@@ -43,6 +43,14 @@ def test_the_kernel_is_the_specification():
     assert np.abs(ours.costs[0] - r.average_costs.value).max() < 1e-10
     assert np.abs(ours.log_policy[0] - r.final_log_policy).max() < 1e-10
     assert np.allclose(ours.multipliers[0], r.final_multipliers, rtol=0, atol=1e-10, equal_nan=True)
+
+
+def test_batches_by_name():
+    batch = random_batch(7, 2, 3, 2, 2, 2)
+    problems, eta = [batch.problem(i) for i in range(2)], random_steps(8, batch)[0]
+    each = [{"eta": x, "eta_dual": 0.1, "dual_cap": 2.0, "local_steps": 2} for x in eta]
+    ours, theirs = (run_batch("fednpg", problems, 3, each, backend=where) for where in ("cuda", "numba"))
+    assert max(differences(ours, theirs).values()) < 1e-10
 
 
 def test_the_other_mean_is_told_apart():
