@@ -361,7 +361,7 @@ axis = st.lists(st.integers(0, 50), min_size=1, max_size=3, unique=True)
     axis.map(lambda xs: [x + 1 for x in xs]),
     axis,
     st.lists(st.fixed_dictionaries({"eta": axis, "gamma": axis}), min_size=1, max_size=2),
-    st.sampled_from(["garnet:S=3,A=2,b=2", "garnet:S=3,A=2,b=2,seed=4..6"]),
+    st.sampled_from(["random-mdp:nS=2,nA=2,ncost=1", "random-mdp:nS=2,nA=2,ncost=1..2,seed=4..5"]),
 )
 def test_cells_are_all_combinations_once(rounds, seeds, grid, source):
     grid = [{"eta": g["eta"], "gamma": [1 / (2 + x) for x in g["gamma"]]} for g in grid]
@@ -389,7 +389,7 @@ def test_cells_are_all_combinations_once(rounds, seeds, grid, source):
     assert same.identity == p.identity
     for other in (
         plan("fednpg", source, rounds, seeds, grid, "numpy"),
-        plan(["fednpg", "omniscient"], source + ",sparse=true", rounds, seeds, grid, "numpy"),
+        plan(["fednpg", "omniscient"], source + ",rho=0", rounds, seeds, grid, "numpy"),
         plan(["fednpg", "omniscient"], source, [k + 1 for k in rounds], seeds, grid, "numpy"),
         plan(["fednpg", "omniscient"], source, rounds, [*seeds, 99], grid, "numpy"),
         plan(["fednpg", "omniscient"], source, rounds, seeds, [*grid, {"eta": [77]}], "numpy"),
