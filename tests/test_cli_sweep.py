@@ -55,10 +55,15 @@ def test_answer(capsys, tmp_path):
     assert (quiet.out, quiet.err) == (f"64 runs in {out}\n", "")
 
 
-def test_nothing_but_failures(capsys):
-    said = call(capsys, "sweep", "fednpg", "textbook:infeasible", "--rounds", 2, "--jobs", 1)
-    assert said.code == 0
-    assert "1 without a result (1 infeasible)" in said.out
+@pytest.mark.parametrize(
+    "name, status, code", [("infeasible", "infeasible", 3), ("not-slater", "not-slater", 2)]
+)
+def test_nothing_but_failures(capsys, name, status, code):
+    """A sweep in which nothing could be run has failed."""
+    said = call(capsys, "sweep", "fednpg", f"textbook:{name}", "--rounds", 2, "--jobs", 1)
+    assert said.code == code
+    assert f"1 without a result (1 {status})" in said.out
+    assert call(capsys, "sweep", "fednpg", f"textbook:{name}", *ARMS[2:]).code == 0
 
 
 def test_processes(capsys):

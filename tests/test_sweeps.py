@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import product
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_same_rows_from_threads(rows):
 
 
 def test_same_rows_from_processes(rows):
-    with ProcessPoolExecutor(2) as executor:
+    with ProcessPoolExecutor(2, get_context("spawn")) as executor:
         assert identical(sweep("fednpg", SOURCES, executor=executor, **WHAT), rows)
 
 

@@ -15,12 +15,16 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tabular_fedrl.cli.guard import BAD_INPUT, INFEASIBLE, INTERNAL
 from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.pool import processors, workers
 from tabular_fedrl.cli.settings import parse_value
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.report.words import plural
 from tabular_fedrl.sweeps import sweep
+
+CODES = {"infeasible": INFEASIBLE, "solver": INTERNAL, "invalid": BAD_INPUT, "not-slater": BAD_INPUT}
+"""Exit codes where no run has a result, by what kept the first one from it."""
 
 PATIENCE = 10
 """Seconds to wait for a Dask scheduler."""
@@ -163,7 +167,7 @@ def _answer(table: dict[str, Any], out: str | None) -> Answer:
         where = f"the first, {first['source']}: {first['message']}"
         lines.append(Text(f"{failures.size} without a result ({kinds}); {where}"))
     done = plural(data["cells"], "run") + (f" in {out}" if out else "")
-    return Answer(data, [*lines, done], brief=[done])
+    return Answer(data, [*lines, done], brief=[done], code=0 if statuses["ok"] else CODES[table["status"][0]])
 
 
 def _extremes(table: dict[str, Any], chosen: Any) -> dict[str, Any]:

@@ -12,7 +12,10 @@
 >>> means = {E: table["gap"][table["local_steps"] == E].mean() for E in (1, 4)}
 
 With ``out="sweep.arrow"`` the rows are appended to a file as they come; after a kill, ``resume=True`` goes
-on.
+on. On a cluster (extra ``dask``)::
+
+    with Client("tcp://scheduler:8786") as client:
+        sweep(..., executor=client.get_executor(), workers=sum(client.nthreads().values()))
 """
 
 from tabular_fedrl.sweeps.drive import sweep
