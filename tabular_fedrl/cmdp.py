@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,6 +34,10 @@ sum."""
 
 MOST_EXACT_STATES = 300
 """States up to which a problem is read exactly (its kernel is held as a dense array of rationals)."""
+
+
+_checked: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""Sparse kernels that a CMDP has checked and frozen, by identity: a changed copy shares them."""
 
 
 class CMDP:
@@ -287,6 +292,8 @@ class CMDP:
 
     def _kernel(self, P: Any) -> Kernel:
         S, A = self.S, self.A
+        if _checked.get(id(P)) is P and P.shape == (S * A, S):
+            return P
         if sp.issparse(P):
             if P.shape != (S * A, S):
                 raise InvalidProblem(f"sparse P has shape {P.shape}: expected (S*A, S) = {(S * A, S)}")
@@ -303,8 +310,8 @@ class CMDP:
                 raise InvalidProblem(f"P has shape {rows.shape}: expected (S, A, S) = {(S, A, S)}")
             data = rows
         flat = rows if sp.issparse(rows) else rows.reshape(S * A, S)
-        bad = ~np.isfinite(data) | (data < 0)
-        if bad.any():
+        if not (data >= 0).all() or not np.isfinite(data).all():
+            bad = ~np.isfinite(data) | (data < 0)
             place = int(np.flatnonzero(bad.ravel())[0])
             if sp.issparse(rows):
                 row = int(np.searchsorted(rows.indptr, place, side="right")) - 1
@@ -325,6 +332,7 @@ class CMDP:
                 rows.data /= np.repeat(sums, width)
             for x in (rows.data, rows.indices, rows.indptr):
                 x.setflags(write=False)
+            _checked[id(rows)] = rows
             return rows
         return _frozen(_normalise(rows, sums.reshape(S, A, 1), S))
 

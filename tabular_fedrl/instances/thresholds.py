@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.evaluation import at_start, evaluate
+from tabular_fedrl.kernels.sparse import greedy_sweep
+from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import Array
 from tabular_fedrl.solvers import optimise
-from tabular_fedrl.solvers.policy_iteration import deterministic
 
 ROUNDS = 30
 """Policies mixed at most before a constraint is left slack."""
@@ -74,7 +76,7 @@ def swept_thresholds(cmdp: CMDP) -> Array:
     work. Where v does not undercut h in every cost :func:`binding_thresholds` decides.
     """
     high, low = (
-        evaluate(cmdp, deterministic(swept_actions(cmdp, f), cmdp.A), cmdp.c).at_rho.value
+        at_start(cmdp, swept_actions(cmdp, f), cmdp.c).value
         for f in (cmdp.r, -cmdp.c.sum(axis=0))
     )
     if (low < high - 1e-6 * np.abs(high)).all():
@@ -82,9 +84,11 @@ def swept_thresholds(cmdp: CMDP) -> Array:
     return binding_thresholds(cmdp)
 
 
-def swept_actions(cmdp: CMDP, f: Array) -> Array:
+def swept_actions(cmdp: CMDP, f: Array) -> NDArray[np.int32]:
     """Greedy actions ``(S,)`` for the signal ``f (S, A)`` after 1/(1-gamma) sweeps of value iteration."""
-    Q = f
-    for _ in range(math.ceil(cmdp.horizon)):
-        Q = f + cmdp.gamma * (cmdp.rows @ Q.max(axis=1)).reshape(f.shape)
-    return Q.argmax(axis=1)
+    rows, actions = rows_of(cmdp), np.empty(cmdp.S, dtype=np.int32)
+    V, following = np.zeros(cmdp.S), np.empty(cmdp.S)
+    for _ in range(math.ceil(cmdp.horizon) + 1):
+        greedy_sweep(rows, f, cmdp.gamma, V, following, actions)
+        V, following = following, V
+    return actions

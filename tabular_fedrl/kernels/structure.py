@@ -46,7 +46,7 @@ def line_up(rows: Rows, narrow: int) -> Line:
     """The line to work in; its width is the best found if that is at most ``narrow``."""
     S = rows.S
     own = np.arange(S, dtype=np.int32)
-    straight, around, far = _reach(rows)
+    straight, around, far = _reach(rows, own, NEAR)
     if straight <= narrow:
         return Line(own, straight, False)
     if 2 * around <= narrow:
@@ -58,7 +58,7 @@ def line_up(rows: Rows, narrow: int) -> Line:
     order = _cuthill_mckee(rows)
     places = np.empty_like(order)
     places[order] = own
-    width, distant = _reach_along(rows, places)
+    width, _, distant = _reach(rows, places, NEAR)
     return Line(order, width, scattered and distant < 0.1 * rows.weights.size)
 
 
@@ -80,34 +80,20 @@ def _cuthill_mckee(rows: Rows) -> Order:
 
 
 @compiled
-def _reach(rows: Rows) -> Any:
-    """The longest step along the line and around the circle, and how many entries lead far."""
+def _reach(rows: Rows, places: Order, near: int) -> Any:
+    """With the states at ``places (S,)``: the longest step along the line, the longest around the circle, and
+    how many entries lead farther than ``near``."""
     _, successors, starts, width, S, A = unpacked(rows)
     straight, around, far = np.int64(0), np.int64(0), np.int64(0)
     for s in range(S):
         p, end = first_entry(starts, width, s * A), first_entry(starts, width, (s + U(1)) * A)
         while p < end:
-            away = abs(np.int64(successors[p]) - np.int64(s))
+            away = abs(np.int64(places[successors[p]]) - np.int64(places[s]))
             straight = max(straight, away)
             around = max(around, min(away, np.int64(S) - away))
-            far += np.int64(away > NEAR)
+            far += np.int64(away > near)
             p += U(1)
     return straight, around, far
-
-
-@compiled
-def _reach_along(rows: Rows, places: Order) -> Any:
-    """The longest step with the states at ``places (S,)``, and how many entries lead far."""
-    _, successors, starts, width, S, A = unpacked(rows)
-    longest, far = np.int64(0), np.int64(0)
-    for s in range(S):
-        p, end = first_entry(starts, width, s * A), first_entry(starts, width, (s + U(1)) * A)
-        while p < end:
-            away = abs(np.int64(places[successors[p]]) - np.int64(places[s]))
-            longest = max(longest, away)
-            far += np.int64(away > NEAR)
-            p += U(1)
-    return longest, far
 
 
 @compiled

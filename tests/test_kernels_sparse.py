@@ -1,0 +1,225 @@
+"""Sweeps, packed rows, the band and the orders of states against dense NumPy and each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.instances import garnet, grid, ring
+from tabular_fedrl.kernels import band, packed, sparse, structure, threads
+from tabular_fedrl.kernels.sparse_rows import rows_of
+from tabular_fedrl.kernels.structure import line_up
+from tabular_fedrl.kernels.threads import CHUNK
+
+GAMMA = 0.9
+
+
+def uneven(S: int = 700, A: int = 3, seed: int = 0) -> CMDP:
+    """Rows of 1 to 6 successors anywhere."""
+    g = np.random.default_rng(seed)
+    counts = g.integers(1, 7, size=S * A)
+    rows = np.repeat(np.arange(S * A), counts)
+    P = sp.csr_array((g.random(rows.size) + 0.1, (rows, g.integers(S, size=rows.size))), shape=(S * A, S))
+    P.sum_duplicates()
+    P.data /= np.repeat(np.asarray(P.sum(axis=1)).ravel(), np.diff(P.indptr))
+    return CMDP(P, g.random((S, A)), np.zeros((0, S, A)), [], np.full(S, 1 / S), GAMMA)
+
+
+PROBLEMS = {
+    "uneven": uneven(),
+    "ring": ring(S=500, A=3, b=4, m=0),
+    "grid": grid(rows=18, columns=23, A=4, b=4, m=0),
+    "garnet": garnet(S=600, A=2, b=5, m=0, sparse=True),
+    "alone": garnet(S=400, A=1, b=3, m=0, sparse=True),
+    "chunks": ring(S=4 * CHUNK + 77, A=2, b=2, m=0),
+}
+
+
+def drawn(cmdp, k, seed=1):
+    """A policy ``(S, A)``, signals ``(k, S, A)`` and values ``(S, k)``."""
+    g = np.random.default_rng(seed)
+    S, A = cmdp.S, cmdp.A
+    return g.dirichlet(np.ones(A), size=S), g.normal(size=(k, S, A)), g.normal(size=(S, k))
+
+
+def action_values(cmdp, f, V):
+    """The definition, ``(k, S, A)``."""
+    return f + GAMMA * (cmdp.P @ V).T.reshape(f.shape)
+
+
+@pytest.fixture(params=PROBLEMS)
+def cmdp(request):
+    return PROBLEMS[request.param]
+
+
+def test_rows_are_the_problems_own_arrays(cmdp):
+    rows = rows_of(cmdp)
+    assert np.shares_memory(rows.weights, cmdp.P.data)
+    assert np.shares_memory(rows.successors, cmdp.P.indices)
+    assert bool(rows.width) == (len(set(np.diff(cmdp.P.indptr))) == 1)
+    assert rows_of(cmdp, np.float32).weights.dtype == np.float32
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 7])
+def test_policy_sweeps(cmdp, k):
+    pi, f, V = drawn(cmdp, k)
+    expected = (pi * action_values(cmdp, f, V)).sum(axis=-1).T
+    out, residual, product = (np.empty_like(V) for _ in range(3))
+    change = sparse.policy_sweep(rows_of(cmdp), pi, f, GAMMA, V, out)
+    assert np.abs(out - expected).max() <= 1e-14 * 10
+    assert np.abs(change - np.abs(expected - V).max(axis=0)).max() <= 1e-13
+    size = sparse.policy_residual(rows_of(cmdp), pi, f, GAMMA, V, residual)
+    assert np.abs(residual - (expected - V)).max() <= 1e-13
+    assert np.array_equal(size, np.abs(residual).max(axis=0))
+    other = drawn(cmdp, k, seed=2)[2]
+    sums = sparse.policy_product(rows_of(cmdp), pi, GAMMA, V, product, other)
+    assert np.abs(product - (V - expected + (pi * f).sum(axis=-1).T)).max() <= 1e-13
+    assert sums == pytest.approx(
+        np.stack([(product * other).sum(axis=0), (product**2).sum(axis=0)]), rel=1e-11
+    )
+
+
+def test_storage_in_single_precision_sums_in_double(cmdp):
+    pi, f, V = drawn(cmdp, 1)
+    out = np.empty_like(V)
+    sparse.policy_sweep(rows_of(cmdp, np.float32), pi, f, GAMMA, V, out)
+    rounded = sp.csr_array((cmdp.P.data.astype(np.float32).astype(float), cmdp.P.indices, cmdp.P.indptr))
+    expected = (pi * (f + GAMMA * (rounded @ V).T.reshape(f.shape))).sum(axis=-1).T
+    assert np.abs(out - expected).max() <= 1e-13
+    exact = (pi * action_values(cmdp, f, V)).sum(axis=-1).T
+    assert 1e-10 < np.abs(out - exact).max() < 1e-6 or cmdp.P.data.min() == 1
+
+
+def test_greedy_sweep_and_action_values(cmdp):
+    _, f, V = drawn(cmdp, 1)
+    Q = action_values(cmdp, f, V)[0]
+    out, actions, q = np.empty(cmdp.S), np.empty(cmdp.S, dtype=np.int32), f[0].copy()
+    low, high = sparse.greedy_sweep(rows_of(cmdp), f[0], GAMMA, V[:, 0].copy(), out, actions)
+    assert np.abs(out - Q.max(axis=1)).max() <= 1e-13
+    assert np.array_equal(actions, Q.argmax(axis=1))
+    assert (low, high) == ((out - V[:, 0]).min(), (out - V[:, 0]).max())
+    sparse.action_values(rows_of(cmdp), q, GAMMA, V[:, 0].copy(), q)
+    assert np.abs(q - Q).max() <= 1e-13
+
+
+def test_the_first_of_equal_actions_is_taken():
+    P = sp.csr_array(np.full((6, 2), 0.5))
+    tied = CMDP(P, np.zeros((2, 3)), np.zeros((0, 2, 3)), [], [0.5, 0.5], GAMMA)
+    actions = np.full(2, 7, dtype=np.int32)
+    sparse.greedy_sweep(rows_of(tied), tied.r, GAMMA, np.zeros(2), np.empty(2), actions)
+    assert actions.tolist() == [0, 0]
+
+
+def test_flows(cmdp):
+    pi, _, x = drawn(cmdp, 1)
+    kernel = (
+        (cmdp.P.toarray().reshape(cmdp.S, cmdp.A, -1) * pi[..., None]).sum(axis=1) if cmdp.S < 1000 else None
+    )
+    inflow = cmdp.P.T @ (x * pi).ravel() if kernel is None else kernel.T @ x[:, 0]
+    mu, out = np.full(cmdp.S, 1 / cmdp.S), np.empty_like(x)
+    size, total = sparse.flow_residual(rows_of(cmdp), pi, mu, GAMMA, x, out)
+    assert np.abs(out[:, 0] - ((1 - GAMMA) * mu + GAMMA * inflow - x[:, 0])).max() <= 1e-12
+    assert (size, total) == (np.abs(out).max(), pytest.approx(np.abs(out).sum(), rel=1e-12))
+    sums = sparse.flow_product(rows_of(cmdp), pi, GAMMA, x, out, x)
+    assert np.abs(out[:, 0] - (x[:, 0] - GAMMA * inflow)).max() <= 1e-12
+    assert sums == pytest.approx(np.array([[(out * x).sum()], [(out * out).sum()]]), rel=1e-11)
+
+
+def test_packed_rows_are_the_same_operator(cmdp):
+    pi, f, V = drawn(cmdp, 2)
+    rows, out, same = rows_of(cmdp), np.empty_like(V), np.empty_like(V)
+    f_pi = (pi * f).sum(axis=-1)[..., None]
+    sparse.policy_sweep(rows, pi, f, GAMMA, V, out)
+    merged = packed.merged_rows(rows, pi, packed.merged_starts(rows, cmdp.S))
+    assert merged.A == 1
+    assert merged.weights.size <= rows.weights.size
+    sparse.policy_sweep(merged, None, f_pi, GAMMA, V, same)
+    assert np.abs(out - same).max() <= 1e-13
+    order = np.random.default_rng(0).permutation(cmdp.S).astype(np.int32)
+    moved = packed.moved_rows(rows, pi, order)
+    sparse.policy_sweep(moved, None, np.ascontiguousarray(f_pi[:, order]), GAMMA, V[order], same)
+    assert np.abs(out[order] - same).max() <= 1e-13
+    actions = pi.argmax(axis=1)
+    Q = action_values(cmdp, f, V)
+    chosen = packed.policy_rows(rows, actions)
+    taken = np.take_along_axis(f, actions[None, :, None], axis=2)
+    sparse.policy_sweep(chosen, None, taken, GAMMA, V, same)
+    assert np.abs(same.T - np.take_along_axis(Q, actions[None, :, None], axis=2)[..., 0]).max() <= 1e-13
+
+
+def test_nothing_depends_on_the_number_of_threads(monkeypatch):
+    """To the last bit; a sum over all states in one go is another number."""
+    cmdp = ring(S=13 * CHUNK + 5, A=2, b=2, m=0)
+    pi, f, V = drawn(cmdp, 2)
+    rows, answers = rows_of(cmdp), []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(threads.numba, "get_num_threads", lambda count=count: count)
+        out, x = np.empty_like(V), V[:, :1].copy()
+        change = sparse.policy_sweep(rows, pi, f, GAMMA, V, out)
+        sums = sparse.policy_product(rows, pi, GAMMA, V, out.copy(), V)
+        total = sparse.flow_residual(rows, pi, cmdp.rho, GAMMA, x, x.copy())[1]
+        answers.append((out, change, sums, np.asarray(total)))
+    for other in answers[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(answers[0], other))
+    whole = (out * V).sum(axis=0)
+    assert (whole != sums[0]).any()
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 9])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_the_band_solves_what_a_dense_elimination_solves(width, deterministic):
+    cmdp = ring(S=60, A=3, b=width, m=0, seed=width)
+    pi, f, _ = drawn(cmdp, 3)
+    line = line_up(rows_of(cmdp), narrow=40)
+    assert line.width == 2 * width
+    V, d = np.empty((60, 3)), np.empty(60)
+    actions = pi.argmax(axis=1)
+    if deterministic:
+        pi = np.eye(3)[actions]
+    kernel = (cmdp.P.toarray().reshape(60, 3, 60) * pi[..., None]).sum(axis=1)
+    rows, given, signals = rows_of(cmdp), pi, f
+    if deterministic:
+        rows, given = packed.policy_rows(rows, actions), None
+        signals = np.take_along_axis(f, actions[None, :, None], axis=2)
+    band.solve_values(rows, given, signals, 0.999, line.order, line.width, V)
+    band.solve_visits(rows, given, cmdp.rho, 0.999, line.order, line.width, d)
+    matrix = np.eye(60) - 0.999 * kernel
+    assert np.abs(V - np.linalg.solve(matrix, (pi * f).sum(axis=-1).T)).max() <= 1e-10
+    assert np.abs(d - np.linalg.solve(matrix.T, 0.001 * cmdp.rho)).max() <= 1e-12
+
+
+def shuffled(cmdp: CMDP, seed: int = 0) -> CMDP:
+    """The same problem with its states in random order."""
+    order = np.random.default_rng(seed).permutation(cmdp.S)
+    rows = cmdp.P[(order[:, None] * cmdp.A + np.arange(cmdp.A)).ravel()]
+    P = sp.csr_array((rows.data, np.argsort(order)[rows.indices], rows.indptr), shape=rows.shape)
+    return CMDP(P, cmdp.r[order], cmdp.c[:, order], cmdp.d, cmdp.rho[order], cmdp.gamma)
+
+
+def test_narrow_graphs_are_found_in_any_order():
+    corridor = grid(rows=300, columns=4, A=2, m=0)
+    assert line_up(rows_of(corridor), 40).width <= 2 * 4 + 2
+    assert line_up(rows_of(grid(rows=4, columns=300, A=2, m=0)), 40).width <= 20
+    for narrow in (corridor, ring(S=1000, m=0), ring(S=1001, b=1, m=0)):
+        line = line_up(rows_of(shuffled(narrow)), 40)
+        assert line.width <= 20
+        assert np.array_equal(np.sort(line.order), np.arange(narrow.S))
+        place = np.argsort(line.order)
+        mixed = shuffled(narrow)
+        state = np.repeat(np.arange(narrow.S), np.diff(mixed.P.indptr).reshape(-1, narrow.A).sum(axis=1))
+        assert np.abs(place[mixed.P.indices] - place[state]).max() == line.width
+    assert line_up(rows_of(garnet(S=1000, m=0, sparse=True)), 40).width > 40
+
+
+def test_a_scattered_order_of_a_large_local_graph_is_moved(monkeypatch):
+    """ "Large" and "near" are scaled down."""
+    monkeypatch.setattr(structure, "WORTH", 1000)
+    monkeypatch.setattr(structure, "NEAR", 200)
+    local = grid(rows=40, columns=60, A=2, m=0)
+    assert not line_up(rows_of(local), 10).moved
+    line = line_up(rows_of(shuffled(local)), 10)
+    assert line.moved
+    assert line.width < 200
+    assert not line_up(rows_of(garnet(S=2400, A=2, m=0, sparse=True)), 10).moved
