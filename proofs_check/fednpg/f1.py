@@ -92,6 +92,7 @@ class F1(Theorem):
     id = "fednpg.f1"
     mark = "ours"
     source = "theory notes, F1; rate announced in arXiv 2405.03236"
+    about = "fednpg"
     suite = (
         *(
             Case(source, local_steps=E, aggregation=how, rounds=max(10, 200 // E))

@@ -97,6 +97,7 @@ class PMDPD(Theorem):
     id = "rates.pmd-pd"
     mark = "ours"
     source = "theory notes, rates; after Liu, Zhou, Kalathil, Kumar, Tian 2021"
+    about = "pmd-pd"
     suite = (
         Case("random-mdp:seed=1"),
         Case("random-mdp:seed=1", eta=10.0),

@@ -28,7 +28,7 @@ from tabular_fedrl.algorithms.npg_pd import npg_pd
 from tabular_fedrl.algorithms.offline_clients import DATA, clients_of, offline_problem
 from tabular_fedrl.algorithms.opg_pd import opg_pd, optimistic_steps
 from tabular_fedrl.algorithms.pmd_pd import pmd_pd, proximal_steps
-from tabular_fedrl.algorithms.regularised import regularised_fednpg, regularised_steps
+from tabular_fedrl.algorithms.regularised import regularised_fednpg, regularised_steps, rpg_pd
 from tabular_fedrl.algorithms.round_dual import round_dual
 from tabular_fedrl.algorithms.rounds import Round
 from tabular_fedrl.algorithms.sampled import sampled_fednpg, sampled_steps
@@ -216,7 +216,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             "regularised policy gradient primal-dual: one agent, all constraints, last-iterate guarantee",
             {"tau": 0.1, "eta": None, "dual_cap": None, "initial_multipliers": 0.0},
             regularised_steps,
-            lambda federation, given: regularised_fednpg(federation, given["tau"]),
+            lambda federation, given: rpg_pd(federation, given["tau"]),
             central=True,
             natural=False,
             sends=True,

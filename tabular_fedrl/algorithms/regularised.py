@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 from tabular_fedrl.algorithms.fednpg import fednpg
+from tabular_fedrl.algorithms.npg_pd import npg_pd
 from tabular_fedrl.algorithms.rounds import Round
 from tabular_fedrl.algorithms.step_sizes import dual_cap, number, per_constraint, positive_weight
 from tabular_fedrl.arithmetic import array, clip, concatenate, log, matmul, minimum, sum
@@ -45,6 +46,12 @@ def regularised_step(agent: Agent, log_pi: Array, tau: float) -> Array:
 def regularised_fednpg(federation: Federation, tau: float) -> Iterator[Round]:
     """The rounds of regularised FedNPG with weight ``tau``."""
     return fednpg(federation, partial(regularised_step, tau=tau))
+
+
+def rpg_pd(federation: Federation, tau: float) -> Iterator[Round]:
+    """The rounds of RPG-PD, the same step of a single agent that sees all constraints and talks to nobody
+    (Ding, Wei, Zhang, Ribeiro, NeurIPS 2023; form *recalled*)."""
+    return npg_pd(federation, partial(regularised_step, tau=tau))
 
 
 def regularised_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> PublicSteps:

@@ -219,6 +219,9 @@ class Theorem:
     mark: ClassVar[Mark | str]
     source: ClassVar[str] = ""
     """Where the statement comes from."""
+    about: ClassVar[str] = ""
+    """The algorithm of whose run with the theory's steps its claims ``gap`` and ``violation`` speak, if any:
+    their right sides are drawn beside its curves."""
     suite: ClassVar[Iterable[Case]] = (
         Case("random-mdp:seed=1"),
         Case("textbook:three-state"),

@@ -256,6 +256,34 @@ def sweep(
     return _deliver(context, json, quiet, command)
 
 
+@app.command(epilog=EXIT_CODES)
+def compare(
+    context: typer.Context,
+    algorithms: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ALGORITHM...", help="fednpg, pmd-pd, ... or with parameters: fednpg:local_steps=5"
+        ),
+    ],
+    on: Annotated[str, typer.Option("--on", metavar="SOURCE", help=SOURCE_HELP)],
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each.")] = 1000,
+    seed: Seed = 0,
+    out: Annotated[
+        str, typer.Option("--out", metavar="FILE", help="The figure, .svg or .pdf.")
+    ] = "compare.svg",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Draw gap and violation of several algorithms on one problem, against rounds and bytes."""
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.compare import compare_algorithms
+
+        return compare_algorithms(output, algorithms, on, rounds, seed or 0, out)
+
+    return _deliver(context, json, quiet, command)
+
+
 @app.command(name="list", epilog=EXIT_CODES)
 def list_(
     context: typer.Context,

@@ -23,6 +23,7 @@ from tabular_fedrl.plots import (
     looseness,
     plane,
     ratios,
+    relatives,
     slack,
 )
 from tabular_fedrl.plots.data import Data
@@ -44,6 +45,7 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "ablations": ablations.draw,
     "comparison": comparison.draw,
     "growth": growth.draw,
+    "relatives": relatives.draw,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 
