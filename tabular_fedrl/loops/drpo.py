@@ -12,7 +12,8 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.clients import Clients
 from tabular_fedrl.loops.drpo_blocks import Weights, begin, lay_out
-from tabular_fedrl.loops.drpo_rounds import Kept, Reading, rounds
+from tabular_fedrl.loops.drpo_reading import Kept, Reading
+from tabular_fedrl.loops.drpo_rounds import rounds
 from tabular_fedrl.measured import Array
 
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]

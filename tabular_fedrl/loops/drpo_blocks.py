@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.loops.clients import Clients
-from tabular_fedrl.loops.drpo_rounds import Block, Moving
+from tabular_fedrl.loops.drpo_reading import Block, Moving
 from tabular_fedrl.loops.lanes import from_lanes, lanes, to_lanes
 from tabular_fedrl.measured import Array
 

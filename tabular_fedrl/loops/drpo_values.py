@@ -1,10 +1,10 @@
-"""Values of a run's policies with rigorous radii, for one small problem."""
+"""What is measured of a run's policies, with rigorous radii, for one small problem."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tabular_fedrl.kernels.divergence import INFLATE
+from tabular_fedrl.kernels.divergence import INFLATE, Target, divergence
 from tabular_fedrl.kernels.lanes import compiled, largest_move, log_softmax
 from tabular_fedrl.kernels.single import assign, enclosed_averages, largest, policy_values
 from tabular_fedrl.loops.single import Problem
@@ -47,3 +47,16 @@ def enclosed_values(x: Problem, start: Array, local: Array, values: Array, drift
             log_softmax(log_p, p, lines)
             largest_move(p, p_start, lines, moved)
         drift[k] = largest(moved)
+
+
+@compiled
+def enclosed_divergences(target: Target, log_q: Array, kl: Array) -> None:
+    r"""``kl (n, 2)``: :math:`E_{s\sim d^*} KL(\pi^*\|q)` of log-policies ``(n, A, S)`` and its radius, which
+    is infinite where q has a probability 0."""
+    n, _, S = log_q.shape
+    line = np.empty(S)
+    for k in range(n):
+        mean, radius = divergence(target, log_q[k], line)
+        known = mean - mean == 0.0
+        kl[k, 0] = mean if known else 0.0
+        kl[k, 1] = radius if known else np.inf

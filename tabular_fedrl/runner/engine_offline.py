@@ -11,14 +11,16 @@ import numpy as np
 from tabular_fedrl.algorithms.offline_clients import clients_of
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Federation, State, federate
+from tabular_fedrl.kernels.divergence import Target
 from tabular_fedrl.loops.drpo import keep
 from tabular_fedrl.loops.drpo_blocks import begin, lay_out
-from tabular_fedrl.loops.drpo_rounds import OPTIMUM, rounds
-from tabular_fedrl.loops.drpo_values import enclosed_values
+from tabular_fedrl.loops.drpo_reading import OPTIMUM
+from tabular_fedrl.loops.drpo_rounds import rounds
+from tabular_fedrl.loops.drpo_values import enclosed_divergences, enclosed_values
 from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner.engine import Engine, Stretch, Task, not_finite, pairs, seen
-from tabular_fedrl.runner.engine_small import MOST_STATES, problem_of
+from tabular_fedrl.runner.engine_small import MOST_STATES, problem_of, target_of
 from tabular_fedrl.runner.offline import NAMES, ONCE, held, reading_of, refusal, weights_of
 
 WORK, ENTRIES = 200_000_000, 2_000_000
@@ -45,7 +47,8 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     clients = held(name, [(task.problem, clients_of(federation, dict(task.given)))], [task.given])
     reading = reading_of(name, task.given, clients.models is None)
     lay, (block,) = lay_out(clients, weights_of(name, clients, [task.given], [task.steps]))
-    truth, never = problem_of(task), np.empty(0, dtype=np.int64)
+    truth, target = problem_of(task), target_of(task.observer.comparator, S, cmdp.A)
+    never = np.empty(0, dtype=np.int64)
     size, k = _size(task, reading.step == OPTIMUM), state.round
     while k < task.rounds:
         # Cut at multiples of the size, so that a resumed run is cut alike.
@@ -58,7 +61,8 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
         start, local = kept.log_pi[:, 0, :, :S].copy(), kept.local[:, :, :, 0, :, :S].copy()
         multipliers = np.where(task.problem.mask[:, None], kept.multipliers[..., 0], np.nan)
         last = now.log_pi[0, :, :S].T.copy()
-        bad = np.isnan(local).any(axis=(1, 2, 3, 4)) | np.isnan([*start[1:], last.T]).any(axis=(1, 2))
+        after = np.concatenate([start[1:], last.T[None]])
+        bad = np.isnan(local).any(axis=(1, 2, 3, 4)) | np.isnan(after).any(axis=(1, 2))
         if bad.any():
             j = int(bad.argmax())
             _refuse(task, federation, k + j, start[j].T, multipliers[j, :, 0])
@@ -66,11 +70,11 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
         with announced():
             enclosed_values(truth, start, local, values, drift)
         lam = seen(task.problem, now.multipliers[..., 0])
-        after = State(k + n, last, lam, state.random, state.transitions)
-        chosen = task.recorded(k, k + n) - k
-        policies = (np.swapaxes(x[chosen], -1, -2) for x in (start, local))
-        yield Stretch(after, _every_round(values, drift), _recorded(task, multipliers[chosen], *policies))
-        state, k = after, k + n
+        state = State(k + n, last, lam, state.random, state.transitions)
+        at = task.recorded(k, k + n) - k
+        recorded = _recorded(task, target, multipliers[at], start[at], local[at])
+        yield Stretch(state, _every_round(values, drift), recorded)
+        k += n
 
 
 def _federation(task: Task) -> Federation:
@@ -109,11 +113,20 @@ def _every_round(values: Array, drift: Array) -> dict[str, Measured | Array]:
     }
 
 
-def _recorded(task: Task, multipliers: Array, start: Array, local: Array) -> dict[str, Measured | Array]:
-    if not len(start):
-        return {}
-    out = {"multipliers": multipliers, **task.observer.compare(start, local[:, :, -1])}
-    return out | {"log_policies": start, "local": local} if task.iterates else out
+def _recorded(
+    task: Task, target: Target, multipliers: Array, start: Array, local: Array
+) -> dict[str, Measured | Array]:
+    out: dict[str, Measured | Array] = {"multipliers": multipliers}
+    if task.observer.comparator is not None:
+        ends = local[:, :, -1].reshape(-1, *start.shape[1:])
+        kl, kl_end = np.empty((len(start), 2)), np.empty((len(ends), 2))
+        with announced():
+            enclosed_divergences(target, start, kl)
+            enclosed_divergences(target, ends, kl_end)
+        out |= {"kl": pairs(kl), "kl_local_end": pairs(kl_end.reshape(*local.shape[:2], 2))}
+    if task.iterates:
+        out |= {"log_policies": np.swapaxes(start, -1, -2), "local": np.swapaxes(local, -1, -2)}
+    return out
 
 
 def _size(task: Task, optimum: bool) -> int:

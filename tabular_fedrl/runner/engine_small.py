@@ -39,7 +39,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     form = variant(task.algorithm.name, N, geometric, task.given.get("tau", 0.0))
     problem, steps = problem_of(task), _steps(task, form.tau > 0)
     comparator = task.observer.comparator
-    target = _target(comparator, S, A)
+    target = target_of(comparator, S, A)
     natural = comparator is not None and task.algorithm.natural
     log_pibar = _transposed(state.log_policy.reshape(-1, 1, S, A))
     multipliers = np.where(problem.mask, state.multipliers, 0.0)
@@ -103,7 +103,8 @@ def _steps(task: Task, regularised: bool) -> Steps:
     )
 
 
-def _target(comparator: Comparator | None, S: int, A: int) -> Target:
+def target_of(comparator: Comparator | None, S: int, A: int) -> Target:
+    """The comparator as the loops hold it; zeros for none."""
     if comparator is None:
         none = np.zeros((A, S))
         return Target(np.zeros(S), 0.0, none, none, none, none, np.zeros(S))

@@ -15,7 +15,7 @@ from tabular_fedrl.federation import PublicSteps
 from tabular_fedrl.loops.batch import Batch
 from tabular_fedrl.loops.clients import Clients, Models
 from tabular_fedrl.loops.drpo_blocks import Weights
-from tabular_fedrl.loops.drpo_rounds import (
+from tabular_fedrl.loops.drpo_reading import (
     ARITHMETIC,
     CAUTIOUS,
     CONFINED,

@@ -17,7 +17,7 @@ from tabular_fedrl.federation import PublicSteps, federate
 from tabular_fedrl.loops.clients import Clients
 from tabular_fedrl.loops.drpo import Improved, iterate
 from tabular_fedrl.loops.drpo_blocks import Weights
-from tabular_fedrl.loops.drpo_rounds import ARITHMETIC, OPTIMUM, PLAIN, Reading
+from tabular_fedrl.loops.drpo_reading import ARITHMETIC, OPTIMUM, PLAIN, Reading
 from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.runner.offline import NAMES, held, reading_of, refusal, weights_of
 from tabular_fedrl.runner.settings import initial_multipliers, look_up, resolve, whole
@@ -37,7 +37,8 @@ def improve_batch(
 
     Plain floats without bounds on their errors; for enclosures :func:`~tabular_fedrl.runner.run` each. What
     the clients of a problem hold is set up once for all parameters that say the same about data, so that a
-    sweep over :math:`\alpha, \beta` of one problem passes that problem repeatedly.
+    sweep over :math:`\alpha, \beta` of one problem passes that problem repeatedly. For algorithms that do not
+    learn from data there is :func:`~tabular_fedrl.runner.run_batch`.
 
     Parameters
     ----------
