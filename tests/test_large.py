@@ -10,7 +10,7 @@ import pytest
 from tabular_fedrl.cmdp import federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
-from tabular_fedrl.kernels import sparse
+from tabular_fedrl.kernels.threads import CHUNK
 from tabular_fedrl.runner import run
 
 ROUNDS = 12
@@ -92,10 +92,10 @@ def test_fewer_recorded_rounds_have_the_same_averages(problem):
 
 
 def test_the_threads_change_nothing(monkeypatch):
-    problem = federated(load(f"ring:S={9 * sparse.CHUNK},A=3,b=3,m=1"))
+    problem = federated(load(f"ring:S={9 * CHUNK},A=3,b=3,m=1"))
     runs = []
     for threads in (1, 2):
-        monkeypatch.setattr(sparse.numba, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
         runs.append(
             run("fednpg", problem, 3, backend="numba", compare=False, eta=0.1, eta_dual=0.1, dual_cap=9.0)
         )

@@ -1,7 +1,7 @@
 r"""Building blocks of an iteration on one large problem: tables ``(S, A)``, states over threads.
 
 Every kernel does the chunks ``first..last`` of the states
-(:func:`~tabular_fedrl.kernels.sparse.over_chunks`), in blocks of :data:`BLOCK` states: a block is transposed
+(:func:`~tabular_fedrl.kernels.threads.over_chunks`), in blocks of :data:`BLOCK` states: a block is transposed
 in the cache, so that its states are the lanes of :mod:`tabular_fedrl.kernels.lanes` and the exponential
 compiles to vector instructions for any number of actions. What is summed or raised over states goes into one
 row of ``partials`` for each chunk; the rows are combined in their order, so that no result depends on the
