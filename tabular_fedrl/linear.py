@@ -43,6 +43,10 @@ r"""Rows of :math:`P_\pi` are merged where that leaves them shorter by this fact
 SAMPLE = 1000
 """States from which that is estimated."""
 
+SIDE_BY_SIDE = 1 << 21
+"""Values of so many states and signals are found at once: they stay in the cache, as more would not, and
+the vectors beside them take half the memory of a sparse kernel or less."""
+
 ACCEPT = 1e-10
 """A larger residual against the answer is a failure."""
 
@@ -86,7 +90,13 @@ def values(
         if line.moved:
             V[line.order] = x
         relative = NEARLY
-    size, _ = krylov.solve(_Values(rows, pi, signals, cmdp.gamma), V, goal, relative)
+    size = np.empty(len(signals))
+    together = max(1, SIDE_BY_SIDE // cmdp.S)
+    for first in range(0, len(signals), together):
+        these = slice(first, first + together)
+        x = np.ascontiguousarray(V[:, these])
+        size[these], _ = krylov.solve(_Values(rows, pi, signals[these], cmdp.gamma), x, goal[these], relative)
+        V[:, these] = x
     _accept(size, V, goal)
     return V, size
 
@@ -110,7 +120,9 @@ def visits(
     """
     rows, pi = _policy(cmdp, policy)
     law = cmdp.rho if mu is None else mu
-    d = np.zeros((cmdp.S, 1)) if start is None else start[:, None]
+    # From a law on, the residual sums to 0. From 0 it would be a left eigenvector if the law is uniform, with
+    # which BiCGSTAB breaks down.
+    d = (law.copy() if start is None else start)[:, None]
     goal = np.full(1, 0.0 if tolerance is None else tolerance / cmdp.S)
     relative = ROUNDING
     line = _line(cmdp)
