@@ -119,6 +119,20 @@ def test_run_out_and_resume(capsys, tmp_path):
         assert file.files
 
 
+def test_run_compiled(capsys):
+    words = ["run", "fednpg", "textbook:two-budgets", "--rounds", 20, "--json"]
+    said = call(capsys, *words, "--backend", "numba", "--every", 7)
+    plain = call(capsys, *words)
+    assert (said.code, said.data["backend"], plain.data["backend"]) == (0, "numba", "numpy")
+    assert said.data["gap"] == pytest.approx(plain.data["gap"], abs=1e-10)
+    assert said.data["ledger"] == plain.data["ledger"]
+    refused = call(capsys, "run", "sampled-fednpg", "textbook:two-budgets", "--backend", "numba")
+    assert refused.code == 2
+    assert "backend 'numba' cannot run sampled-fednpg" in refused.err
+    for wrong in (["--backend", "fortran"], ["--every", 0]):
+        assert call(capsys, *words, *wrong).code == 2
+
+
 def test_run_on_a_terminal_or_not_says_the_same(capsys):
     said = call(capsys, "run", "fednpg", "textbook:two-budgets", "--rounds", 5)
     assert "average value" in said.out

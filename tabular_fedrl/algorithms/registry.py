@@ -219,7 +219,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: rpg_pd(federation, given["tau"]),
             central=True,
             natural=False,
-            sends=True,
         ),
         Algorithm(
             "crpo",
