@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from random import Random
 
 import numpy as np
@@ -297,7 +298,7 @@ def test_orphans_of_a_killed_sweep_do_not_keep_its_lock(tmp_path, rows):
     """A forked worker inherits the open file and outlives its parent."""
     out = tmp_path / "s.arrow"
     before = "from concurrent.futures import ProcessPoolExecutor\nfrom multiprocessing import get_context"
-    process = start(out, before, FORKS, start_new_session=True)
+    process = start(out, SLOW + before, FORKS, start_new_session=True)
     try:
         for line in process.stdout:
             if int(line) >= 2:
@@ -306,7 +307,8 @@ def test_orphans_of_a_killed_sweep_do_not_keep_its_lock(tmp_path, rows):
         process.wait(60)
         assert identical(sweep(*WORDS, out=out, resume=True, **WHAT), rows)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
         process.stderr.close()
 
