@@ -4,6 +4,7 @@ Whether Numba simulates is decided when it is first imported, so every one of th
 own.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -34,9 +35,10 @@ def python(*arguments, simulate, **environment):
 
 
 @needs_cuda
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_in_the_simulator(file):
-    done = python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(file), simulate="1")
+@pytest.mark.parametrize("part", [0, 1])
+def test_in_the_simulator(part):
+    files = map(str, FILES[part::2])
+    done = python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, simulate="1")
     assert done.returncode == 0, done.stdout[-6000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed, done.stdout
@@ -57,12 +59,11 @@ def test_every_kernel_compiles_for_a_device():
 def test_without_a_device():
     """Asked for on a machine that has none: what to install, in one line."""
     code = (
-        "import numpy as np\n"
         "from tabular_fedrl.errors import NoDevice\n"
         "from tabular_fedrl.instances import load\n"
         "from tabular_fedrl.runner import run\n"
         "try:\n"
-        "    run('fednpg', load('ring:S=20,A=2,b=2'), 2, backend='cuda')\n"
+        "    run('fednpg', load('ring:S=20,A=2,b=2,m=0'), 2, backend='cuda', eta=0.1, compare=False)\n"
         "except NoDevice as error:\n"
         "    print('told:', error)\n"
     )
@@ -90,6 +91,35 @@ def test_nothing_of_cuda_is_imported_unasked():
         "import sys\n"
         "import tabular_fedrl.cli, tabular_fedrl.runner, tabular_fedrl.loops\n"
         "print([x for x in sys.modules if x.startswith(('numba.cuda', 'numba_cuda', 'cuda.'))])\n"
-        "print([x for x in sys.modules if x.startswith('tabular_fedrl') and 'cuda' in x])\n"
     )
-    assert python("-c", code, simulate=None).stdout.split()[-1] == "[]"
+    assert python("-c", code, simulate=None).stdout.strip() == "[]"
+
+
+@needs_cuda
+@pytest.mark.slow
+def test_the_benchmark_runs_dry(tmp_path):
+    """Every line of it but the device's timings, which the simulator has not."""
+    done = python("-m", "benchmarks.gpu", "--simulate", "--out", str(tmp_path), simulate=None)
+    assert done.returncode == 0, done.stdout
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert len(found["checks"]) > 40
+    assert {x["kernel"] for x in found["sweeps"]} >= {"policy sweep, 3 signals", "natural step"}
+    assert {x["storage"] for x in found["sweeps"]} == {"float64", "float32"}
+    assert len(found["optima"]) == 4
+    assert (tmp_path / "gpu.md").read_text() in done.stdout
+
+
+@needs_cuda
+def test_the_benchmark_measures_nothing_where_a_check_fails(tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from benchmarks import gpu, gpu_measure\n"
+        "gpu_measure.all_checks = lambda *_: [('a sweep', 0.25, 1e-12), ('a sum', float('nan'), 1e-12)]\n"
+        "sys.exit(gpu.run(gpu_measure, Path(sys.argv[1]), 0, 100.0))\n"
+    )
+    done = python("-c", code, str(tmp_path), simulate="1")
+    assert done.returncode == 1
+    assert "WRONG a sweep: 0.25, allowed 1e-12" in done.stdout
+    assert "2 of 2 checks fail" in done.stdout
+    assert not any(tmp_path.iterdir())

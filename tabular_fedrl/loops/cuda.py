@@ -70,7 +70,7 @@ def _piece(
     shapes = (B, S, A), (B, S, A), (B, N, k - 1), (B, k), (B, k), (B, S), (B, N, S), (B, N, k)
     found = [cuda.to_device(np.zeros(shape)) for shape in shapes]
     problem = [cuda.to_device(np.ascontiguousarray(x)) for x in given]
-    small.fednpg(S, k)[B, threads(S)](
+    small.fednpg(S, k, small.REGISTERS)[B, threads(S)](
         *problem, cuda.to_device(mask), rounds, local_steps, geometric, *scratch, *found
     )
     log_pibar, _, lam, shared, local, drift, step, value_drift = (x.copy_to_host() for x in found)

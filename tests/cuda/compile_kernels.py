@@ -30,7 +30,7 @@ def signatures():
     yield "policy_mean", sweeps.policy_mean(3), (F2, F, F3, F2, F2)
     for S, k in ((5, 1), (20, 3), (64, 3)):
         problem = (F4, F4, F2, F2, F1, F1, F2, F2, boolean[:, ::1], L, L, B)
-        yield f"fednpg({S}, {k})", small.fednpg(S, k), (*problem, F4, F3, F3, F3, F3, F2, F2, F2, F3, F3)
+        yield f"fednpg({S}, {k})", small.fednpg(S, k, 96), (*problem, F4, F3, F3, F3, F3, F2, F2, F2, F3, F3)
     for module, types in (
         (sweeps, {"greedy_of_rows": (F2, F, F2, F, I1, F2), "one_hot": (I1, F2), "flow": (F2, F2, F2)}),
         (

@@ -30,9 +30,9 @@ def test_sweeps(lengths, kind, storage, tolerance):
     assert isinstance(rows, kind)
     pi, x, add = random_policy(3, S, A), g.normal(size=(S, 3)), g.normal(size=(S, 3))
     pi[0] = [0, 1]
-    out = np.full((S, 3), np.nan)
+    out = cuda.to_device(np.full((S, 3), np.nan))
     rows.policy(cuda.to_device(tables(pi)), -0.7, cuda.to_device(x), cuda.to_device(add), out)
-    assert np.abs(out - (add - 0.7 * policy_matrix(cmdp, pi) @ x)).max() < 4 * tolerance
+    assert np.abs(out.copy_to_host() - (add - 0.7 * policy_matrix(cmdp, pi) @ x)).max() < 4 * tolerance
     means = np.full((A, S), np.nan)
     rows.means(cuda.to_device(x[:, :1].copy()), handle := cuda.to_device(means))
     expected = (cmdp.P @ x[:, 0]).reshape(S, A)

@@ -25,7 +25,11 @@ if find_spec("numba_cuda") is None:
 cuda: Any = import_module("numba.cuda")
 """The module; every other module has it from here."""
 
-SIMULATED = bool(import_module("numba").config.ENABLE_CUDASIM)
+config = import_module("numba.cuda.core.config")
+# The last stage of a reduction is one block, and meant to be.
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether the kernels run in the simulator."""
 
 BLOCK = 4 if SIMULATED else 256

@@ -102,7 +102,7 @@ def mean_logit(log_pi, s, a, geometric):
 
 
 @cache
-def fednpg(S: int, k: int, registers: int = REGISTERS) -> Any:
+def fednpg(S: int, k: int, registers: int) -> Any:
     """The kernel for problems of S states and k signals."""
     columns = S + k
 
