@@ -25,7 +25,7 @@ if find_spec("numba_cuda") is None:
 cuda: Any = import_module("numba.cuda")
 """The module; every other module has it from here."""
 
-config = import_module("numba.cuda.core.config")
+config: Any = import_module("numba.cuda.core.config")
 # The last stage of a reduction is one block, and meant to be.
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 
