@@ -35,14 +35,15 @@ BASELINES = ("behaviour-cloning", "fedavg-cql", "spibb", "fedora")
 
 
 def random_problem(g, S, A, m, N):
-    """Sparse rows, rewards of any sign; the first agents see one cost each, the last one all."""
+    """Sparse rows, signals of any sign; the uniform policy is feasible, barely; the first agents see one cost
+    each, the last one all."""
     P = g.dirichlet(np.ones(S), size=(S, A)) * (g.random((S, A, S)) < 0.7)
     P[..., 0] += 1e-3
     P /= P.sum(axis=-1, keepdims=True)
-    gamma = float(g.choice([0.0, 0.5, 0.9]))
-    c, d = g.uniform(-1, 1, size=(m, S, A)), np.full(m, 5.0)
-    cmdp = CMDP(P, g.uniform(-1, 1, size=(S, A)), c, d, g.dirichlet(np.ones(S)), gamma)
-    return FederatedCMDP(cmdp, [(i % m,) for i in range(N - 1)] + [tuple(range(m))])
+    gamma, rho = float(g.choice([0.0, 0.5, 0.9])), g.dirichlet(np.ones(S))
+    r, c = g.uniform(-1, 1, size=(S, A)), g.uniform(-1, 1, size=(m, S, A))
+    d = np.linalg.solve(np.eye(S) - gamma * P.mean(axis=1), c.mean(axis=2).T).T @ rho + 0.05
+    return FederatedCMDP(CMDP(P, r, c, d, rho, gamma), [(i % m,) for i in range(N - 1)] + [tuple(range(m))])
 
 
 def choices(draw, names=("drpo", *BASELINES)):
