@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 
@@ -33,8 +34,19 @@ def announced() -> Iterator[None]:
 
 def prepare() -> None:
     """Compile all loops, or load them from the cache on disk: seconds the first time, then hardly any."""
+    prepare_rounds()
+    optima(_smallest())
+
+
+@cache
+def prepare_rounds() -> None:
+    """The same for :func:`~tabular_fedrl.loops.fednpg` alone."""
+    fednpg(_smallest(), 1, 1, 1.0, 1.0, 1.0)
+
+
+def _smallest() -> Batch:
     one = np.ones
-    batch = Batch(
+    return Batch(
         P=one((1, 1, 2, 1)),
         r=one((1, 1, 2)),
         c=one((1, 1, 1, 2)),
@@ -43,5 +55,3 @@ def prepare() -> None:
         gamma=0 * one(1),
         mask=np.ones((1, 1), dtype=bool),
     )
-    fednpg(batch, 1, 1, one(1), one((1, 1)), one((1, 1)))
-    optima(batch)

@@ -11,7 +11,7 @@ from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.loops import Batch, Iterated, fednpg
-from tabular_fedrl.loops.prepare import announced
+from tabular_fedrl.loops.prepare import announced, prepare_rounds
 from tabular_fedrl.loops.variants import NAMES
 from tabular_fedrl.runner.settings import initial_multipliers, look_up, one_of, resolve, whole
 
@@ -87,14 +87,15 @@ def run_batch(
 
         return cuda.fednpg(batch, K, E, *constants, geometric=geometric)
     with announced():
-        return fednpg(
-            batch,
-            K,
-            E,
-            *constants,
-            algorithm=algorithm,
-            geometric=geometric,
-            weights=weights,
-            initial_multipliers=np.stack(starts),
-            tau=np.array([x.get("tau", 0.0) for x in given]),
-        )
+        prepare_rounds()
+    return fednpg(
+        batch,
+        K,
+        E,
+        *constants,
+        algorithm=algorithm,
+        geometric=geometric,
+        weights=weights,
+        initial_multipliers=np.stack(starts),
+        tau=np.array([x.get("tau", 0.0) for x in given]),
+    )
