@@ -59,16 +59,18 @@ def solve_large(cmdp: CMDP) -> Solution:
 
 def _inside(search: Search, best: Outcome, thresholds: Array, attempts: int = 4) -> tuple[Array, Measured]:
     """The mixture's occupancy and values, aimed inside the thresholds by the proof's own error."""
-    weights, target = best.weights, thresholds
+    columns = [search.columns[k] for k in np.flatnonzero(best.weights > 0)]
+    table, weights = np.array([column.values for column in columns]), best.weights[best.weights > 0]
+    target = thresholds
     for _ in range(attempts):
-        x = mixture(search.cmdp, search.columns, weights)
+        x = mixture(search.cmdp, columns, weights)
         values = values_at_start(search.cmdp, x)
         excess = np.maximum(values[1:].upper - search.cmdp.d, 0.0)
         if not excess.any():
             break
         target = target - 2 * excess
         try:
-            weights, _, _ = master(search.table, target, True)
+            weights, _, _ = master(table, target, True)
         except SolverFailure:  # no room inside
             break
     return x, values

@@ -54,8 +54,14 @@ def occupied(
     A visitation that leaves the defect q and sums to 1 gives values off by
     :math:`\langle q, V_f\rangle/(1-\gamma)` with :math:`\sum_s q(s) = 0`.
     """
-    start = cmdp.rho * (1 - cmdp.gamma) if near is None else near.copy()
-    d, _ = linear.visits(cmdp, actions, start=start, tolerance=2 * accuracy * (1 - cmdp.gamma))
+    goal = 2 * accuracy * (1 - cmdp.gamma)
+    d, tolerance = None if near is None else near.copy(), 16 * goal
+    # The tolerance is for the largest entry and meant for the worst case; most often less will do.
+    while True:
+        d, defect = linear.visits(cmdp, actions, start=d, tolerance=tolerance)
+        if defect <= goal or tolerance <= goal:
+            break
+        tolerance = max(0.5 * tolerance * goal / defect, 0.1 * tolerance, goal)
     d /= d.sum()
     chosen = np.take_along_axis(cmdp.signals, actions[None, :, None], axis=2)[:, :, 0]
     return Occupied(actions, d, (chosen @ d) / (1 - cmdp.gamma))

@@ -27,19 +27,26 @@ GAP = 1e-10
 LOOSE = 2e-3
 """Pricing is as exact as this share of the gap at the time."""
 
+FINEST = 1e-12
+"""The accuracy of the columns that make up the answer, relative to the size of values."""
+
 SLACK_SHARE = 0.9
 """The slack search ends when this share of the largest possible slack is attained."""
 
 
 @dataclass
 class Search:
-    """One problem's columns, and the functions to start from: ``known`` holds multipliers with the optimal
-    values ``(S,)`` found there."""
+    """One problem's columns, and what to start from: ``known`` holds multipliers with the optimal values
+    ``(S,)`` found there, ``places`` multipliers with the number of the column found there; ``sharp``:
+    columns whose values are as exact as they get.
+    """
 
     cmdp: CMDP
     with_reward: bool
     columns: list[Occupied] = field(default_factory=list)
     known: list[tuple[Array, Array]] = field(default_factory=list)
+    places: list[tuple[Array, int]] = field(default_factory=list)
+    sharp: set[int] = field(default_factory=set)
 
     @property
     def table(self) -> Array:
@@ -74,17 +81,30 @@ class Search:
             V += share * values
         return V
 
-    def add(self, greedy: Greedy, accuracy: float) -> Occupied:
-        """The priced policy as a column, its values to ``accuracy`` of the signals' size."""
-        near = self.columns[-1].visits if self.columns else None
-        self.columns.append(occupied(self.cmdp, greedy.actions, near, accuracy))
-        return self.columns[-1]
+    def add(self, multipliers: Array, greedy: Greedy, accuracy: float) -> Occupied:
+        """The policy priced at these multipliers as a column, its costs to ``accuracy`` of their size.
 
-    def sharpen(self, weights: Array, accuracy: float) -> None:
-        """The columns that carry weight, their values to ``accuracy``."""
-        for k in np.flatnonzero(weights > 0):
+        The value of what it was priced for is known better than its costs are, so that the column's plane
+        touches the dual function where it should, and is only tilted.
+        """
+        near = min(self.places, key=lambda place: float(np.linalg.norm(place[0] - multipliers)), default=None)
+        start = None if near is None else self.columns[near[1]].visits
+        self.places.append((multipliers, len(self.columns)))
+        column = occupied(self.cmdp, greedy.actions, start, accuracy)
+        if self.with_reward:
+            priced = float(greedy.at_start(self.cmdp).value)
+            column.values[0] = priced + float(multipliers @ column.values[1:])
+        self.columns.append(column)
+        return column
+
+    def sharpen(self, weights: Array) -> bool:
+        """The columns that carry weight, their values to :data:`FINEST`; False if they all were."""
+        blunt = [k for k in np.flatnonzero(weights > 0) if k not in self.sharp]
+        for k in blunt:
             column = self.columns[k]
-            self.columns[k] = occupied(self.cmdp, column.actions, column.visits, accuracy)
+            self.columns[k] = occupied(self.cmdp, column.actions, column.visits, FINEST)
+        self.sharp.update(blunt)
+        return bool(blunt)
 
 
 @dataclass(frozen=True)
@@ -108,7 +128,7 @@ def search_slack(search: Search, unit: float) -> Outcome:
         greedy, upper = search.price(multipliers, max(GAP * unit, LOOSE * gap))
         if best is None or upper < best[0]:
             best = upper, multipliers, greedy
-        search.add(greedy, _digits(gap / unit))
+        search.add(multipliers, greedy, _digits(gap / unit))
         weights, multipliers, slack = master(search.table, cmdp.d, False)
         gap = max(best[0] - slack, 0.0)
         attained = slack > SLACK_TOLERANCE * unit and slack >= SLACK_SHARE * best[0]
@@ -123,11 +143,13 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
     values."""
     cmdp, goal, gap = search.cmdp, 0.4 * GAP * unit, unit
     multipliers, prices = np.zeros(cmdp.m), None
+    largest_cost = np.abs(cmdp.c).max(axis=(1, 2)) / (1 - cmdp.gamma)
     best: Greedy | None = None
     sharp = False
     for step in range(MAX_COLUMNS):
         greedy, upper = search.price(multipliers, 0.1 * goal if sharp else max(0.1 * goal, LOOSE * gap))
-        column = search.add(greedy, _digits(gap / unit))
+        far = 1.0 if prices is None else float(np.abs(multipliers - prices.best) @ largest_cost) / unit
+        column = search.add(multipliers, greedy, _digits(gap / unit / max(far, 1e-12)))
         if prices is None:
             prices = Prices.between(cheap, column.values, np.append(unit, cost_scale(cmdp)))
         if upper < prices.upper:
@@ -135,8 +157,7 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         prices.observe(multipliers, column.values, thresholds, upper)
         weights, duals, value = master(search.table, thresholds, True)
         gap = max(prices.upper - value, 0.0)
-        if gap <= goal:
-            search.sharpen(weights, 0.0)
+        while gap <= goal and search.sharpen(weights):
             weights, duals, value = master(search.table, thresholds, True)
             gap = max(prices.upper - value, 0.0)
         if gap <= goal:
@@ -152,4 +173,4 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
 
 def _digits(share: float) -> float:
     """The accuracy of a column's values where the gap is this share of their size."""
-    return float(np.clip(1e-3 * share, 1e-12, 1e-4))
+    return float(np.clip(1e-2 * share, FINEST, 1e-3))
