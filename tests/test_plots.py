@@ -155,6 +155,15 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "exponent": np.array([[1.15, 0.9, 1.4], [np.nan] * 3, *[[1.16, 1.0, 1.3]] * 4]),
             "name": np.array("two cores"),
         },
+        "relatives": {
+            "labels": np.array(["fednpg:local_steps=5,aggregation=geometric", "pmd-pd"]),
+            "rounds": np.array([1.0, 10.0, 100.0]),
+            "bytes": np.array([[1e2, 1e3, 1e4], [0.0, 0.0, 0.0]]),
+            "gap": np.array([[[1.0, 0.5, 0.1], [1.0, 0.3, -0.2]], [[2.0, 0.2, 0.02], [1.0, 0.1, 1e-4]]]),
+            "violation": np.array([[[0.4, 0.1, 0.0], [0.4, 0.0, 0.0]], [[0.2, 0.1, 0.01], [0.3, 0.1, 0.0]]]),
+            "bounds": np.array([[5.0, 0.5], [np.nan, np.nan]]),
+            "name": np.array("windy-cliff:ncost=2"),
+        },
     }
 
 

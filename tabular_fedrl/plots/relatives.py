@@ -37,15 +37,14 @@ def draw(data: Data) -> Figure:
     sent, bounds = numbers(data, "bytes", n, p), numbers(data, "bounds", n, 2)
     talking = [i for i in range(n) if sent[i, -1] > 0]
     figure = Figure(figsize=(PAGE, 5.0))
-    axes = figure.subplots(2, 2 if talking else 1, sharey="row", squeeze=False)
+    axes = figure.subplots(2, 2 if talking else 1, squeeze=False)
     hidden = False
     for row, (key, label) in enumerate(ROWS.items()):
         y = numbers(data, key, n, 2, p)
         low, high = logarithmic.limits(y, bounds[:, row])
         for ax in axes[row]:
-            ax.set(xscale="log", yscale="log", ylim=(low, high))
-        logarithmic.plain_ticks(axes[row, 0].yaxis, low, high)
-        axes[row, 0].set_ylabel(label)
+            ax.set(xscale="log", yscale="log", ylim=(low, high), ylabel=label)
+            logarithmic.plain_ticks(ax.yaxis, low, high)
         for i in range(n):
             hidden |= _curves(axes[row, 0], rounds, y[i], low, i)
             if bounds[i, row] > 0:
@@ -53,9 +52,9 @@ def draw(data: Data) -> Figure:
                 axes[row, 0].plot(rounds[-1], bounds[i, row], color=COLORS[i], **mark)
         for i in talking:
             hidden |= _curves(axes[row, 1], sent[i], y[i], low, i)
-    axes[1, 0].set_xlabel("rounds")
-    if talking:
-        axes[1, 1].set_xlabel("bytes sent, up and down")
+    for column, words in zip(axes.T, ("rounds", "bytes sent, up and down")):
+        for ax in column:
+            ax.set_xlabel(words)
     figure.suptitle(text(data, "name"))
     entries = [legend.line(label, color=COLORS[i], marker=SHAPES[i]) for i, label in enumerate(labels)]
     entries += [
