@@ -15,6 +15,7 @@ from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import policy_error
 from tabular_fedrl.kernels import steps
+from tabular_fedrl.kernels.krylov import largest
 from tabular_fedrl.kernels.sparse import action_values
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
@@ -23,6 +24,10 @@ from tabular_fedrl.measured import UNIT, Array, Measured
 INFLATE = 1 + 2.0**-20
 """Covers the rounding of the radii themselves."""
 
+
+ENOUGH = 0.25
+"""Evaluations stop at a residual of this part of the bound on its rounding: a radius is at most so much
+larger than it need be, and values agree with the specification's to a fraction of their radii."""
 
 NOWHERE = np.empty(0)
 """No visitation: a step along the natural gradient."""
@@ -36,6 +41,8 @@ class Tables:
         self.cmdp = cmdp
         self.rows = rows_of(cmdp)
         self.comparator = comparator
+        # Before the tables, because it takes tables of its own to find.
+        self.rounding = (cmdp.max_row + cmdp.A + 4) * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)
         self.scratch = np.empty((cmdp.S, cmdp.A))
         self.largest = np.array([max(abs(float(f.max())), abs(float(f.min()))) for f in cmdp.signals])
 
@@ -60,15 +67,11 @@ class Tables:
     def evaluate(self, log_pi: Array, V: Array) -> Measured:
         cmdp, S = self.cmdp, self.cmdp.S
         over_chunks(steps.probabilities, S, log_pi, self.scratch)
-        found, residual = linear.values(cmdp, self.scratch, cmdp.signals, start=V)
-        if found is not V:
-            V[:] = found
+        _, residual = linear.values(cmdp, self.scratch, start=V, tolerance=self._enough(V))
         sums = np.empty((chunks(S), 2, V.shape[1]))
         over_chunks(steps.at_start, S, cmdp.rho, V, sums)
         top = sums[:, 1].max(axis=0)
-        magnitude = self.largest + 2 * top
-        terms = cmdp.max_row + cmdp.A + 4
-        slack = (terms * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)) * magnitude
+        slack = self.rounding * (self.largest + 2 * top)
         # Summed in chunks, one after the other.
         start = ((CHUNK + len(sums) + 2) * UNIT + 2 * cmdp.row_error) * top
         return Measured(sums[:, 0].sum(axis=0), ((residual + slack) / (1 - cmdp.gamma) + start) * INFLATE)
@@ -111,6 +114,11 @@ class Tables:
         mean, size, reach = float(sums[:, 0].sum()), float(sums[:, 1].sum()), float(sums[:, 2].max())
         blur = (2 * self.cmdp.A + 40 + CHUNK + len(sums)) * UNIT * size
         return Measured(mean, (blur + float(d.error.max()) * reach) * INFLATE)
+
+    def _enough(self, V: Array) -> float:
+        """A residual that hardly counts beside the rounding that the radius covers anyway."""
+        slack = self.rounding * (self.largest + 2 * largest(V))
+        return ENOUGH * float(slack[slack > 0].min(initial=np.inf)) if slack.any() else 0.0
 
     def _values(self, V: Array, weights: Array) -> Array:
         """Values ``(S,)`` of the mixed signal."""
