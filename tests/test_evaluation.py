@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import (
+    at_start,
     average,
     entropy,
     evaluate,
@@ -16,6 +17,7 @@ from tabular_fedrl.evaluation import (
     policy_values,
     visitation,
 )
+from tabular_fedrl.instances import grid, ring
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import log_softmax, uniform
 from tests.exact import ExactValues, encloses, policy, rational
@@ -131,7 +133,7 @@ def test_entropy_of_known_policies():
     assert H.error.max() < 1e-13
 
 
-def ring(S: int, gamma: float) -> CMDP:
+def circle(S: int, gamma: float) -> CMDP:
     """Action 0 goes one state on, action 1 back, each with probability .9; else it stays."""
     states = np.arange(S)
     rows = np.repeat(np.arange(2 * S), 2)
@@ -146,7 +148,7 @@ def ring(S: int, gamma: float) -> CMDP:
 @pytest.mark.parametrize("gamma", [0.9, 0.999])
 def test_large_sparse_problems(gamma):
     """1e5 states: a ring (eliminated) and a random graph (Krylov), to a small stated error."""
-    on_ring = ring(100_000, gamma)
+    on_ring = circle(100_000, gamma)
     values = evaluate(on_ring, uniform(100_000, 2))
     assert values.V.error.max() <= 1e-10 / (1 - gamma)
     g = np.random.default_rng(1)
@@ -167,3 +169,36 @@ def test_a_policy_of_the_wrong_shape_is_refused():
     cmdp = random_cmdp(0, S=3, A=2, m=1, gamma=0.5)
     with pytest.raises(InvalidProblem, match=r"expected \(\.\.\., 3, 2\)"):
         evaluate(cmdp, uniform(2, 3))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 0.999])
+def test_values_at_the_start_alone_are_enclosed_too(gamma):
+    for seed in range(6):
+        cmdp = random_cmdp(seed, S=6, A=3, m=2, gamma=gamma, sparse=True)
+        log_pi = some_policy(cmdp, seed)
+        exact = ExactValues(cmdp, policy(log_pi))
+        alone = at_start(cmdp, log_pi)
+        assert encloses(alone, exact.at_rho)
+        assert alone.error.max() <= 1e-12 / (1 - gamma) ** 2
+        actions = np.arange(6) % 3
+        sure = at_start(cmdp, actions, cmdp.c)
+        exact = ExactValues(cmdp, [[int(a == b) for b in range(3)] for a in actions], cmdp.c)
+        assert encloses(sure, exact.at_rho)
+        assert not encloses(Measured(sure.value + 2 * sure.error + 1e-300, sure.error), exact.at_rho)
+        # A loose tolerance costs accuracy, which the radius says.
+        loose = at_start(cmdp, actions, cmdp.c, start=np.full((6, 2), 0.5 / (1 - gamma)), tolerance=10.0)
+        assert encloses(loose, exact.at_rho)
+
+
+@pytest.mark.parametrize("problem", [ring(S=300, A=3, b=2, m=1), grid(rows=17, columns=19, m=1)])
+def test_both_structures_against_dense_elimination(problem):
+    log_pi = some_policy(problem, 4)
+    S, A = problem.S, problem.A
+    stored = problem.replace(P=problem.P.toarray().reshape(S, A, S))
+    sparse, dense = evaluate(problem, log_pi), evaluate(stored, log_pi)
+    for ours, theirs in ((sparse.V, dense.V), (sparse.Q, dense.Q), (sparse.at_rho, dense.at_rho)):
+        assert (np.abs(ours.value - theirs.value) <= ours.error + theirs.error).all()
+        assert ours.error.max() <= 3 * theirs.error.max()
+    d, e = visitation(problem, log_pi), visitation(stored, log_pi)
+    assert np.abs(d.value - e.value).sum() <= d.error[0] + e.error[0]
+    assert d.error[0] <= 1e-11

@@ -118,6 +118,11 @@ def _policy(
     weights, successors, starts, width, S, A = unpacked(rows)
     k = U(out.shape[1])
     for chunk in range(U(first), U(last)):
+        if k == 1:
+            change[chunk, 0] = _policy_alone(
+                weights, successors, starts, width, S, A, chunk, pi, f, gamma, V, out, subtract
+            )
+            continue
         for j in range(k):
             change[chunk, j] = 0.0
         for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
@@ -137,6 +142,52 @@ def _policy(
             if i < k:
                 t0 = mean_1(weights, successors, starts, width, A, pi, s, V, k, i)
                 _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
+
+
+@inlined
+def _policy_alone(
+    weights: Any, successors: Any, starts: Any, width: Any, S: Any, A: Any, chunk: Any, pi: Array, f: Array,
+    gamma: float, V: Array, out: Array, subtract: bool,
+) -> float:  # fmt: skip
+    """A chunk of :func:`_policy` for one signal, whose change then stays in a register."""
+    change = 0.0
+    for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
+        ahead, mean = 0.0, 0.0
+        p = first_entry(starts, width, s * A)
+        for a in range(A):
+            end = first_entry(starts, width, s * A + a + U(1))
+            part = row_mean(weights, successors, p, end, V)
+            p = end
+            ahead += part if A == 1 else pi[s, a] * part
+            mean += f[0, s, a] if A == 1 else pi[s, a] * f[0, s, a]
+        new = mean + gamma * ahead
+        moved = new - V[s]
+        out[s, 0] = moved if subtract else new
+        # NaN, which compares as false, must not hide.
+        change = change if abs(moved) <= change else abs(moved)
+    return change
+
+
+@inlined
+def _product_alone(
+    weights: Any, successors: Any, starts: Any, width: Any, S: Any, A: Any, chunk: Any, pi: Array,
+    gamma: float, x: Array, out: Array, other: Array,
+) -> tuple[float, float]:  # fmt: skip
+    """A chunk of :func:`_product` for one signal."""
+    inner, own = 0.0, 0.0
+    for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
+        ahead = 0.0
+        p = first_entry(starts, width, s * A)
+        for a in range(A):
+            end = first_entry(starts, width, s * A + a + U(1))
+            part = row_mean(weights, successors, p, end, x)
+            p = end
+            ahead += part if A == 1 else pi[s, a] * part
+        new = x[s] - gamma * ahead
+        out[s, 0] = new
+        inner += other[s, 0] * new
+        own += new * new
+    return inner, own
 
 
 @inlined
@@ -162,6 +213,11 @@ def _product(
     weights, successors, starts, width, S, A = unpacked(rows)
     k = U(out.shape[1])
     for chunk in range(U(first), U(last)):
+        if k == 1:
+            sums[chunk, 0, 0], sums[chunk, 1, 0] = _product_alone(
+                weights, successors, starts, width, S, A, chunk, pi, gamma, x, out, other
+            )
+            continue
         for j in range(k):
             sums[chunk, 0, j], sums[chunk, 1, j] = 0.0, 0.0
         for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):

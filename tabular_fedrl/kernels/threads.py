@@ -38,7 +38,7 @@ def over_chunks(kernel: Callable[..., None], S: int, *arguments: Any) -> None:
     """``kernel(first chunk, chunk after the last, *arguments)`` over all chunks, shared among threads where
     there is enough to do."""
     n = chunks(S)
-    threads = min(numba.get_num_threads(), n // 4)
+    threads = min(numba.get_num_threads(), n // 2)
     if threads < 2:
         kernel(0, n, *arguments)
         return

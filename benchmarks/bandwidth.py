@@ -1,0 +1,189 @@
+"""Sweeps over large sparse problems against what the machine's memory can deliver.
+
+``python -m benchmarks.bandwidth`` measures how fast plain sums read memory, on one thread and on all, and
+what share of that the sweeps reach: local successors and scattered ones, even rows and compressed ones,
+float64 and float32, a scattered order before and after the states are moved. Bytes are those that a sweep
+cannot do without: every weight, index, signal, probability and value read once, every result written once. A
+share is taken between a sweep and a sum measured in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+from benchmarks.machine import facts
+from tabular_fedrl.kernels import packed, sparse
+from tabular_fedrl.kernels.sparse_rows import Rows
+from tabular_fedrl.kernels.structure import line_up
+from tabular_fedrl.kernels.threads import in_parallel
+from tabular_fedrl.measured import Array
+
+ACTIONS, WIDTH, NEAR = 5, 5, 5
+"""Actions, successors of each, and how far away the local ones are at most."""
+
+STREAM = 1 << 28
+"""Bytes of the plain sums: more than any cache holds."""
+
+ROUNDS = 15
+
+Row = dict[str, Any]
+
+
+@numba.njit(nogil=True, fastmath=True)
+def _sum(x: Array, out: Array) -> None:
+    total = 0.0
+    for i in range(np.uint64(x.size)):  # an unsigned index lets the compiler vectorise
+        total += x[i]
+    out[0] = total
+
+
+def read_sweep(threads: int) -> tuple[Callable[[], None], int]:
+    """A plain sum on so many threads, and its bytes."""
+    x = np.ones(STREAM // 8)
+    parts = [(part, np.empty(1)) for part in np.array_split(x, threads)]
+    return (lambda: in_parallel(_sum, parts)), x.nbytes
+
+
+def rows_of_kind(kind: str, S: int, seed: int = 0) -> Rows:
+    """Successors ``near`` by, ``scattered``, or near by in a ``shuffled`` order; even rows."""
+    draw = np.random.default_rng(seed)
+    state = np.repeat(np.arange(S), ACTIONS)[:, None]
+    if kind == "scattered":
+        successors = draw.integers(S, size=(S * ACTIONS, WIDTH))
+    else:
+        successors = (state + draw.integers(-NEAR, NEAR + 1, size=(S * ACTIONS, WIDTH))) % S
+    if kind == "shuffled":
+        names = draw.permutation(S)
+        places = np.argsort(names)
+        successors = names[successors.reshape(S, ACTIONS * WIDTH)[places]].reshape(-1, WIDTH)
+    weights = draw.random((S * ACTIONS, WIDTH))
+    weights /= weights.sum(axis=1, keepdims=True)
+    indices = np.sort(successors, axis=1).astype(np.uint32)
+    return Rows(weights.ravel(), indices.ravel(), np.empty(0, np.uint32), WIDTH, S, ACTIONS)
+
+
+def compressed(rows: Rows) -> Rows:
+    """The same rows, told where each starts."""
+    starts = np.arange(0, rows.weights.size + 1, rows.width, dtype=np.uint32)
+    return rows._replace(starts=starts, width=0)
+
+
+def single(rows: Rows) -> Rows:
+    """The same rows, their weights stored in float32."""
+    return rows._replace(weights=rows.weights.astype(np.float32))
+
+
+def sweeps(rows: Rows) -> Iterator[tuple[str, Callable[[], Any], int]]:
+    """Name, sweep and bytes of what is measured on some rows."""
+    S, A = rows.S, rows.A
+    draw = np.random.default_rng(1)
+    kernel = sum(x.nbytes for x in (rows.weights, rows.successors, rows.starts))
+    pi = None if A == 1 else np.full((S, A), 1.0 / A)
+    table = S * A * 8
+    for k in (1, 3):
+        f, V, out = draw.random((k, S, A)), draw.random((S, k)), np.empty((S, k))
+        own = kernel + f.nbytes + V.nbytes + out.nbytes + (0 if pi is None else pi.nbytes)
+        yield (
+            f"policy, {k} signal{'s' * (k > 1)}",
+            lambda f=f, V=V, out=out: sparse.policy_sweep(rows, pi, f, 0.99, V, out),
+            own,
+        )
+    if A == 1:
+        return
+    r, v, out, actions = f[0].copy(), V[:, 0].copy(), np.empty(S), np.empty(S, dtype=np.int32)
+    yield (
+        "greedy",
+        lambda: sparse.greedy_sweep(rows, r, 0.99, v, out, actions),
+        kernel + table + 2 * v.nbytes + actions.nbytes,
+    )
+    x, left = V[:, :1].copy(), np.empty((S, 1))
+    yield (
+        "flow",
+        lambda: sparse.flow_residual(rows, pi, v, 0.99, x, left),
+        kernel + table + 3 * v.nbytes,
+    )
+
+
+def variants(S: int) -> Iterator[tuple[str, str, Rows]]:
+    """Successors, storage, rows."""
+    for kind in ("near", "scattered"):
+        rows = rows_of_kind(kind, S)
+        yield kind, "even", rows
+        yield kind, "compressed", compressed(rows)
+        yield kind, "even, float32", single(rows)
+        yield kind, "one action, packed", packed.policy_rows(rows, np.zeros(S, dtype=np.int32))
+    rows = rows_of_kind("shuffled", S)
+    pi = np.full((S, ACTIONS), 1.0 / ACTIONS)
+    own = np.arange(S, dtype=np.int32)
+    yield "near, shuffled", "policy, packed", packed.moved_rows(rows, pi, own)
+    yield "near, moved back", "policy, packed", packed.moved_rows(rows, pi, line_up(rows, 1).order)
+
+
+def measure(states: list[int], rounds: int = ROUNDS) -> Iterator[Row]:
+    """One row for every sweep: its share of the read bandwidth on all threads, median and quartiles."""
+    read, read_bytes = read_sweep(numba.get_num_threads())
+    for S in states:
+        for kind, storage, rows in variants(S):
+            for name, sweep, size in sweeps(rows):
+                shares = []
+                for turn in range(rounds + 1):
+                    rate, full = size / _seconds(sweep), read_bytes / _seconds(read)
+                    shares += [rate / full] if turn else []  # the first turn compiles
+                low, middle, high = statistics.quantiles(shares, n=4)
+                yield {
+                    "states": S, "successors": kind, "storage": storage, "sweep": name, "bytes": size,
+                    "share": {"median": middle, "low": low, "high": high},
+                }  # fmt: skip
+
+
+def read_rates() -> dict[str, float]:
+    """Bytes a second of plain sums, by the number of threads."""
+    rates = {}
+    for threads in sorted({1, numba.get_num_threads()}):
+        read, size = read_sweep(threads)
+        read()
+        rates[str(threads)] = size / min(_seconds(read) for _ in range(ROUNDS))
+    return rates
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print the table; with ``--out``, write it as JSON too."""
+    parser = argparse.ArgumentParser(prog="benchmarks.bandwidth", description=__doc__)
+    parser.add_argument("--states", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    rates = read_rates()
+    print("plain sums read " + ", ".join(f"{v / 1e9:.1f} GB/s on {k} thread(s)" for k, v in rates.items()))
+    print("states | successors | storage | sweep | share of read bandwidth")
+    found = []
+    for row in measure(options.states, options.rounds):
+        found.append(row)
+        share = row["share"]
+        print(
+            f"{row['states']} | {row['successors']} | {row['storage']} | {row['sweep']} | "
+            f"{share['median']:.2f} ({share['low']:.2f} to {share['high']:.2f})",
+            flush=True,
+        )
+    if options.out:
+        text = json.dumps({"machine": facts(), "read_bytes_per_second": rates, "rows": found}, indent=1)
+        options.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
