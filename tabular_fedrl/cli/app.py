@@ -175,7 +175,7 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Run an algorithm with exact evaluation and measure every round."""
+    """Run an algorithm with exact evaluation and measure its rounds."""
     given = {
         "local_steps": local_steps,
         "aggregation": aggregation,
@@ -309,6 +309,32 @@ def show(context: typer.Context, source: Source, json: Json = False, quiet: Quie
         from tabular_fedrl.cli.show import show_source
 
         return show_source(output, source)
+
+    return _deliver(context, json, quiet, command)
+
+
+@app.command(epilog=EXIT_CODES)
+def example(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Default: list them.", show_default=False),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE", help="The page (.html; default: NAME.html) or the notebook (.ipynb)."
+        ),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Run one of the students' notebooks and write it as a page to read; without a name, list them."""
+
+    def command(output: Output) -> Answer:
+        from tabular_fedrl.cli.example import list_examples, write_example
+
+        return list_examples() if name is None else write_example(output, name, out)
 
     return _deliver(context, json, quiet, command)
 

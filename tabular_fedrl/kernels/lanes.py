@@ -134,7 +134,6 @@ def factor(P: Array, pi: Array, gamma: Array, matrix: Array) -> None:
 
     By elimination without pivoting, which is stable here: the matrix is strictly diagonally dominant by rows,
     and stays so (growth at most 2; Higham, *Accuracy and Stability of Numerical Algorithms*, section 9.5).
-    Two columns at a time: the rest of the matrix, which does not fit the first cache, is read half as often.
     """
     S, A, W = pi.shape
     for s in range(S):
@@ -148,26 +147,15 @@ def factor(P: Array, pi: Array, gamma: Array, matrix: Array) -> None:
                 matrix[s, t, w] *= gamma[w]
         for w in range(W):
             matrix[s, s, w] += 1.0
-    for i in range(0, S, 2):
-        j = i + 1
+    for i in range(S):
         for w in range(W):
             matrix[i, i, w] = 1.0 / matrix[i, i, w]
-        if j == S:
-            break
-        for w in range(W):
-            matrix[j, i, w] *= matrix[i, i, w]
-        for t in range(j, S):
-            for w in range(W):
-                matrix[j, t, w] -= matrix[j, i, w] * matrix[i, t, w]
-        for w in range(W):
-            matrix[j, j, w] = 1.0 / matrix[j, j, w]
-        for s in range(j + 1, S):
+        for s in range(i + 1, S):
             for w in range(W):
                 matrix[s, i, w] *= matrix[i, i, w]
-                matrix[s, j, w] = (matrix[s, j, w] - matrix[s, i, w] * matrix[i, j, w]) * matrix[j, j, w]
-            for t in range(j + 1, S):
+            for t in range(i + 1, S):
                 for w in range(W):
-                    matrix[s, t, w] -= matrix[s, i, w] * matrix[i, t, w] + matrix[s, j, w] * matrix[j, t, w]
+                    matrix[s, t, w] -= matrix[s, i, w] * matrix[i, t, w]
 
 
 @compiled
@@ -237,15 +225,7 @@ def advantage(P: Array, f: Array, V: Array, weights: Array, gamma: Array, scratc
         for a in range(A):
             for w in range(W):
                 out[s, a, w] = 0.0
-            for t in range(0, S - 3, 4):
-                for w in range(W):
-                    out[s, a, w] += (
-                        P[s, a, t, w] * scratch[t, w]
-                        + P[s, a, t + 1, w] * scratch[t + 1, w]
-                        + P[s, a, t + 2, w] * scratch[t + 2, w]
-                        + P[s, a, t + 3, w] * scratch[t + 3, w]
-                    )
-            for t in range(S - S % 4, S):
+            for t in range(S):
                 for w in range(W):
                     out[s, a, w] += P[s, a, t, w] * scratch[t, w]
             for w in range(W):
