@@ -3,8 +3,8 @@ r"""Column generation over policies: the CMDP as a small program in the value ve
 The value vectors :math:`(V_r, V_{c_1}, \dots, V_{c_m})` of all policies form a polytope. A *column* is one
 policy's vector; the master program finds the best mixture of the columns known so far,
 
-.. math:: \max_w \sum_k w_k V_r^k \quad\text{s.t.}\quad \sum_k w_k V_{c_j}^k \le d_j,\ w \ge 0,\ \sum_k w_k =
-1,
+.. math:: \max_w \sum_k w_k V_r^k \quad\text{s.t.}\quad \sum_k w_k V_{c_j}^k \le d_j,\ w \ge 0,\
+          \sum_k w_k = 1,
 
 its multipliers :math:`\lambda` price the costs, and policy iteration for :math:`r - \lambda\cdot c` finds the
 column that improves it most. That price also bounds the optimum: for every :math:`\lambda \ge 0`

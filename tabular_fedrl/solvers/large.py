@@ -24,7 +24,7 @@ def solve_large(cmdp: CMDP) -> Solution:
     """The optimum of a CMDP with m > 0, without an LP. Errors as in :func:`tabular_fedrl.solvers.solve`."""
     problem = cmdp if cmdp.is_sparse else cmdp.replace(P=sp.csr_array(cmdp.rows))
     unit = float(np.abs(cmdp.r).max()) / (1 - cmdp.gamma) or 1.0
-    costs = cost_scale(cmdp) or 1.0
+    costs = cost_scale(cmdp)
     cheap = Search(problem, with_reward=False)
     found = search_slack(cheap, costs)
     if found.upper < 0:

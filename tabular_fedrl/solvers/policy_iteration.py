@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
@@ -66,7 +68,7 @@ def optimise(cmdp: CMDP, reward: Array | None = None, accuracy: float = 0.0) -> 
     return best
 
 
-def deterministic(actions: Array, A: int) -> Array:
+def deterministic(actions: NDArray[Any], A: int) -> Array:
     """Log-policy ``(S, A)`` that takes ``actions[s]`` in state s."""
     log_pi = np.full((actions.size, A), -np.inf)
     log_pi[np.arange(actions.size), actions] = 0.0

@@ -32,37 +32,37 @@ from tabular_fedrl.measured import Array
 class Prices:
     """What is known of the dual function of one problem.
 
-    ``radius``, ``curvature`` ``(m,)``: R and the diagonal of B. ``points``, ``heights``, ``slopes``:
-    multipliers priced, :math:`V_r` and :math:`d - V_c` of the columns found there. ``best``, ``upper``: where
-    the dual function is lowest. ``expected``: its planes' and the model's value at the next multipliers.
+    ``radius``, ``curvature`` ``(m,)``: R and the diagonal of B. ``points``: multipliers priced. ``best``,
+    ``upper``: where the dual function is lowest. ``expected``: its planes' and the model's value at the next
+    multipliers.
     """
 
     radius: Array
     curvature: Array
+    thresholds: Array
     best: Array
     upper: float = np.inf
     theta: float = 1.0
     points: list[Array] = field(default_factory=list)
-    heights: list[float] = field(default_factory=list)
-    slopes: list[Array] = field(default_factory=list)
     expected: tuple[float, float] | None = None
 
     @staticmethod
-    def between(cheap: Array, greedy: Array, units: Array) -> Prices:
+    def between(cheap: Array, greedy: Array, units: Array, thresholds: Array) -> Prices:
         """The first guess of scales, from the values ``(1+m,)`` of a feasible and of the greedy policy;
         ``units (1+m,)`` say what is small."""
         gain = max(greedy[0] - cheap[0], 1e-3 * units[0])
         spent = np.maximum(greedy[1:] - cheap[1:], 1e-3 * units[1:])
         radius = gain / (spent.size * spent)
-        return Prices(radius, spent / radius, np.zeros(spent.size))
+        return Prices(radius, spent / radius, thresholds, np.zeros(spent.size))
 
-    def observe(self, multipliers: Array, values: Array, thresholds: Array, upper: float) -> None:
+    def observe(self, multipliers: Array, values: Array, upper: float) -> None:
         """The column of ``values (1+m,)`` was found at these multipliers, where g is at most ``upper``."""
-        slope = thresholds - values[1:]
         if self.expected is not None:
             planes, model = self.expected
             # Where pricing is inexact, its bound is above what the new plane says.
-            bent = (float(values[0] + multipliers @ slope) - planes) / max(model - planes, 1e-300)
+            bent = (float(values[0] + multipliers @ (self.thresholds - values[1:])) - planes) / max(
+                model - planes, 1e-300
+            )
             self.theta = float(np.clip(self.theta * np.clip(bent, 0.1, 4.0), 1e-8, 1.0))
             step = float((np.abs(multipliers - self.best) / self.radius).max())
             if upper < self.upper - 0.1 * (self.upper - model):
@@ -72,14 +72,13 @@ class Prices:
                 self.radius = self.radius * max(0.5 * step, 0.1)
         self.expected = None
         self.points.append(multipliers)
-        self.heights.append(float(values[0]))
-        self.slopes.append(slope)
         if upper < self.upper:
             self.upper, self.best = upper, multipliers
 
-    def following(self) -> Array | None:
-        """The next multipliers ``(m,)``; None if they are no new ones."""
-        points, heights, slopes = np.array(self.points), np.array(self.heights), np.array(self.slopes)
+    def following(self, columns: Array) -> Array | None:
+        """The next multipliers ``(m,)``, from the values ``(K, 1+m)`` of the columns found at the points;
+        None if they are no new ones."""
+        points, heights, slopes = np.array(self.points), columns[:, 0], self.thresholds - columns[:, 1:]
         bend = self.theta * self.curvature
         pieces = heights + 0.5 * (points**2 @ bend), slopes - points * bend
         found = _lowest(bend, *pieces, self.best, self.radius)

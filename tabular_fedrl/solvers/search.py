@@ -30,6 +30,9 @@ LOOSE = 2e-3
 FINEST = 1e-12
 """The accuracy of the columns that make up the answer, relative to the size of values."""
 
+LAST = 3e3
+"""From a gap of so many times the goal on, the master's own multipliers are tried in turn."""
+
 SLACK_SHARE = 0.9
 """The slack search ends when this share of the largest possible slack is attained."""
 
@@ -87,19 +90,27 @@ class Search:
         The value of what it was priced for is known better than its costs are, so that the column's plane
         touches the dual function where it should, and is only tilted.
         """
+        known = [k for k, c in enumerate(self.columns) if np.array_equal(c.actions, greedy.actions)]
+        if known:
+            self._sharpen(known[:1])
+            self.places.append((multipliers, known[0]))
+            return self.columns[known[0]]
         near = min(self.places, key=lambda place: float(np.linalg.norm(place[0] - multipliers)), default=None)
         start = None if near is None else self.columns[near[1]].visits
-        self.places.append((multipliers, len(self.columns)))
         column = occupied(self.cmdp, greedy.actions, start, accuracy)
         if self.with_reward:
             priced = float(greedy.at_start(self.cmdp).value)
             column.values[0] = priced + float(multipliers @ column.values[1:])
+        self.places.append((multipliers, len(self.columns)))
         self.columns.append(column)
         return column
 
     def sharpen(self, weights: Array) -> bool:
         """The columns that carry weight, their values to :data:`FINEST`; False if they all were."""
-        blunt = [k for k in np.flatnonzero(weights > 0) if k not in self.sharp]
+        return self._sharpen([int(k) for k in np.flatnonzero(weights > 0)])
+
+    def _sharpen(self, numbers: list[int]) -> bool:
+        blunt = [k for k in numbers if k not in self.sharp]
         for k in blunt:
             column = self.columns[k]
             self.columns[k] = occupied(self.cmdp, column.actions, column.visits, FINEST)
@@ -151,10 +162,10 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         far = 1.0 if prices is None else float(np.abs(multipliers - prices.best) @ largest_cost) / unit
         column = search.add(multipliers, greedy, _digits(gap / unit / max(far, 1e-12)))
         if prices is None:
-            prices = Prices.between(cheap, column.values, np.append(unit, cost_scale(cmdp)))
+            prices = Prices.between(cheap, column.values, np.append(unit, cost_scale(cmdp)), thresholds)
         if upper < prices.upper:
             best = greedy
-        prices.observe(multipliers, column.values, thresholds, upper)
+        prices.observe(multipliers, column.values, upper)
         weights, duals, value = master(search.table, thresholds, True)
         gap = max(prices.upper - value, 0.0)
         while gap <= goal and search.sharpen(weights):
@@ -164,7 +175,8 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
             assert best is not None
             return Outcome(weights, prices.best, prices.upper, best.actions)
         # Once few kinks are left near the optimum, the master's own multipliers are worth trying.
-        proposed = None if gap < 1e3 * goal and step % 2 else prices.following()
+        last = gap < LAST * goal and step % 2
+        proposed = None if last else prices.following(search.table[[k for _, k in search.places]])
         following = duals if proposed is None else proposed
         sharp = bool((following == multipliers).all())
         multipliers = following

@@ -50,8 +50,8 @@ class Solution:
 
 
 def cost_scale(cmdp: CMDP) -> float:
-    """The largest cost value or threshold: what a slack is small against."""
-    return max(float(np.abs(cmdp.d).max()), float(np.abs(cmdp.c).max()) / (1 - cmdp.gamma))
+    """The largest cost value or threshold: what a slack is small against (1 if they all vanish)."""
+    return max(float(np.abs(cmdp.d).max()), float(np.abs(cmdp.c).max()) / (1 - cmdp.gamma)) or 1.0
 
 
 def active_set(cmdp: CMDP, costs: Measured) -> tuple[int, ...]:
