@@ -11,7 +11,9 @@ from tabular_fedrl.cmdp import federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 from tabular_fedrl.kernels.threads import CHUNK
+from tabular_fedrl.policies import random_log_policy
 from tabular_fedrl.runner import run
+from tabular_fedrl.runner.measure import Comparator
 
 ROUNDS = 12
 STEPS = {"eta": 0.02, "eta_dual": 0.03, "dual_cap": [5.0, 6.0], "initial_multipliers": 0.2}
@@ -147,3 +149,15 @@ def test_no_table_too_many():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 0.5 * own
+
+
+def test_a_divergence_in_blocks_of_states_is_the_same(problem, monkeypatch):
+    rng = np.random.default_rng(0)
+    S, A = problem.cmdp.S, problem.cmdp.A
+    comparator = Comparator(problem.cmdp, random_log_policy(rng, S, A))
+    log_q = random_log_policy(rng, S, A)[None]
+    whole = comparator.kl(log_q)
+    monkeypatch.setattr("tabular_fedrl.runner.measure.ROWS", 97)
+    parts = comparator.kl(log_q)
+    assert whole.value == parts.value
+    assert whole.error == parts.error

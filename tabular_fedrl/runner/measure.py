@@ -28,7 +28,7 @@ COARSE = 64
 """Bits for what is only drawn, never claimed."""
 CHUNK = 512
 """Most policies in one call of the evaluation."""
-ROWS = 1 << 16
+ROWS = 1 << 13
 """Most states whose rows of a policy are enclosed at once."""
 
 
