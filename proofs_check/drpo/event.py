@@ -112,8 +112,8 @@ class Event(Theorem):
 
     **Setting.** One client's records; rewards in [0, R] almost surely. *Assumption S*: given the list of its
     pairs (s,a), rewards and successors are independent draws. Trajectories do not meet it (the list says
-    where they went): for them :math:`\delta/|D|` takes the place of :math:`\delta`, |D| the number of
-    transitions. With N clients every one gets :math:`\delta/N`.
+    where they went): for them :math:`\delta/|D|` takes the place of :math:`\delta`, with :math:`|D|` the
+    number of transitions. With N clients every one gets :math:`\delta/N`.
 
     **Statement.** With probability at least :math:`1-\delta`, for all pairs with :math:`n \ge 1`,
 

@@ -353,3 +353,4 @@ ALGORITHMS: dict[str, Algorithm] = {
         ),
     )
 }
+"""Every algorithm by its name."""

@@ -1,4 +1,4 @@
-"""Sums and extremes over states, in two stages: :data:`PARTIALS` blocks, then one.
+"""Sums and extremes over states, in two stages: ``PARTIALS`` blocks, then one.
 
 The order of the additions is fixed by the sizes alone. ``partial``: scratch for the sums of the blocks.
 """
