@@ -21,7 +21,7 @@ export NUMBA_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev verify test test-slow figures bench lint format wheel clean distclean
+.PHONY: help setup setup-dev verify test test-slow figures paper bench lint format wheel clean distclean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -44,6 +44,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) --no-build-isolation -e '.[dev]'
 	@touch $@
 
+$(VENV)/.installed-paper: $(VENV)/.installed
+	@$(PIP) --no-build-isolation -e '.[paper]'
+	@touch $@
+
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@$(PIP) --no-build-isolation -e '.[bench]'
 	@touch $@
@@ -59,6 +63,13 @@ test-slow: $(VENV)/.installed-dev ## run the slow tests only
 
 figures: $(VENV)/.installed ## draw all figures again, into figures/out/
 	$(BIN)/python -m figures
+
+# A report that is older than the package is made anew.
+report/results.json: $(shell find tabular_fedrl proofs_check -name '*.py') | $(VENV)/.installed
+	$(MAKE) verify
+
+paper: $(VENV)/.installed-paper report/results.json ## the paper, into paper/out/paper.pdf; needs latexmk
+	$(BIN)/python -m paper
 
 bench: $(VENV)/.installed-bench ## speed against peers, minutes; BENCH_ARGS=--full: hours
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -77,7 +88,7 @@ wheel: $(VENV)/.installed-dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
 clean: ## remove what the commands wrote, but not the virtual environment
-	rm -rf report figures/out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf report figures/out paper/generated paper/out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environment too

@@ -66,8 +66,8 @@ class Anchor(Theorem):
 
     **Statement.** State by state, for every law p,
 
-    .. math:: \alpha KL(p\|b) + \beta KL(p\|\pi) = (\alpha+\beta) KL(p\|m) + \beta D_w(b\|\pi), \qquad
-              \textstyle\sum_i \omega_i KL(p\|b_i) = KL(p\|\bar b) + H_b, \quad H_b \ge 0,
+    .. math:: \alpha KL(p\|b) + \beta KL(p\|\pi) &= (\alpha+\beta) KL(p\|m) + \beta D_w(b\|\pi), \\
+              \textstyle\sum_i \omega_i KL(p\|b_i) &= KL(p\|\bar b) + H_b, \quad H_b \ge 0,
 
     so that a single client pays at least :math:`\beta D_w(b\|\pi)`, at :math:`p = m`, and all together
 

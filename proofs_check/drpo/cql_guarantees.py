@@ -40,8 +40,8 @@ class CqlGuarantees(Theorem):
     \beta KL(q\|\pi^+)]`. On the event of :mod:`proofs_check.drpo.records`, if
     :math:`\mathrm{supp}\,b \subseteq \mathrm{supp}\,\pi_k`,
 
-    .. math:: J(\pi^+) - J(b) \ge \frac1{1-\gamma}\{E_{\hat d^+}[\lambda D + \beta KL(\pi^+\|\pi_k)] -
-              \beta E_{\hat d^b} KL(b\|\pi_k)\} - \frac{c_\delta}{1-\gamma}\Big\{E_{\hat d^+}
+    .. math:: J(\pi^+) - J(b) \ge{}& \frac1{1-\gamma}\{E_{\hat d^+}[\lambda D + \beta KL(\pi^+\|\pi_k)] -
+              \beta E_{\hat d^b} KL(b\|\pi_k)\} \\ &- \frac{c_\delta}{1-\gamma}\Big\{E_{\hat d^+}
               \sqrt{\tfrac{|A|(1+D)}{n(s)}} + E_{\hat d^b}\sqrt{\tfrac{|A|}{n(s)}}\Big\} ;
 
     the same over :math:`\pi_k`, if :math:`\mathrm{supp}\,\pi_k \subseteq \mathrm{supp}\,b`, with

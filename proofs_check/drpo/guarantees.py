@@ -57,15 +57,15 @@ class Guarantees(Theorem):
 
     *D2.* If :math:`\mathrm{supp}\,b \subseteq \mathrm{supp}\,\pi_k`,
 
-    .. math:: J(\pi^+) - J(b) \ge \frac1{1-\gamma}\big\{E_{\hat d^+}[\alpha KL(\pi^+\|b) +
-              \beta KL(\pi^+\|\pi_k)] - \beta E_{\hat d^b} KL(b\|\pi_k)\big\} - \Gamma(\pi^+) - \Gamma(b) ,
+    .. math:: J(\pi^+) - J(b) \ge \frac1{1-\gamma}\big\{& E_{\hat d^+}[\alpha KL(\pi^+\|b) +
+              \beta KL(\pi^+\|\pi_k)] \\ &- \beta E_{\hat d^b} KL(b\|\pi_k)\big\} - \Gamma(\pi^+) - \Gamma(b) ,
 
     and in terms of counts, for :math:`b = n(s,a)/n(s)` without smoothing,
 
-    .. math:: J(\pi^+) - J(b) \ge \frac{\beta}{1-\gamma}\{E_{\hat d^+} KL(\pi^+\|\pi_k) -
-              E_{\hat d^b} KL(b\|\pi_k)\} - \frac1{1-\gamma}\Big\{\frac{c_\delta^2}{8\alpha} E_{\hat d^+}
-              \frac1{n_{min}} + c_\delta (E_{\hat d^+} + E_{\hat d^b})\sqrt{\frac{|A|}{n(s)}}\Big\}
-              - \frac{\bar V}{1-\gamma}(\hat d^+ + \hat d^b)(n(s) = 0) ,
+    .. math:: J(\pi^+) - J(b) \ge{}& \frac{\beta}{1-\gamma}\{E_{\hat d^+} KL(\pi^+\|\pi_k) -
+              E_{\hat d^b} KL(b\|\pi_k)\} \\ &- \frac1{1-\gamma}\Big\{\frac{c_\delta^2}{8\alpha} E_{\hat d^+}
+              \frac1{n_{min}} + c_\delta (E_{\hat d^+} + E_{\hat d^b})\sqrt{\frac{|A|}{n(s)}}\Big\} \\
+              &- \frac{\bar V}{1-\gamma}(\hat d^+ + \hat d^b)(n(s) = 0) ,
 
     the expectations of counts over states with records; the last term is gone where all states reachable in
     the model have some. The plain certificates

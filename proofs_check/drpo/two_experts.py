@@ -61,9 +61,9 @@ class TwoExperts(Theorem):
     **Statement.** Both are steps of DRPO for suitable critics, both are better than :math:`\pi_k`, and both
     means are worse:
 
-    .. math:: J(\pi_k) = \tfrac\gamma2, \quad J(A) = J(B) = \gamma (hp + (1-h) q), \quad
-              J(\mathrm{arithmetic}) = \gamma\,\tfrac{p+q}{2}, \quad
-              J(\mathrm{geometric}) = \gamma \frac{\sqrt{pq}}{\sqrt{pq} + \sqrt{(1-p)(1-q)}} .
+    .. math:: J(\pi_k) &= \tfrac\gamma2, \quad & J(A) = J(B) &= \gamma (hp + (1-h) q), \\
+              J(\mathrm{arithmetic}) &= \gamma\,\tfrac{p+q}{2}, \quad &
+              J(\mathrm{geometric}) &= \gamma \frac{\sqrt{pq}}{\sqrt{pq} + \sqrt{(1-p)(1-q)}} .
 
     With :math:`\gamma = h = p = 0.9`, q = 0.02: 0.45, 0.7308, 0.414 and 0.27. The episode mixture, which
     draws a client once per episode, keeps 0.7308. D3 is not contradicted: its drift term exceeds the loss.
