@@ -19,6 +19,7 @@ from figures import (
     local_steps,
     plane,
     ratios,
+    relatives,
     slack,
 )
 from tabular_fedrl.errors import InvalidProblem
@@ -37,6 +38,7 @@ SCRIPTS = (
     drift_scaling,
     ablations,
     comparison,
+    relatives,
     growth,
 )
 

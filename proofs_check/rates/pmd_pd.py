@@ -10,8 +10,10 @@ import numpy as np
 from tabular_fedrl.algorithms.pmd_pd import proximal_weight
 from tabular_fedrl.algorithms.step_sizes import cost_gaps, log_actions, span
 from tabular_fedrl.arithmetic import array, seen
-from tabular_fedrl.claims import Case, Theorem, chain, control, hypothesis, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, chain, control, hypothesis, study, upper
+from tabular_fedrl.claims.relatives import Contender, relatives
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.runner import Run, run
 from tabular_fedrl.solvers import solve
@@ -166,6 +168,15 @@ class PMDPD(Theorem):
     )
     def violation(self, x: Proximal) -> tuple[Measured, Measured]:
         return x.f[1:].mean(axis=0), x.violation_bound()
+
+    @study("relatives")
+    def relatives(self) -> StudyData:
+        """PMD-PD among its relatives, each with the steps that theory gives it for these rounds: only FedNPG's
+        agents keep their constraints to themselves, and only it communicates."""
+        source, rounds = "random-mdp:seed=1,agents=2,gamma=0.5", 300
+        names = ("npg-pd", "pmd-pd", "crpo", "rpg-pd", "fednpg")
+        data = relatives([Contender(name, name, {}) for name in names], load(source), rounds)
+        return StudyData({**data.arrays, "name": np.array(source)}, {"instance": source, **data.summary})
 
     @control(
         "averaged from k = 0 the bound on the gap is false", Case("textbook:three-state", rounds=3, eta=1e-2)
