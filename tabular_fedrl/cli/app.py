@@ -66,7 +66,9 @@ def top(
         if output.json:
             raise typer.Exit(
                 fail(
-                    output, "no command: verify, search, recheck, solve, run, sweep, list or show", BAD_INPUT
+                    output,
+                    "no command: verify, search, recheck, solve, run, sweep, compare, list, show, example",
+                    BAD_INPUT,
                 )
             )
         typer.echo(context.get_help())

@@ -16,7 +16,13 @@ def theorem_page(name: str) -> str:
 
 
 def frame(data: Data, title: str, body: Html, navigation: Html | None = None) -> str:
-    """A whole page."""
+    """A whole page of a report."""
+    end = paragraph(f"{data['package']} {data['version']}; data: results.json and data/*.npz")
+    return document(f"{title} · {data['package']}", body, end, navigation)
+
+
+def document(title: str, body: Html, end: Html, navigation: Html | None = None) -> str:
+    """A whole page with ``end`` at its foot."""
     style = files("tabular_fedrl.report").joinpath("style.css").read_text(encoding="utf-8")
     head = join(
         [
@@ -24,13 +30,12 @@ def frame(data: Data, title: str, body: Html, navigation: Html | None = None) ->
             void("meta", name="viewport", content="width=device-width, initial-scale=1"),
             # Without it a browser asks the server for an icon.
             void("link", rel="icon", href="data:,"),
-            tag("title", text(f"{title} · {data['package']}")),
+            tag("title", text(title)),
             tag("style", Html(style)),
         ]
     )
-    end = tag("footer", paragraph(f"{data['package']} {data['version']}; data: results.json and data/*.npz"))
     header = [tag("header", navigation)] if navigation else []
-    content = join([*header, tag("main", body), end])
+    content = join([*header, tag("main", body), tag("footer", end)])
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{content}\n</body>\n</html>\n'
     )
