@@ -7,9 +7,9 @@ import numpy as np
 
 from tabular_fedrl.measured import Array
 
-LANES = 128
-"""Problems side by side in one block: enough to fill the vector units several times over, few enough that a
-block stays in the cache."""
+LANES = 256
+"""Problems side by side in one block: many, as every inner loop has a price of its own; few enough that what
+is used together stays near (tried from 32 to 512 for S from 3 to 50)."""
 
 
 def lanes(B: int) -> int:
