@@ -1,4 +1,4 @@
-"""The report in a headless browser: complaints, width, contrast, order of headings and keys, formulas."""
+"""The report and an example in a browser: complaints, width, contrast, reading and key order, formulas."""
 
 import re
 import shutil
@@ -10,6 +10,8 @@ import pytest
 from tabular_fedrl.claims import StudyData
 from tabular_fedrl.claims.discovery import select
 from tabular_fedrl.claims.suite import verify_all
+from tabular_fedrl.examples import load
+from tabular_fedrl.examples.page import page
 from tabular_fedrl.report import save_results, write_report
 from tests.commandline import THEOREM
 
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser test needs
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
-PAGES = ("index.html", "theorems/tiny.range.html", "theorems/fednpg.l4.html")
+PAGES = ("index.html", "theorems/tiny.range.html", "theorems/fednpg.l4.html", "example.html")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,8 @@ def report(tmp_path_factory):
     results.plots["tiny.range.curve"] = "no such plot"
     save_results(results, theorems, folder / "report")
     write_report(folder / "report")
+    # A student's notebook is a page of the same make.
+    (folder / "report" / "example.html").write_text(page(load("simplex")))
     return folder / "report"
 
 
