@@ -109,7 +109,7 @@ class _Blocks:
     def span(self, node: nodes.Node) -> str:
         match node:
             case nodes.Text():
-                return quoted(str(node))
+                return self.text(node.astext())
             case nodes.math():
                 return formula(node.astext(), self.place)
             case nodes.literal():
@@ -124,6 +124,12 @@ class _Blocks:
             case nodes.reference():
                 return code(node.astext())
         raise self.refused(node)
+
+    def text(self, text: str) -> str:
+        try:
+            return quoted(text)
+        except InvalidProblem as error:
+            raise InvalidProblem(f"{self.place}: {error}") from None
 
     def refused(self, node: nodes.Node) -> InvalidProblem:
         return InvalidProblem(

@@ -41,8 +41,8 @@ def escape(text: str) -> str:
     ------
     InvalidProblem: a character that the paper's fonts do not have.
     """
-    # "--" would become a dash, "!`" and the like other signs: an empty group keeps the characters apart.
-    return re.sub(r"([-,'!?])(?=\1|`)", r"\1{}", "".join(_escaped(c) for c in text))
+    # "--" would become a dash and two commas a quotation mark: an empty group keeps the characters apart.
+    return re.sub(r"([-,'])(?=\1)", r"\1{}", "".join(_escaped(c) for c in text))
 
 
 def code(text: str) -> str:

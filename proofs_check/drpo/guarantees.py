@@ -58,7 +58,8 @@ class Guarantees(Theorem):
     *D2.* If :math:`\mathrm{supp}\,b \subseteq \mathrm{supp}\,\pi_k`,
 
     .. math:: J(\pi^+) - J(b) \ge \frac1{1-\gamma}\big\{& E_{\hat d^+}[\alpha KL(\pi^+\|b) +
-              \beta KL(\pi^+\|\pi_k)] \\ &- \beta E_{\hat d^b} KL(b\|\pi_k)\big\} - \Gamma(\pi^+) - \Gamma(b) ,
+              \beta KL(\pi^+\|\pi_k)] \\
+              &- \beta E_{\hat d^b} KL(b\|\pi_k)\big\} - \Gamma(\pi^+) - \Gamma(b) ,
 
     and in terms of counts, for :math:`b = n(s,a)/n(s)` without smoothing,
 

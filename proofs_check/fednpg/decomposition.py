@@ -37,6 +37,9 @@ class Decomposition(Theorem):
     \in \Gamma_i} \lambda_{ij}`, for every overlap of the :math:`\Gamma_i`. The factor 1/N stands on the
     reward only.
 
+    **Proof.** :math:`\sum_i V_r/N = V_r`, and :math:`\sum_i \sum_{j \in \Gamma_i} = \sum_j \sum_{i: j \in
+    \Gamma_i}`.
+
     **Source.** The Lagrangians are those of the authors' public code (arXiv 2405.03236); the statement is
     ours.
     """

@@ -54,31 +54,35 @@ class F4(Theorem):
 
     **Proof.** Write :math:`p = \pi^\star_\tau`, :math:`\lambda^\star = \lambda^\star_\tau`.
 
-    1. L4: averaging does not increase the divergence from p.
-    2. For each agent :math:`KL(p\|\pi_i) - KL(p\|\bar\pi) = -\eta\langle p, \tilde Q_i\rangle + \log Z_i`,
-       and :math:`\log Z_i \le \eta\langle\bar\pi, \tilde Q_i\rangle + \eta^2 \mathrm{range}(\tilde Q_i)^2/8`
-       by Hoeffding's lemma.
-    3. Clipping is non-expansive:
-       :math:`\frac12\|\lambda^+ - \lambda^\star\|^2 - \frac12\|\lambda - \lambda^\star\|^2
-       \le \frac\eta N \langle g, \lambda - \lambda^\star\rangle + \frac{\eta^2}{2N^2}\|g\|^2`.
-    4. :math:`\sum_i \tilde Q_i` is the soft Q of :math:`r - \sum_{ij}\lambda_{ij} c_j` minus
-       :math:`\tau\log\bar\pi`, and the performance difference lemma with entropy reads
+    *Step 1.* L4: averaging does not increase the divergence from p.
 
-       .. math:: \tfrac{1}{1-\gamma} E_d \langle p - \bar\pi, \textstyle\sum_i \tilde Q_i\rangle
-                 = L_\tau(p, \lambda) - L_\tau(\bar\pi, \lambda)
-                 + \tfrac{\tau}{1-\gamma} E_d KL(p\|\bar\pi) ;
+    *Step 2.* For each agent :math:`KL(p\|\pi_i) - KL(p\|\bar\pi) = -\eta\langle p, \tilde Q_i\rangle +
+    \log Z_i`, and :math:`\log Z_i \le \eta\langle\bar\pi, \tilde Q_i\rangle + \eta^2
+    \mathrm{range}(\tilde Q_i)^2/8` by Hoeffding's lemma.
 
-       :math:`L_\tau(\bar\pi, \cdot)` is quadratic with gradient -g, so that
+    *Step 3.* Clipping is non-expansive: :math:`\frac12\|\lambda^+ - \lambda^\star\|^2 - \frac12\|\lambda
+    - \lambda^\star\|^2 \le \frac\eta N \langle g, \lambda - \lambda^\star\rangle +
+    \frac{\eta^2}{2N^2}\|g\|^2`.
 
-       .. math:: \langle g, \lambda - \lambda^\star\rangle = L_\tau(\bar\pi, \lambda^\star)
-                 - L_\tau(\bar\pi, \lambda) - \tfrac\tau2\|\lambda - \lambda^\star\|^2 .
+    *Step 4.* :math:`\sum_i \tilde Q_i` is the soft Q of :math:`r - \sum_{ij}\lambda_{ij} c_j` minus
+    :math:`\tau\log\bar\pi`, and the performance difference lemma with entropy reads
 
-       In the sum :math:`L_\tau(\bar\pi,\lambda)` cancels (an exponent with 1/(1-gamma) would spoil that), and
+    .. math:: \tfrac{1}{1-\gamma} E_d \langle p - \bar\pi, \textstyle\sum_i \tilde Q_i\rangle
+              = L_\tau(p, \lambda) - L_\tau(\bar\pi, \lambda)
+              + \tfrac{\tau}{1-\gamma} E_d KL(p\|\bar\pi) ;
 
-       .. math:: -\tfrac{\eta\tau}N \Phi_k - \tfrac\eta N[L_\tau(p,\lambda) - L_\tau(\bar\pi,\lambda^\star)]
+    :math:`L_\tau(\bar\pi, \cdot)` is quadratic with gradient -g, so that
 
-       remains, with a bracket that is non-negative at a saddle point and at least :math:`-\varepsilon` at a
-       point with duality gap :math:`\varepsilon`: so the computed saddle point enters the error.
+    .. math:: \langle g, \lambda - \lambda^\star\rangle = L_\tau(\bar\pi, \lambda^\star)
+              - L_\tau(\bar\pi, \lambda) - \tfrac\tau2\|\lambda - \lambda^\star\|^2 .
+
+    In the sum :math:`L_\tau(\bar\pi,\lambda)` cancels (an exponent with 1/(1-gamma) would spoil that),
+    and
+
+    .. math:: -\tfrac{\eta\tau}N \Phi_k - \tfrac\eta N[L_\tau(p,\lambda) - L_\tau(\bar\pi,\lambda^\star)]
+
+    remains, with a bracket that is non-negative at a saddle point and at least :math:`-\varepsilon` at a
+    point with duality gap :math:`\varepsilon`: so the computed saddle point enters the error.
 
     Range: :math:`q_i` ranges over at most D, since soft values lie between :math:`\min f/(1-\gamma)` and
     :math:`(\max f + \frac\tau N\log|A|)/(1-\gamma)`. If

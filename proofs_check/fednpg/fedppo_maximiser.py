@@ -81,6 +81,9 @@ class Maximiser(Theorem):
     trust region: costs are not clipped, and where a reward advantage is negative nothing holds a probability
     that shrinks; the maximiser's ratios leave :math:`[1-\epsilon, 1+\epsilon]`.
 
+    **Proof.** (ii) Moving mass from a less steep piece to a steeper one does not lower the sum, and pieces of
+    one action are filled in their order because they become less steep. (iii) By the instances below.
+
     **Source.** Theory notes, fednpg section 2. In floats, against a linear program: no certificate.
     """
 

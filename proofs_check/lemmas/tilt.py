@@ -112,8 +112,18 @@ class ExponentialTilt(Theorem):
     (d) :math:`|\langle p_t - p, f\rangle - t\,\mathrm{Cov}_p(U, f)| \le t^2 h^2\, \mathrm{span}(f)/8`;
     (e) :math:`\langle p_t - p, U\rangle \ge \mathrm{Var}_p(U) (1 - e^{-th})/h`.
 
-    Part (a) of the notes, the integral form, is what (b) to (e) are derived from and is not checked by
-    itself.
+    **Proof.** Write :math:`\bar U = E_{p_u} U`. The derivative of :math:`\langle p_u, f\rangle` in u is
+    :math:`\mathrm{Cov}_{p_u}(U, f)`, so that (a):
+
+    .. math:: \langle p_t - p, f\rangle = \int_0^t \mathrm{Cov}_{p_u}(U, f)\,du .
+
+    (b) In :math:`\langle p_t - p, \log(p_t/p)\rangle` the normaliser cancels. (c)
+    :math:`KL(p\|p_t) = \log E_p e^{tU} - t E_p U \le t^2 h^2/8` by Hoeffding's lemma, the other order because
+    :math:`p \propto p_t e^{-tU}`; then Pinsker's inequality. (d) The derivative of
+    :math:`\mathrm{Cov}_{p_u}(U, f)` is :math:`E_{p_u} (U - \bar U)^2 (f - E_{p_u} f)`, in absolute value at
+    most :math:`\frac{h^2}{4} \mathrm{span}\,f`; integrate twice. (e) :math:`p_u \ge e^{-uh} p` pointwise,
+    hence :math:`\mathrm{Var}_{p_u}(U) = \min_c E_{p_u} (U - c)^2 \ge e^{-uh} \mathrm{Var}_p(U)`; integrate
+    (a) with :math:`f = U`. Part (a) is not checked by itself.
 
     **Source.** Theory notes, standing lemmas.
     """

@@ -171,8 +171,8 @@ class PMDPD(Theorem):
 
     @study("relatives")
     def relatives(self) -> StudyData:
-        """PMD-PD among its relatives, each with the steps that theory gives it for these rounds: only FedNPG's
-        agents keep their constraints to themselves, and only it communicates."""
+        """PMD-PD among its relatives, each with the steps that theory gives it for these rounds: only FedNPG
+        leaves the constraints with the agents, and only it communicates."""
         source, rounds = "random-mdp:seed=1,agents=2,gamma=0.5", 300
         names = ("npg-pd", "pmd-pd", "crpo", "rpg-pd", "fednpg")
         data = relatives([Contender(name, name, {}) for name in names], load(source), rounds)

@@ -27,6 +27,8 @@ class RPGPD(Theorem):
 
     and for the last iterate the sum of this geometric series, if :math:`\eta\tau \le 1`.
 
+    **Proof.** That of F4 with N = 1, where the mean of one policy is that policy.
+
     **Source.** Ding, Wei, Zhang, Ribeiro (2023), form quoted from memory; the recursion and its proof are
     ours: F4 with N = 1.
     """
