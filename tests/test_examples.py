@@ -1,10 +1,10 @@
 """The students' notebooks: whole, run by Jupyter and by the package, their exercises decided rightly."""
 
-import asyncio
 import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import nbformat
@@ -48,9 +48,10 @@ def test_a_notebook_is_valid_and_holds_no_output(name):
 
 
 @pytest.mark.parametrize("name", names())
-def test_jupyter_runs_it(name, tmp_path):
-    if sys.platform == "win32":
-        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
+def test_jupyter_runs_it(name, tmp_path, monkeypatch):
+    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.reads(load(name).raw, as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     drawn = {
@@ -217,6 +218,17 @@ def test_example_alone_lists(capsys, folder):
     assert [entry["name"] for entry in data["examples"]] == list(names())
     assert main(["example"]) == 0
     assert load("offline").title in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words, opens", [("", True), ("--json", False), ("--out a.ipynb", False)])
+def test_a_page_opens_for_whoever_sits_at_a_terminal(words, opens, folder, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tabular_fedrl.examples.page.page", lambda notebook, progress: "a page")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, to rich
+    assert main(["example", "simplex", *words.split()]) == 0
+    assert opened == ([(folder / "simplex.html").as_uri()] if opens else [])
 
 
 def test_example_writes_a_page_or_the_notebook(capsys, folder):
