@@ -292,8 +292,9 @@ class CMDP:
 
     def _kernel(self, P: Any) -> Kernel:
         S, A = self.S, self.A
-        if _checked.get(id(P)) is P and P.shape == (S * A, S):
-            return P
+        shared = _checked.get(id(P))
+        if shared is not None and shared is P and shared.shape == (S * A, S):
+            return shared
         if sp.issparse(P):
             if P.shape != (S * A, S):
                 raise InvalidProblem(f"sparse P has shape {P.shape}: expected (S*A, S) = {(S * A, S)}")

@@ -12,7 +12,8 @@ from tabular_fedrl.claims.discovery import load_file
 from tabular_fedrl.instances import load
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SOURCES = sorted(set(re.findall(r"`((?:gym|textbook|windy-cliff|random-mdp|garnet|ring|grid):[^`]*)`", README)))
+FAMILIES = "gym|textbook|windy-cliff|random-mdp|garnet|ring|grid"
+SOURCES = sorted(set(re.findall(rf"`((?:{FAMILIES}):[^`]*)`", README)))
 
 
 def test_the_theorem_in_the_readme(tmp_path):

@@ -73,8 +73,10 @@ def cql_optimum(cmdp: CMDP, log_b: Array, log_pi: Array, lam: float, beta: float
     for _ in range(IMPROVEMENTS):
         penalty = lam * excess_squares(policy, log_b) + beta * kl(policy, log_pi)
         V, Q = policy_values(cmdp, policy, (cmdp.r - penalty[:, None])[None])
-        # In every state, also where the client's model never goes: another client's policy may go there.
-        if (V[0] <= reached + 1e-13 * (1 + abs(V[0]))).all():
+        # In every state, also where the client's model never goes: another client's policy may go there. A
+        # residual at rounding level leaves values this far from exact: less is no improvement.
+        noise = 1e-13 * (1 + abs(V[0])) + 8 * UNIT * cmdp.horizon * abs(V[0]).max()
+        if (V[0] <= reached + noise).all():
             return best
         best, reached = policy, V[0]
         policy = cql_step(log_pi, log_b, Q[0], lam, beta)
