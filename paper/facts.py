@@ -117,8 +117,8 @@ def slopes(data: Data) -> str:
     head = ["study", "curve", "instance", "slope", "confidence interval"]
     column = r">{\raggedright\arraybackslash}p"
     return table(
-        rf"@{{}}{column}{{.2\linewidth}}{column}{{.17\linewidth}}{column}{{.26\linewidth}}"
-        rf"{column}{{.12\linewidth}}{column}{{.14\linewidth}}@{{}}",
+        rf"@{{}}{column}{{.19\linewidth}}{column}{{.17\linewidth}}{column}{{.27\linewidth}}"
+        rf"{column}{{.13\linewidth}}{column}{{.16\linewidth}}@{{}}",
         head,
         rows,
     )

@@ -42,7 +42,10 @@ def escape(text: str) -> str:
     InvalidProblem: a character that the paper's fonts do not have.
     """
     # "--" would become a dash and two commas a quotation mark: an empty group keeps the characters apart.
-    return re.sub(r"([-,'])(?=\1)", r"\1{}", "".join(_escaped(c) for c in text))
+    following = [*text[1:], ""]
+    return "".join(
+        _escaped(c) + ("{}" if c == after and c in "-,'" else "") for c, after in zip(text, following)
+    )
 
 
 def code(text: str) -> str:

@@ -81,7 +81,7 @@ def test_awkward_characters():
         r"50\% of A\_B \& C\#1: ``quoted'' \textless{}x\textgreater{} \{y\} \textasciitilde{} "
         r"\textasciicircum{} \textbackslash{} \$5 -{}- é"
     )
-    assert escape("---''") == "-{}-{}-'{}'"
+    assert escape("---''–") == "-{}-{}-'{}'--"
     assert code("a_b=1") == r"\code{a\_\allowbreak{}b=\allowbreak{}1}"
 
 
