@@ -21,7 +21,7 @@ export NUMBA_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev verify test test-slow figures paper bench lint format wheel clean distclean
+.PHONY: help setup setup-dev verify test test-slow figures paper docs bench lint format wheel clean distclean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -48,6 +48,10 @@ $(VENV)/.installed-paper: $(VENV)/.installed
 	@$(PIP) --no-build-isolation -e '.[paper]'
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(PIP) --no-build-isolation -e '.[docs]'
+	@touch $@
+
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@$(PIP) --no-build-isolation -e '.[bench]'
 	@touch $@
@@ -71,6 +75,10 @@ report/results.json: $(shell find tabular_fedrl proofs_check -name '*.py') | $(V
 paper: $(VENV)/.installed-paper report/results.json ## the paper, into paper/out/paper.pdf; needs latexmk
 	$(BIN)/python -m paper
 
+docs: $(VENV)/.installed-docs ## the site: tutorials, theorems, reference; into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -j 2 -b html docs docs/_build/html
+	$(BIN)/python docs/check.py docs/_build/html
+
 bench: $(VENV)/.installed-bench ## speed against peers, minutes; BENCH_ARGS=--full: hours
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
@@ -88,7 +96,7 @@ wheel: $(VENV)/.installed-dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
 clean: ## remove what the commands wrote, but not the virtual environment
-	rm -rf report figures/out paper/generated paper/out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf report figures/out paper/generated paper/out docs/_build docs/_generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environment too
