@@ -96,4 +96,4 @@ def _proof_or_more(part: Part) -> str:
 def _no_proof(mark: str) -> str:
     if mark in ("recalled", "paper"):
         return r"\emph{Quoted, not proved here.}"
-    return r"\emph{The statement needs no proof beyond the evaluation of both sides.}"
+    return r"\emph{No proof beyond evaluating both sides on the problems below.}"
