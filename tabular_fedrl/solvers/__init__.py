@@ -24,9 +24,12 @@ from tabular_fedrl.solvers.solution import Solution
 def solve(cmdp: CMDP, solver: str = "highs") -> Solution:
     """The optimum of a CMDP: value with its enclosure, policy, multipliers, Slater slack.
 
-    ``solver``: ``"highs"`` (default) or ``"clarabel"`` proposes the answer, which is then proved apart from
-    it. Answers are remembered by the problem's content. A problem of exact data is solved exactly (HiGHS
-    proposes a basis, which is proved in rational arithmetic).
+    ``solver``: ``"highs"`` (default) or ``"clarabel"`` proposes the answer of a problem of up to
+    :data:`~tabular_fedrl.solvers.constrained.LP_LIMIT` state-action pairs; larger ones go to column
+    generation, whose duality gap is at most about 1e-10 of the largest priced signal times the horizon. The
+    answer is proved apart from what proposed it and says which that was. Answers are remembered by the
+    problem's content. A problem of exact data is solved exactly (HiGHS proposes a basis, which is proved in
+    rational arithmetic).
 
     Raises
     ------

@@ -22,7 +22,7 @@ from tabular_fedrl.solvers.prices import Prices
 from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, cost_scale
 
 GAP = 1e-10
-"""Duality gap that is aimed at, relative to the largest reward times the horizon."""
+"""Duality gap that is aimed at, relative to the largest priced signal times the horizon."""
 
 LOOSE = 2e-3
 """Pricing is as exact as this share of the gap at the time."""
@@ -149,36 +149,42 @@ def search_slack(search: Search, unit: float) -> Outcome:
 
 
 def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float) -> Outcome:
-    """Columns until the bound meets the value of the best mixture that meets ``thresholds``; ``cheap
-    (1+m,)`` are the values of such a mixture of the columns there are, ``unit`` is the size of the reward's
-    values."""
-    cmdp, goal, gap = search.cmdp, 0.4 * GAP * unit, unit
+    """Columns until the bound meets the value of the best mixture that meets ``thresholds``, to
+    :data:`GAP`, or rounding stops it; ``cheap (1+m,)`` are the values of such a mixture of the columns there
+    are, ``unit`` is the size of the reward's values."""
+    cmdp, gap, goal = search.cmdp, unit, 0.4 * GAP * unit
+    sizes = np.abs(cmdp.c).max(axis=(1, 2)) / (1 - cmdp.gamma)
     multipliers, prices = np.zeros(cmdp.m), None
-    largest_cost = np.abs(cmdp.c).max(axis=(1, 2)) / (1 - cmdp.gamma)
     best: Greedy | None = None
-    sharp = False
+    again = False
     for step in range(MAX_COLUMNS):
-        greedy, upper = search.price(multipliers, 0.1 * goal if sharp else max(0.1 * goal, LOOSE * gap))
-        far = 1.0 if prices is None else float(np.abs(multipliers - prices.best) @ largest_cost) / unit
+        greedy, upper = search.price(multipliers, max(0.1 * goal, 0.0 if again else LOOSE * gap))
+        far = 1.0 if prices is None else float(np.abs(multipliers - prices.best) @ sizes) / unit
+        before = len(search.columns)
         column = search.add(multipliers, greedy, _digits(gap / unit / max(far, 1e-12)))
         if prices is None:
             prices = Prices.between(cheap, column.values, np.append(unit, cost_scale(cmdp)), thresholds)
         if upper < prices.upper:
             best = greedy
         prices.observe(multipliers, column.values, upper)
+        # What rounding permits is relative to the priced signal's values.
+        goal = 0.4 * GAP * (unit + float(prices.best @ sizes))
         weights, duals, value = master(search.table, thresholds, True)
-        gap = max(prices.upper - value, 0.0)
-        while gap <= goal and search.sharpen(weights):
+        known = len(search.columns) == before
+        while (known or prices.upper - value <= goal) and search.sharpen(weights):
             weights, duals, value = master(search.table, thresholds, True)
-            gap = max(prices.upper - value, 0.0)
-        if gap <= goal:
+        gap = max(prices.upper - value, 0.0)
+        # Nothing new, priced exactly where the master asks for it again: more is not to be had.
+        stuck = again and known and np.allclose(duals, multipliers, rtol=1e-12, atol=0.0)
+        if gap <= goal or (stuck and gap <= 100 * goal):
             assert best is not None
             return Outcome(weights, prices.best, prices.upper, best.actions)
-        # Once few kinks are left near the optimum, the master's own multipliers are worth trying.
-        last = gap < LAST * goal and step % 2
-        proposed = None if last else prices.following(search.table[[k for _, k in search.places]])
+        # Once few kinks are left near the optimum, or a policy comes back, the master's own multipliers are
+        # worth trying.
+        own = known or (gap < LAST * goal and step % 2)
+        proposed = None if own else prices.following(search.table[[k for _, k in search.places]])
         following = duals if proposed is None else proposed
-        sharp = bool((following == multipliers).all())
+        again = bool((following == multipliers).all())
         multipliers = following
     raise SolverFailure(f"after {MAX_COLUMNS} policies the duality gap is still {gap:.2e}")
 
