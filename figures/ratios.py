@@ -1,4 +1,4 @@
-"""The largest lhs/rhs of every inequality."""
+"""The largest lhs/rhs of every inequality, a figure for each subject."""
 
 from __future__ import annotations
 
@@ -10,12 +10,24 @@ from matplotlib.figure import Figure
 from figures.data import results
 from tabular_fedrl.plots import PLOTS
 
+SUBJECTS = {
+    "fednpg": ("lemmas", "fednpg"),
+    "drpo": ("drpo",),
+    "others": ("related", "npg-pd", "rates"),
+}
+"""Figures, and what the ids of their theorems begin with."""
+
 
 def figures(report: Path) -> dict[str, Figure]:
-    """The figures by file name."""
+    """The figures by file name; none of a subject that the report does not cover."""
     rows = [row for row in results(report)["summary"] if row["role"] == "claim" and row["ratio"]]
-    data = {
-        "labels": np.array([f"{row['theorem']}: {row['claim']}" for row in rows]),
-        "ratio": np.array([row["ratio"] for row in rows]),
-    }
-    return {"ratios": PLOTS["ratios"](data)}
+    drawn = {}
+    for subject, prefixes in SUBJECTS.items():
+        chosen = [row for row in rows if row["theorem"].split(".")[0] in prefixes]
+        if chosen:
+            data = {
+                "labels": np.array([f"{row['theorem']}: {row['claim']}" for row in chosen]),
+                "ratio": np.array([row["ratio"] for row in chosen]),
+            }
+            drawn[f"ratios-{subject}"] = PLOTS["ratios"](data)
+    return drawn

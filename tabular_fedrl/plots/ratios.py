@@ -50,7 +50,7 @@ def draw(data: Data) -> Figure:
 def _panel(ax: Axes, labels: list[str], ratio: Array, rows: int, limits: tuple[float, float]) -> None:
     at = np.arange(len(labels))
     ax.set(xscale="log", xlim=limits, ylim=(rows - 0.4, -0.6))
-    ax.set_xlabel("largest ratio of left to right side (dimensionless)")
+    ax.set_xlabel("largest lhs/rhs (dimensionless)")
     logarithmic.plain_ticks(ax.xaxis, *limits)
     ax.set_yticks(at, labels)
     ax.tick_params(axis="y", length=0)
