@@ -1,4 +1,5 @@
-"""Whether a built site stands by itself: no resource from elsewhere, and every internal link leads somewhere.
+"""Whether a built site stands by itself: no resource from elsewhere, every internal link leads somewhere, and
+no page names the machine it was built on.
 
 ``python docs/check.py docs/_build/html`` prints what is wrong; exit code 1 if anything is.
 """
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 ELSEWHERE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 STYLE = re.compile(r"""(?:url\(\s*|@import\s+)["']?([^"')\s;]+)""")
+HERE = Path(__file__).resolve().parents[1]
 FETCHED = {"src", "srcset", "poster", "data"}
 
 
@@ -55,6 +57,8 @@ def faults(site: Path) -> Iterator[str]:
         yield f"{site} holds no page"
     for path, page in pages.items():
         name = path.relative_to(site)
+        if str(HERE) in path.read_text(encoding="utf-8"):
+            yield f"{name} names the folder it was built in"
         for target in page.fetched:
             if target.startswith("data:"):
                 continue

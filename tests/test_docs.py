@@ -115,6 +115,7 @@ def test_a_site_that_stands_by_itself(tmp_path):
         '<script src="https://example.org/x.js"></script>',
         '<img srcset="//example.org/x.png 2x">',
         '<p style="background: url(https://example.org/x.png)">',
+        str(DOCS),
         "<style>@import 'https://example.org/x.css';</style>",
     ],
 )

@@ -46,10 +46,8 @@ def _items(title: str, body: list[str]) -> Iterator[str]:
         return
     for match in matches:
         assert match is not None
-        role = ":exc:" if title == "Raises" else "``"
-        names = ", ".join(
-            f"{role}`{n}`" if role == ":exc:" else f"``{n}``" for n in match["names"].split(", ")
-        )
+        form = ":exc:`{}`" if title == "Raises" else "``{}``"
+        names = ", ".join(form.format(name) for name in match["names"].split(", "))
         yield f"* {names}: {' '.join(match['text'].split())}"
 
 

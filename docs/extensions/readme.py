@@ -45,7 +45,9 @@ def _blocks(markdown: str) -> list[nodes.Node]:
 
     def flush() -> None:
         if html:
-            out.append(nodes.raw("", parser.renderer.render(html, parser.options, {}), format="html"))
+            text = parser.renderer.render(html, parser.options, {})
+            # The class by which the theme knows its tables.
+            out.append(nodes.raw("", text.replace("<table>", '<table class="docutils">'), format="html"))
             html.clear()
 
     for token in parser.parse(markdown):
