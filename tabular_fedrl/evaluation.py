@@ -227,9 +227,7 @@ def visitation(cmdp: CMDP, log_pi: Any, start: Any | None = None) -> Measured:
     d = np.maximum(np.asarray(solved, dtype=np.float64), 0.0)
     flow = cmdp.rows.T @ (d[:, None] * pi).ravel()
     residual = np.abs((1 - cmdp.gamma) * mu + cmdp.gamma * flow - d).sum()
-    slack = ((in_degree(cmdp) + 8) * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)) * (
-        1 + 2 * d.sum()
-    )
+    slack = ((in_degree(cmdp) + 8) * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)) * (1 + 2 * d.sum())
     # The sum of the residual's sizes is rounded relatively to itself.
     error = (residual * (1 + cmdp.S * UNIT) + slack) / (1 - cmdp.gamma)
     return Measured(d, error * (1 + 16 * UNIT))

@@ -55,9 +55,7 @@ def relatives(
     """
     for one in contenders:
         if one.name in ALGORITHMS and ALGORITHMS[one.name].acts is not None:
-            raise InvalidProblem(
-                f"{one.name} works on another problem than the given one"
-            )
+            raise InvalidProblem(f"{one.name} works on another problem than the given one")
     at = np.unique(np.round(np.geomspace(1, rounds, POINTS)).astype(np.int64))
     curves: dict[str, list[Array]] = {"gap": [], "violation": [], "bytes": []}
     slopes, rows, bounds = [], [], []

@@ -75,10 +75,7 @@ def swept_thresholds(cmdp: CMDP) -> Array:
     Both are greedy after :math:`1/(1-\gamma)` sweeps of value iteration: near the best, for a fraction of the
     work. Where v does not undercut h in every cost :func:`binding_thresholds` decides.
     """
-    high, low = (
-        at_start(cmdp, swept_actions(cmdp, f), cmdp.c).value
-        for f in (cmdp.r, -cmdp.c.sum(axis=0))
-    )
+    high, low = (at_start(cmdp, swept_actions(cmdp, f), cmdp.c).value for f in (cmdp.r, -cmdp.c.sum(axis=0)))
     if (low < high - 1e-6 * np.abs(high)).all():
         return (low + high) / 2
     return binding_thresholds(cmdp)
