@@ -136,3 +136,17 @@ def test_arrays_defer_and_shapes_follow():
     assert repr(Measured(0.5, 1e-9)) == "0.5 +- 1.0e-09"
     with pytest.raises(ValueError, match="whole powers"):
         x**0.5  # type: ignore[operator]
+
+
+@given(st.integers(0, 1000), st.sampled_from([1, 1024, 2048, 2049, 5000, 5120]))
+def test_long_sums_are_taken_in_blocks(seed, n):
+    """Enclosed, and a sum of 5000 terms is charged as many roundings as a block and the blocks have terms."""
+    draw = np.random.default_rng(seed)
+    x = Measured(draw.normal(size=(2, n)) * 10.0 ** draw.uniform(-5, 5, (2, n)), 1e-9 * draw.random((2, n)))
+    exact = sum((rational(v) for v in x.value[0]), fmpq(0))
+    radius = sum((rational(e) for e in x.error[0]), fmpq(0))
+    total = x.sum(axis=-1)
+    assert holds(total[0], exact - radius)
+    assert holds(total[0], exact + radius)
+    assert holds(x[0].sum(), exact)
+    assert total.error[0] <= 1.001 * float(radius) + 2100 * 2.0**-53 * np.abs(x.value[0]).sum()

@@ -67,13 +67,13 @@ def agree(cmdp: CMDP) -> bool:
 def test_against_the_lp(m):
     """Hundreds of instances, from one constraint to ten, sparse and dense, up to half of them infeasible."""
     feasible = 0
-    for seed in range(24):
+    for seed in range(20):
         gamma = (0.0, 0.5, 0.9, 0.95, 0.99)[seed % 5]
         tight = 0.7 + 0.05 * m
         S, A = 2 + seed % 7, 2 + seed % 3
         cmdp = random_cmdp(seed, S=S, A=A, m=m, gamma=gamma, sparse=bool(seed % 2), tight=tight)
         feasible += agree(cmdp)
-    assert feasible >= 5
+    assert feasible >= 8
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5), st.sampled_from([0.0, 0.5, 0.9, 0.99]))
@@ -239,10 +239,10 @@ def test_prices_minimise_a_quadratic_in_a_few_steps():
     assert prices.best == pytest.approx(target, abs=1e-3)
 
 
-@pytest.mark.parametrize("m", [1, 3])
+@pytest.mark.parametrize(("S", "m"), [(10_000, 1), (3_000, 3)])
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_ten_thousand_states(name, m):
-    cmdp = structured(name, 10_000, m)
+def test_thousands_of_states(name, S, m):
+    cmdp = structured(name, S, m)
     solution = solve(cmdp)
     assert solution.duality_gap <= 1e-8
     assert (solution.costs.upper <= cmdp.d).all()
