@@ -100,6 +100,8 @@ class MirrorDescent(Theorem):
 
     @hypothesis("theta is above 1 and at least the mismatch of the optimal policy")
     def wide(self, problem: FederatedCMDP, theta: float | None) -> bool:
+        if (problem.cmdp.rho <= 0).any():
+            return False
         least = mismatch(_unconstrained(problem).cmdp)
         return least > 1 and (theta is None or theta >= least)
 

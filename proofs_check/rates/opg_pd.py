@@ -61,6 +61,8 @@ class OPGPD(Theorem):
         Case("random-mdp:seed=1,nS=1,nA=5,ncost=2,gamma=0", eta=0.3, rounds=4000),
     )
 
+    small = None  # on a problem drawn at random no number of rounds is known to be large
+
     def setup(self, problem: FederatedCMDP, rounds: int = 2000, eta: float = 0.1) -> Windows:
         return windows(run("opg-pd", problem, rounds, eta=eta))
 
