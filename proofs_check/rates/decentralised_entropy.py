@@ -37,8 +37,8 @@ class DecentralisedEntropy(Theorem):
 
     **Statement** (*conjecture* here). The published bound is a constant times
     :math:`\max\{1 - \tau\eta/2, (3+\sigma)/4\}^t` for small steps, the constant and the condition on the step
-    not at hand. What is checked is that over the second half of the rounds the largest distance of a
-    log-policy from the optimal one shrinks at least by that factor a round.
+    not at hand. What is checked, *ours*, is that over the second half of the rounds the largest distance of
+    a log-policy from the optimal one shrinks at least by that factor a round.
 
     **Source.** Yang, Cen, Wei, Chen, Chi (2024), quoted from memory.
     """

@@ -41,8 +41,8 @@ class OPGPD(Theorem):
     gradient, once from the memory and once beyond it.
 
     **Statement** (*conjecture* here). The published bound is :math:`C\rho^T` with constants that depend on
-    the problem and are not given in closed form, so that no instance can contradict it. What is checked is
-    what it implies once T is large: the largest distance to the optimum in the last quarter of the rounds is
+    the problem and are not given in closed form, so that no instance can contradict it. What is checked,
+    *ours*, is what it implies once T is large: the largest distance to the optimum in the last quarter of the rounds is
     at most half of that in the second quarter. The instances and steps were chosen so that the rate shows;
     the published steps are far smaller.
 
