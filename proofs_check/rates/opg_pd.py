@@ -42,9 +42,9 @@ class OPGPD(Theorem):
 
     **Statement** (*conjecture* here). The published bound is :math:`C\rho^T` with constants that depend on
     the problem and are not given in closed form, so that no instance can contradict it. What is checked,
-    *ours*, is what it implies once T is large: the largest distance to the optimum in the last quarter of the rounds is
-    at most half of that in the second quarter. The instances and steps were chosen so that the rate shows;
-    the published steps are far smaller.
+    *ours*, is what it implies once T is large: the largest distance to the optimum in the last quarter of
+    the rounds is at most half of that in the second quarter. The instances and steps were chosen so that the
+    rate shows; the published steps are far smaller.
 
     **Source.** Ding, Wei, Zhang, Ribeiro, "Last-iterate convergent policy gradient primal-dual methods for
     constrained MDPs", NeurIPS 2023, quoted from memory.
