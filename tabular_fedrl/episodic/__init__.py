@@ -1,0 +1,19 @@
+"""Finite-horizon tabular problems: models, values and gradients of policies, the law of the return."""
+
+from tabular_fedrl.episodic.mdp import EpisodicMDP, FederatedEpisodicMDP, environments, exact
+from tabular_fedrl.episodic.returns import ReturnLaw, extreme_returns, return_law
+from tabular_fedrl.episodic.values import (
+    action_values,
+    curvature,
+    gradient,
+    occupancy,
+    repeated,
+    start_value,
+    stationary_gradient,
+)
+
+__all__ = [
+    "EpisodicMDP", "FederatedEpisodicMDP", "environments", "exact",
+    "action_values", "start_value", "occupancy", "gradient", "stationary_gradient", "curvature", "repeated",
+    "ReturnLaw", "return_law", "extreme_returns",
+]  # fmt: skip
