@@ -1,7 +1,14 @@
 """Finite-horizon tabular problems: models, values and gradients of policies, the law of the return."""
 
 from tabular_fedrl.episodic.mdp import EpisodicMDP, FederatedEpisodicMDP, environments, exact
-from tabular_fedrl.episodic.returns import ReturnLaw, extreme_returns, return_law
+from tabular_fedrl.episodic.returns import (
+    ReturnGrid,
+    extreme_returns,
+    return_grid,
+    return_law,
+    sample_returns,
+)
+from tabular_fedrl.episodic.simulate import episodes
 from tabular_fedrl.episodic.values import (
     action_values,
     curvature,
@@ -15,5 +22,5 @@ from tabular_fedrl.episodic.values import (
 __all__ = [
     "EpisodicMDP", "FederatedEpisodicMDP", "environments", "exact",
     "action_values", "start_value", "occupancy", "gradient", "stationary_gradient", "curvature", "repeated",
-    "ReturnLaw", "return_law", "extreme_returns",
+    "ReturnGrid", "return_grid", "return_law", "sample_returns", "extreme_returns", "episodes",
 ]  # fmt: skip

@@ -25,7 +25,37 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array
 
 
-class EpisodicMDP:
+class _Frozen:
+    """What both kinds of problem share: no attribute changes, and what is computed once is kept."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} objects are frozen: cannot set {name!r}")
+
+    def _remember(self, name: Any, compute: Callable[[], Any]) -> Any:
+        cache = self.__dict__.setdefault("_memo", {})
+        if name not in cache:
+            cache[name] = compute()
+        return cache[name]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content (names excluded), as hexadecimal text."""
+        raise NotImplementedError
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.digest == other.digest
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_memo"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+class EpisodicMDP(_Frozen):
     r"""A finite-horizon MDP.
 
     Parameters
@@ -82,9 +112,6 @@ class EpisodicMDP:
                 raise InvalidProblem(f"step {h}: {error}" if h else str(error)) from None
         fixed = len(kernels) == 1
         self.__dict__.update(H=count, _steps=tuple(steps), _fixed_kernel=fixed)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"an EpisodicMDP is frozen: cannot set {name!r}; use .replace(...)")
 
     # ---- data -------------------------------------------------------------------------------------------
     @property
@@ -164,9 +191,7 @@ class EpisodicMDP:
     # ---- identity ---------------------------------------------------------------------------------------
     @property
     def digest(self) -> str:
-        """SHA-256 of the content (names excluded), as hexadecimal text; the same whether data that do not
-        change were given once or for every step."""
-
+        # The same whether data that do not change were given once or for every step.
         def compute() -> str:
             h = hashlib.sha256(f"episodic {self.S} {self.A} {self.H}".encode())
             for x in (self.rho, *(part for pair in zip(self.P, self.r) for part in pair)):
@@ -178,30 +203,12 @@ class EpisodicMDP:
 
         return self._remember("digest", compute)
 
-    def _remember(self, name: Any, compute: Any) -> Any:
-        cache = self.__dict__.setdefault("_memo", {})
-        if name not in cache:
-            cache[name] = compute()
-        return cache[name]
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, EpisodicMDP) and self.digest == other.digest
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_memo"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
     def __repr__(self) -> str:
         kind = "the same at every step" if self.is_stationary else "time-dependent"
         return f"EpisodicMDP(S={self.S}, A={self.A}, H={self.H}, {kind})"
 
 
-class FederatedEpisodicMDP:
+class FederatedEpisodicMDP(_Frozen):
     """N finite-horizon problems with common S, A and H: the environments of N agents.
 
     Parameters
@@ -221,10 +228,7 @@ class FederatedEpisodicMDP:
                 raise InvalidProblem(f"environment {i} has (S, A, H) = {size}, environment 0 has {sizes[0]}")
             if all_[i].is_exact != all_[0].is_exact:
                 raise InvalidProblem(f"environment {i} and environment 0 are not both exact or both floats")
-        object.__setattr__(self, "mdps", all_)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a FederatedEpisodicMDP is frozen: cannot set {name!r}")
+        self.__dict__.update(mdps=all_)
 
     @property
     def mdp(self) -> EpisodicMDP:
@@ -260,21 +264,28 @@ class FederatedEpisodicMDP:
         return self.mdps[0].is_exact
 
     @property
+    def P(self) -> Any:
+        """The kernels ``(N, H, S, A, S)``."""
+        return self._remember("P", lambda: _stacked([m.P for m in self.mdps]))
+
+    @property
+    def r(self) -> Any:
+        """The rewards ``(N, H, S, A)``."""
+        return self._remember("r", lambda: _stacked([m.r for m in self.mdps]))
+
+    @property
+    def rho(self) -> Any:
+        """The initial distributions ``(N, S)``."""
+        return self._remember("rho", lambda: _stacked([m.rho for m in self.mdps]))
+
+    @property
+    def row_error(self) -> float:
+        """Bound on ``|sum of a row - 1|`` over the rows of all P and rho."""
+        return max(m.row_error for m in self.mdps)
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the content, as hexadecimal text."""
         return hashlib.sha256(" ".join(m.digest for m in self.mdps).encode()).hexdigest()
-
-    def __hash__(self) -> int:
-        return hash(self.mdps)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FederatedEpisodicMDP) and self.mdps == other.mdps
-
-    def __getstate__(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         return f"FederatedEpisodicMDP(N={self.N}, S={self.S}, A={self.A}, H={self.H})"
@@ -327,7 +338,7 @@ def _by_step(name: str, x: Any, ndim: int, H: int) -> Any:
         return x[None]
     if x.ndim != ndim + 1:
         raise InvalidProblem(
-            f"{name} has {x.ndim} dimensions (shape {x.shape}): expected {ndim}, or {ndim + 1} with the step first"
+            f"{name} has {x.ndim} dimensions (shape {x.shape}): expected {ndim}, or a step axis before them"
         )
     if len(x) != H:
         raise InvalidProblem(f"{name} has {len(x)} steps (shape {x.shape}) but H = {H}")
@@ -336,11 +347,18 @@ def _by_step(name: str, x: Any, ndim: int, H: int) -> Any:
 
 def _every_step(tables: list[Any], H: int) -> Any:
     """``(H, ...)``, read-only, from the table of all steps or those of each."""
+    if len(tables) > 1:
+        return _stacked(tables)
+    table = tables[0]
+    if isinstance(table, Balls):
+        return Balls._wrap(np.broadcast_to(table.items, (H, *table.shape)))
+    return np.broadcast_to(table, (H, *table.shape))
+
+
+def _stacked(tables: list[Any]) -> Any:
+    """Along a new first axis, read-only."""
     if isinstance(tables[0], Balls):
-        items = _every_step([t.items for t in tables], H)
-        return Balls._wrap(items)
-    if len(tables) == 1:
-        return np.broadcast_to(tables[0], (H, *tables[0].shape))
+        return Balls(tables)
     out: Array = np.stack(tables)
     out.setflags(write=False)
     return out

@@ -1,11 +1,11 @@
 r"""The law of the return of a policy, exactly, by dynamic programming over (state, accumulated reward).
 
-Rewards must lie on a grid, :math:`r_h(s,a) = q\,k_h(s,a)` with whole :math:`k`: the return is then q times a
-whole number and
+Rewards must lie on a grid of their own at every step, :math:`r_h(s,a) = l_h + q\,k_h(s,a)` with whole
+:math:`k \ge 0`: the return is then :math:`\sum_h l_h` and a whole multiple of q, and
 
 .. math:: m_{h+1}(s', j + k_h(s,a)) = \sum_{s,a} m_h(s, j)\,\pi_h(a|s)\,P_h(s'|s,a) .
 
-The grid is found exactly: data in exact rationals as they stand, a float as the fraction of smallest
+The coarsest grid is found exactly: data in exact rationals as they stand, a float as the fraction of smallest
 denominator (up to :data:`LARGEST_DENOMINATOR`) that rounds to it, so that .1 is 1/10.
 """
 
@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tabular_fedrl import balls
 from tabular_fedrl.arithmetic import concatenate
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.episodic.mdp import EpisodicMDP
+from tabular_fedrl.episodic.simulate import episodes
 from tabular_fedrl.episodic.values import Model
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import UNIT, Measured
@@ -30,73 +32,90 @@ LARGEST_DENOMINATOR = 10_000
 """Denominators up to which a float is read as a fraction."""
 
 MOST_RETURNS = 1_000_000
-"""Grid points between the least and the largest return, at most."""
+"""Points between the least and the largest return, at most."""
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Rewards as whole multiples ``levels (H, S, A)`` of ``unit``."""
+class ReturnGrid:
+    """The returns that are possible: ``low + k * unit``, k = 0..n-1, whatever the policy.
 
+    ``levels (H, S, A)``: what every reward adds to k.
+    """
+
+    low: Fraction
     unit: Fraction
+    n: int
     levels: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ReturnLaw:
-    """Masses ``mass (..., K)`` of the returns ``unit * (first + k)``, k = 0..K-1, in the number system of the
-    policy."""
-
-    unit: Fraction
-    first: int
-    mass: Any
 
     @property
     def points(self) -> Any:
-        """The returns ``(K,)``: exact in balls, else the nearest floats."""
-        whole = self.first + np.arange(self.mass.shape[-1])
-        if isinstance(self.mass, Balls):
-            return Balls(whole.astype(np.float64)) * self.unit.numerator / self.unit.denominator
-        return whole * float(self.unit)
-
-    @property
-    def mean(self) -> Any:
-        """The expected return ``(...)``."""
-        return (self.mass * self.points).sum(-1)
+        """The returns ``(n,)`` in the number system at work: exact, or the nearest floats."""
+        if balls.working():
+            return Balls(np.array([self.low + k * self.unit for k in range(self.n)], dtype=object))
+        return float(self.low) + np.arange(self.n) * float(self.unit)
 
 
-def return_law(mdp: EpisodicMDP, pi: Any) -> ReturnLaw:
-    """The law of the return under a policy ``(..., H, S, A)``.
+def return_law(mdp: EpisodicMDP, pi: Any) -> Any:
+    """Masses ``(..., n)`` of the points of :func:`return_grid` under a policy ``(..., H, S, A)``, in the number
+    system of the policy.
 
     Raises
     ------
-    InvalidProblem: the rewards lie on no grid that is coarse enough.
+    InvalidProblem: as :func:`return_grid`.
     """
-    model, grid = Model(mdp, pi), reward_grid(mdp)
-    steps = grid.levels.reshape(mdp.H, -1)
-    least = steps.min(axis=1)
+    model, grid = Model(mdp, pi), return_grid(mdp)
     mass = (model.rho + model.zeros(pi.shape[:-3]))[..., None, :]
-    for h in range(mdp.H):
-        chosen, above = pi[..., h, :, :], steps[h] - least[h]
-        longer = mass.shape[-2] + int(above.max())
-        following = 0.0
-        for level in np.unique(above):
-            pairs = np.flatnonzero(above == level)
+    for h, levels in enumerate(grid.levels.reshape(mdp.H, -1)):
+        chosen, longer, following = pi[..., h, :, :], mass.shape[-2] + int(levels.max()), 0.0
+        for level in np.unique(levels):
+            pairs = np.flatnonzero(levels == level)
             s, a = np.divmod(pairs, mdp.A)
             moved = model.from_pairs(h, mass[..., s] * chosen[..., s, a][..., None, :], pairs)
             following = _padded(moved, int(level), longer) + following
         mass = following
-    return ReturnLaw(grid.unit, int(least.sum()), mass.sum(-1))
+    return mass.sum(-1)
 
 
-def reward_grid(mdp: EpisodicMDP) -> Grid:
-    """The coarsest grid through 0 that holds all rewards.
+def sample_returns(mdp: EpisodicMDP, pi: Any, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The returns ``(size,)`` of simulated episodes under a policy ``(H, S, A)`` of floats, as numbers k of the
+    points of :func:`return_grid`."""
+    states, actions = episodes(mdp, pi, size, rng)
+    return return_grid(mdp).levels[np.arange(mdp.H), states, actions].sum(axis=1)
+
+
+def return_grid(mdp: EpisodicMDP) -> ReturnGrid:
+    """The coarsest grid that holds all returns.
 
     Raises
     ------
-    InvalidProblem: a reward that is no fraction of a small denominator, or more than :data:`MOST_RETURNS`
-        returns; the message names the reward.
+    InvalidProblem: the rewards lie on no grid on which an episode has at most :data:`MOST_RETURNS` returns.
     """
     return mdp._remember("grid", lambda: _grid(mdp))
+
+
+def _grid(mdp: EpisodicMDP) -> ReturnGrid:
+    table = mdp.r.items if mdp.is_exact else mdp.r
+    rewards = [[_fraction(x) for x in step.ravel()] for step in table]
+    lows = [min(step) for step in rewards]
+    above = [x - low for step, low in zip(rewards, lows) for x in step]
+    common = lcm(*(x.denominator for x in above))
+    whole = [x.numerator * (common // x.denominator) for x in above]
+    step = gcd(*whole) or common
+    levels = np.array([w // step for w in whole], dtype=object).reshape(table.shape)
+    n = int(levels.max(axis=(1, 2)).sum()) + 1
+    if n > MOST_RETURNS:
+        raise InvalidProblem(
+            f"the rewards lie on a grid of step {step / common:.3g}, on which an episode has {n:.3g} returns; "
+            f"the law of the return is computed for at most {MOST_RETURNS:.3g}"
+        )
+    return ReturnGrid(sum(lows, Fraction(0)), Fraction(step, common), n, levels.astype(np.int64))
+
+
+def _fraction(x: Any) -> Fraction:
+    if not isinstance(x, float):
+        return Fraction(int(x.p), int(x.q))
+    near = Fraction(x).limit_denominator(LARGEST_DENOMINATOR)
+    return near if float(near) == x else Fraction(x)
 
 
 def extreme_returns(mdp: EpisodicMDP) -> tuple[Any, Any]:
@@ -115,35 +134,6 @@ def _largest(mdp: EpisodicMDP, sign: int) -> Any:
     best = np.where(rho > 0, V, below).max()
     # Every step rounds one sum of rewards.
     return Balls(best) if exact else Measured(best, mdp.H * UNIT * -below)
-
-
-def _grid(mdp: EpisodicMDP) -> Grid:
-    exact = mdp.is_exact
-    table = mdp.r.items if exact else mdp.r
-    fractions = [_fraction(x, exact) for x in table.ravel()]
-    common = lcm(*(x.denominator for x in fractions))
-    wholes = [x.numerator * (common // x.denominator) for x in fractions]
-    step = gcd(*wholes) or 1
-    levels = [w // step for w in wholes]
-    spans = [max(part) - min(part) for part in _parts(levels, mdp.S * mdp.A)]
-    unit = Fraction(step, common)
-    if sum(spans) >= MOST_RETURNS:
-        raise InvalidProblem(
-            f"the rewards lie on a grid of step {float(unit):.3g}, on which an episode has "
-            f"{sum(spans) + 1:.3g} returns: the law of the return is computed for at most {MOST_RETURNS:.3g}"
-        )
-    return Grid(unit, np.array(levels, dtype=np.int64).reshape(table.shape))
-
-
-def _parts(x: list[int], size: int) -> list[list[int]]:
-    return [x[i : i + size] for i in range(0, len(x), size)]
-
-
-def _fraction(x: Any, exact: bool) -> Fraction:
-    if exact:
-        return Fraction(int(x.p), int(x.q))
-    near = Fraction(float(x)).limit_denominator(LARGEST_DENOMINATOR)
-    return near if float(near) == x else Fraction(float(x))
 
 
 def _padded(mass: Any, before: int, length: int) -> Any:
