@@ -21,6 +21,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     inlined,
     mean_1,
     mean_2,
+    mean_3,
     mean_4,
     row_mean,
     unpacked,
@@ -134,6 +135,12 @@ def _policy(
                 _put(t2, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(2))
                 _put(t3, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(3))
                 i += U(4)
+            if i + U(3) <= k:
+                t0, t1, t2 = mean_3(weights, successors, starts, width, A, pi, s, V, k, i)
+                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
+                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(1))
+                _put(t2, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(2))
+                i += U(3)
             if i + U(2) <= k:
                 t0, t1 = mean_2(weights, successors, starts, width, A, pi, s, V, k, i)
                 _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
@@ -229,6 +236,12 @@ def _product(
                 _put_product(t2, gamma, x, out, other, sums, chunk, s, k, i + U(2))
                 _put_product(t3, gamma, x, out, other, sums, chunk, s, k, i + U(3))
                 i += U(4)
+            if i + U(3) <= k:
+                t0, t1, t2 = mean_3(weights, successors, starts, width, A, pi, s, x, k, i)
+                _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
+                _put_product(t1, gamma, x, out, other, sums, chunk, s, k, i + U(1))
+                _put_product(t2, gamma, x, out, other, sums, chunk, s, k, i + U(2))
+                i += U(3)
             if i + U(2) <= k:
                 t0, t1 = mean_2(weights, successors, starts, width, A, pi, s, x, k, i)
                 _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
