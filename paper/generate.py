@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from pathlib import Path
 
+from paper.citations import BIBLIOGRAPHY
 from paper.docstring import paragraphs
 from paper.facts import facts_tex, overview, searches, slopes, study_tables
 from paper.statements import statement
@@ -17,7 +19,7 @@ _STATEMENT = re.compile(r"\\theorem\{([^}]*)\}")
 
 
 def generate(data: Data, directory: Path, text: Path) -> None:
-    """Write ``facts.tex``, the tables, and a file per theorem, study and group into ``directory``.
+    """Write into ``directory``: facts, tables, the bibliography, a file per theorem, study and group.
 
     ``text``: the folder of the hand-written ``*.tex``, in which every theorem must have its place.
 
@@ -40,6 +42,7 @@ def generate(data: Data, directory: Path, text: Path) -> None:
         },
     }
     directory.mkdir(parents=True, exist_ok=True)
+    shutil.copy(BIBLIOGRAPHY, directory)
     for name, content in files.items():
         (directory / f"{name}.tex").write_text(content, encoding="utf-8")
 

@@ -33,7 +33,8 @@ def statement(data: Data, name: str) -> str:
     ]
     if proved == len(found):
         lines.append(_no_proof(theorem["mark"]))
-    lines += [rf"\textbf{{Source.}} {part.body} {cited(part.body)}" for part in found if part.head == SOURCE]
+    citations = cited(theorem["page"])
+    lines += [rf"\textbf{{Source.}} {part.body} {citations}" for part in found if part.head == SOURCE]
     if theorem["hypotheses"]:
         lines.append(
             rf"\textbf{{Hypotheses checked.}} {'; '.join(escape(h) for h in theorem['hypotheses'])}."

@@ -21,6 +21,7 @@ import proofs_check
 import tabular_fedrl
 from tabular_fedrl.claims import Theorem, theorems
 from tabular_fedrl.claims.discovery import in_module
+from tabular_fedrl.report.references import named, references_for
 from tabular_fedrl.report.words import KINDS, MARKS
 
 LIBRARY = tabular_fedrl.__name__
@@ -84,8 +85,7 @@ def _folder(folder: ModuleType) -> Iterator[str]:
 
 def _theorem(theorem: type[Theorem]) -> Iterator[str]:
     yield from [f".. autoclass:: {theorem.__module__}.{theorem.__name__}", "   :no-members:", ""]
-    yield f"Mark: **{theorem.mark}**." + (f" Source: {_plain(theorem.source)}." if theorem.source else "")
-    yield ""
+    yield from [f"Mark: **{theorem.mark}**.", ""]
     if theorem.claims():
         rows = [(f"``{c.name}``", c.kind.value, f":math:`{c.statement}`") for c in theorem.claims()]
         yield from _table(("claim", "kind", "statement"), rows)
@@ -96,6 +96,8 @@ def _theorem(theorem: type[Theorem]) -> Iterator[str]:
     yield from _listed(
         "Controls, which must fail", [f"``{c.name}``: {_plain(c.shows)}" for c in theorem.controls()]
     )
+    cited = named(inspect.getdoc(theorem) or "", references_for(theorem))
+    yield from _listed("References", [_plain(str(reference)) for reference in cited])
     yield from [".. code-block:: shell", "", f"   tabular-fedrl verify {theorem.id}", ""]
 
 

@@ -1,6 +1,6 @@
 r"""DRPO: offline federated policy optimisation with two regularisers.
 
-The source (Yue, Qin, Hua, Deng, Ren, INFOCOM 2024, arXiv 2405.17474) announces *strict policy improvement in
+The source (Yue, Qin, Hua, Deng, Ren (2024), arXiv 2405.17474) announces *strict policy improvement in
 every federated round* under the right balance of a pull towards each client's data and a pull towards the
 server's policy. Its full text was not at hand: everything here is *ours*, the forward-KL step and the CQL
 critic after the authors' public code (*code*). In plain words:

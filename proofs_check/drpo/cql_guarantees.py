@@ -62,8 +62,8 @@ class CqlGuarantees(Theorem):
     The maximiser is found in floats and taken as it is found; for it the identity holds up to
     :math:`-\langle\nabla, q - \pi^+\rangle`, which is included.
 
-    **Source.** Theory notes, DRPO section 3.10; the penalty is that of Kumar, Zhou, Tucker and Levine,
-    "Conservative Q-learning for offline reinforcement learning" (2020).
+    **Source.** Theory notes, DRPO section 3.10; the penalty is that of Kumar, Zhou, Tucker,
+    Levine (2020).
     """
 
     id = "drpo.cql-guarantees"

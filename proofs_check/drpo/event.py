@@ -133,8 +133,8 @@ class Event(Theorem):
     Failures are counted over ``datasets`` independent data sets; the probability is enclosed by Clopper and
     Pearson's exact interval, with probability 0.99 for each claim.
 
-    **Source.** Theory notes, DRPO section 3.6; Weissman, Ordentlich, Seroussi, Verdu, Weinberger,
-    "Inequalities for the L1 deviation of the empirical distribution", HP Labs 2003.
+    **Source.** Theory notes, DRPO section 3.6; Weissman, Ordentlich, Seroussi, Verdu, Weinberger
+    (2003).
     """
 
     id = "drpo.event"

@@ -62,7 +62,7 @@ class ForwardStep(Theorem):
     Values and gains are in units of the largest entry of the critic, if that exceeds 1.
 
     **Source.** Theory notes, DRPO section 3.9 and CE4. The step is read in the public code of Yue et al.
-    2024 (mark: code), the statements are ours.
+    (2024) (mark: code), the statements are ours.
     """
 
     id = "drpo.forward-step"

@@ -118,7 +118,7 @@ class F2(Theorem):
     :math:`M\eta_\lambda/(2(1-\gamma)^2)`; so 1 in place of 2 is enough in the third term. The violation is
     bounded as in F1, step 5.
 
-    **Source.** The argument of Ding, Zhang, Basar and Jovanovic for NPG-PD; statement and constants ours.
+    **Source.** The argument of Ding, Zhang, Basar, Jovanovic (2020) for NPG-PD; statement and constants ours.
     """
 
     id = "fednpg.f2"

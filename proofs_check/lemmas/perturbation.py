@@ -25,7 +25,7 @@ class OccupancyPerturbation(Theorem):
     :math:`P_{p'}` has 1-norm at most :math:`1/(1-\gamma)`, and a row of :math:`P_{p'} - P_p` has 1-norm at
     most 2 TV.
 
-    **Source.** Standard (Achiam et al. 2017, lemma 3); proved in the theory notes with this constant.
+    **Source.** Standard, lemma 3 of Achiam et al. (2017); proved in the theory notes with this constant.
     """
 
     id = "lemmas.occupancy-perturbation"

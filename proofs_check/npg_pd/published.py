@@ -11,6 +11,7 @@ from tabular_fedrl import balls
 from tabular_fedrl.algorithms.step_sizes import SLATER_TOLERANCE, slater_slack
 from tabular_fedrl.algorithms.unit_form import unit_form
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
+from tabular_fedrl.claims.curves import Curve, Panel, power_study
 from tabular_fedrl.claims.search import looseness
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances import load, load_exact
@@ -67,7 +68,8 @@ class NPGPD(Theorem):
 
     F2 proves the first with 4 in place of 7 (``fednpg.f2``).
 
-    **Source.** Ding, Zhang, Basar, Jovanovic (2020, 2025), quoted from memory: the constants are not certain.
+    **Source.** Ding, Zhang, Basar, Jovanovic (2020); Ding, Zhang, Duan, Basar, Jovanovic (2025). Quoted from
+    memory: the constants are not certain.
     """
 
     id = "npg-pd.published"
@@ -132,6 +134,28 @@ class NPGPD(Theorem):
             "gap": (gap, rate(7.0, 1.0 - problems.gamma, rounds)),
             "violation": (excess, rate(violation_constant(xi), 1.0 - problems.gamma, rounds)),
         }
+
+    @study("power_rate")
+    def rate(self) -> StudyData:
+        """Gap and violation of NPG-PD's averages, with the steps for each T, beside the published bounds
+        (*recalled*), and the bound on the gap with F2's constant 4 (*ours*)."""
+        T, curves = np.geomspace(30, 3000, 9).astype(int), []
+        panels = (
+            Panel("gap", r"$V_r^\star - \overline{V_r}$ (units of value)"),
+            Panel("violation", r"$b - \overline{V_g}$ (units of value)"),
+        )
+        for source in ("textbook:running-b", "textbook:two-arm", "windy-cliff:ncost=1"):
+            runs = [self.setup(load(source), rounds=int(t)) for t in T]
+            gap = Measured.stack([x.run.gap for x in runs])
+            excess = Measured.stack([(x.run.average_costs - x.run.problem.cmdp.d)[0] for x in runs])
+            seven = Measured.stack([x.rate(7.0) for x in runs])
+            curves.append(Curve(panels[0], source, T, gap, seven))
+            curves.append(
+                Curve(panels[1], source, T, excess, Measured.stack([x.violation_bound for x in runs]))
+            )
+        four = Measured.stack([x.rate(4.0) for x in runs])
+        curves.append(Curve(panels[0], "4 in place of 7", T, None, four))
+        return power_study("NPG-PD", self.mark, "rounds T", curves)
 
     @study("looseness")
     def looseness(self) -> StudyData:

@@ -67,7 +67,7 @@ class TrustRegion(Theorem):
     (``junction``); the constant 4 of the second is then reached as :math:`\alpha \to 0`. The constant 2 with
     the divergence is reached as :math:`\gamma, \alpha \to 0` (``mirror``).
 
-    **Source.** Schulman, Levine, Moritz, Jordan, Abbeel (2015), theorem 1, as the theory notes quote it
+    **Source.** Schulman, Levine, Abbeel, Jordan, Moritz (2015), theorem 1, as the theory notes quote it
     (*paper*); the first form is a line of its proof, recalled; that it is attained, and the halved constant,
     are ours.
     """

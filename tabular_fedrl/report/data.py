@@ -23,6 +23,7 @@ from tabular_fedrl.claims.search import Found, Search
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import save
 from tabular_fedrl.report.plain import plain, to_json
+from tabular_fedrl.report.references import named, references_for
 
 PACKAGE = "tabular_fedrl"
 Data = dict[str, Any]
@@ -125,6 +126,7 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[str, Any]:
 
 def _theorem(theorem: type[Theorem], verdicts: Sequence[Verdict], options: Sequence[str]) -> dict[str, Any]:
     own = [v for v in verdicts if v.theorem == theorem.id]
+    page = inspect.getdoc(theorem) or ""
     module = sys.modules[theorem.__module__]
     is_file = theorem.__module__.startswith("_theorems_") and module.__file__
     target = Path(str(module.__file__)).name if is_file else theorem.id
@@ -132,7 +134,8 @@ def _theorem(theorem: type[Theorem], verdicts: Sequence[Verdict], options: Seque
         "title": theorem.title(),
         "mark": theorem.mark,
         "source": theorem.source,
-        "page": inspect.getdoc(theorem) or "",
+        "page": page,
+        "references": [str(reference) for reference in named(page, references_for(theorem))],
         "group": "" if is_file else theorem.__module__.rpartition(".")[0],
         "hypotheses": [h.text for h in theorem.hypotheses()],
         "instances": sorted({v.instance for v in own}),

@@ -19,6 +19,9 @@ def theorem_html(data: Data, name: str, absent: Mapping[str, str]) -> str:
         tag("h1", Html(f"{text(name)} {mark_html(theorem['mark'])}")),
         Html(docstring_html(theorem["page"])),
     ]
+    if theorem["references"]:
+        parts.append(tag("h2", text("References")))
+        parts.append(tag("ul", join(tag("li", text(reference)) for reference in theorem["references"])))
     if theorem["hypotheses"]:
         parts.append(tag("h2", text("Hypotheses")))
         parts.append(tag("ul", join(tag("li", text(h)) for h in theorem["hypotheses"])))
