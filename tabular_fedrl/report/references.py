@@ -96,7 +96,8 @@ def unknown(text: str, references: Mapping[str, Reference]) -> list[str]:
 
 def _search(text: str, references: Mapping[str, Reference]) -> tuple[list[Reference], str]:
     """The entries that a text names, and the text without their names."""
-    plain, places = _plain(text), {}
+    plain = _plain(text)
+    places: dict[str, int] = {}
     labels = [(label, key) for key, reference in references.items() for label in reference.labels]
     # The longest first: the end of one list of authors may be another.
     for label, key in sorted(labels, key=lambda pair: -len(pair[0])):
