@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, exact
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
-from tabular_fedrl.instances.rational import load_exact
+from tabular_fedrl.instances.loading import load_exact
 from tabular_fedrl.instances.rational_json import from_json, to_json
 from tabular_fedrl.instances.strict_json import canonical, parse, sha256
 from tabular_fedrl.instances.text import parse_number, parse_rational

@@ -21,8 +21,9 @@ from tabular_fedrl.claims.check import Bench
 from tabular_fedrl.claims.theorem import Case, Theorem
 from tabular_fedrl.claims.verdict import Kind, Level, Mark, Status, Verdict
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.instances import load_exact
+from tabular_fedrl.instances import load_any
 from tabular_fedrl.solvers.exact import Basis, session
 
 FIRST_BITS = 128
@@ -43,7 +44,7 @@ class Certified:
 
     page: type[Theorem]
     source: str
-    problem: FederatedCMDP
+    problem: FederatedCMDP | FederatedEpisodicMDP
     parameters: dict[str, Any]
     bits: int
     verdicts: list[Verdict]
@@ -69,7 +70,7 @@ def certify(
     InvalidProblem: as for a measured verdict; or the page computes with functions that balls refuse.
     """
     begin = time.perf_counter()
-    problem = load_exact(case.source)
+    problem = load_any(case.source, exact=True)
     # One session: what is proved exactly need not be proved again at a higher precision.
     with session() as proofs:
         while True:
@@ -98,7 +99,7 @@ def certify(
 def certify_at(
     theorem: type[Theorem],
     case: Case,
-    problem: FederatedCMDP,
+    problem: FederatedCMDP | FederatedEpisodicMDP,
     bits: int,
 ) -> list[Verdict]:
     """The verdicts on an exact problem at one precision, in the session at work.
@@ -109,7 +110,7 @@ def certify_at(
 
 
 def _attempt(
-    theorem: type[Theorem], case: Case, problem: FederatedCMDP, bits: int
+    theorem: type[Theorem], case: Case, problem: FederatedCMDP | FederatedEpisodicMDP, bits: int
 ) -> tuple[list[Verdict], float | None]:
     """The verdicts, and the share of a run that was done when its balls gave out."""
     if any(claim.confidence is not None for claim in theorem.claims()):

@@ -10,12 +10,20 @@ from typing import Any
 from tabular_fedrl import balls
 from tabular_fedrl.claims.theorem import LINK_TOLERANCE, Case, Chain, Claim, Control, Hypothesis, Theorem
 from tabular_fedrl.claims.verdict import Kind, Level, Mark, Role, Status, Verdict, decide
-from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, NotSlater, Undecided
-from tabular_fedrl.instances import load
+from tabular_fedrl.instances import Problem, load_any
 from tabular_fedrl.measured import Measured
 
-AnyProblem = str | CMDP | FederatedCMDP
+AnyProblem = str | Problem
+
+TYPES = {
+    FederatedCMDP: "a discounted problem",
+    FederatedEpisodicMDP: "a finite-horizon problem",
+    EpisodicMDP: "a finite-horizon problem of a single environment",
+}
+"""What the types of problems are called."""
 
 
 def verify(
@@ -88,7 +96,12 @@ class Bench:
     Raises :class:`InvalidProblem` for an unknown or missing parameter and for bad problems.
     """
 
-    def __init__(self, theorem: type[Theorem], case: Case, problem: FederatedCMDP | None = None) -> None:
+    def __init__(
+        self,
+        theorem: type[Theorem],
+        case: Case,
+        problem: FederatedCMDP | FederatedEpisodicMDP | None = None,
+    ) -> None:
         self.theorem = theorem()
         self.case = case
         self.reached: float | None = None
@@ -101,10 +114,9 @@ class Bench:
         missing = [k for k, v in self.parameters.items() if v is inspect.Parameter.empty]
         if missing:
             raise InvalidProblem(f"{theorem.id} needs a value for its parameter {missing[0]!r}")
-        source = case.source
-        if problem is None:
-            problem = load(source) if isinstance(source, str) else federated(source)
-        self.problem = problem
+        given: Any = load_any(case.source) if problem is None else problem
+        alone = theorem.problem_type is EpisodicMDP and isinstance(given, FederatedEpisodicMDP)
+        self.problem: Any = given.mdp if alone and given.N == 1 else given
 
     def context(self) -> Any:
         return self.theorem.setup(self.problem, **self.parameters)
@@ -112,7 +124,10 @@ class Bench:
     def prepare(self) -> tuple[Any, dict[str, str]]:
         """What ``setup`` gives (None if no claim applies), and why claims do not apply, by name."""
         unmet: list[Hypothesis] = []
-        why = None
+        wanted = self.theorem.problem_type
+        names = [claim.name for claim in self.theorem.claims()]
+        if not isinstance(self.problem, wanted):
+            return None, dict.fromkeys(names, TYPES[wanted])
         try:
             unmet = [h for h in self.theorem.hypotheses() if not self._met(h)]
             why = next((h.text for h in unmet if not h.only), None)
@@ -121,7 +136,6 @@ class Bench:
             why = "a feasible problem: this one is infeasible"
         except NotSlater as error:
             why = f"a Slater point: {error}"
-        names = [claim.name for claim in self.theorem.claims()]
         if why is not None:
             return None, dict.fromkeys(names, why)
         return x, {name: h.text for h in reversed(unmet) for name in names if name in h.only}

@@ -188,7 +188,7 @@ class RandomItem(_Item):
         import hypothesis
 
         from tabular_fedrl.claims.check import check_case
-        from tabular_fedrl.claims.strategies import federations
+        from tabular_fedrl.claims.strategies import problems
         from tabular_fedrl.claims.theorem import Case
 
         theorem = self.parent.theorem
@@ -200,7 +200,7 @@ class RandomItem(_Item):
             derandomize=True,
             suppress_health_check=list(hypothesis.HealthCheck),
         )
-        @hypothesis.given(federations())
+        @hypothesis.given(problems(theorem.problem_type))
         def no_claim_fails(problem: Any) -> None:
             verdicts = check_case(theorem, Case(problem, **(theorem.small or {})))
             _require([v for v in verdicts if v.status == "fails"])

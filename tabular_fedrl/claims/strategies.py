@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Array
 from tabular_fedrl.policies import log_softmax
@@ -48,6 +49,36 @@ def federations(draw: st.DrawFn, /, max_agents: int = 3, **sizes: int) -> Federa
     sets = [draw(st.sets(st.integers(0, cmdp.m - 1), min_size=1)) for _ in range(N)]
     missing = set(range(cmdp.m)) - set().union(*sets)
     return FederatedCMDP(cmdp, [sorted(sets[0] | missing), *(sorted(s) for s in sets[1:])])
+
+
+@st.composite
+def episodic_mdps(
+    draw: st.DrawFn,
+    max_states: int = 3,
+    max_actions: int = 3,
+    max_steps: int = 3,
+    max_environments: int = 1,
+) -> FederatedEpisodicMDP:
+    """Small finite-horizon problems with r in {0, 1/4, ..., 1} and rows with zeros, time-dependent or not."""
+    S, A = draw(st.integers(1, max_states)), draw(st.integers(2, max_actions))
+    H, N = draw(st.integers(1, max_steps)), draw(st.integers(1, max_environments))
+    steps = draw(st.sampled_from([(), (H,)]))
+    quarter = st.integers(0, 4).map(lambda k: k / 4)
+
+    def environment() -> EpisodicMDP:
+        rows = [draw(_laws(S)) for _ in range(int(np.prod(steps)) * S * A)]
+        return EpisodicMDP(
+            np.reshape(rows, (*steps, S, A, S)), _table(draw, quarter, (*steps, S, A)), draw(_laws(S)), H
+        )
+
+    return FederatedEpisodicMDP([environment() for _ in range(N)])
+
+
+def problems(of_type: type) -> st.SearchStrategy[FederatedCMDP | FederatedEpisodicMDP]:
+    """Small problems of the type that a theorem is about; several environments where it takes them."""
+    if of_type is FederatedCMDP:
+        return federations()
+    return episodic_mdps(max_environments=3 if of_type is FederatedEpisodicMDP else 1)
 
 
 def log_policies(S: int, A: int) -> st.SearchStrategy[Array]:

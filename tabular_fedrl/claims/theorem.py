@@ -38,6 +38,8 @@ import numpy as np
 
 from tabular_fedrl.claims.verdict import Kind, Mark
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
+from tabular_fedrl.instances import Problem
 from tabular_fedrl.measured import Array, Measured
 
 Side = Measured | Array | float
@@ -72,7 +74,7 @@ class Case:
     ``source``: a SOURCE (see ``tabular_fedrl.instances``) or a problem.
     """
 
-    def __init__(self, source: str | CMDP | FederatedCMDP, **parameters: Any) -> None:
+    def __init__(self, source: str | Problem, **parameters: Any) -> None:
         self.source = source
         self.parameters = parameters
 
@@ -81,8 +83,10 @@ class Case:
         """The SOURCE, or a short name made from the problem's content."""
         if isinstance(self.source, str):
             return self.source
-        cmdp = self.source.cmdp if isinstance(self.source, FederatedCMDP) else self.source
-        return f"cmdp-{cmdp.digest[:8]}"
+        if isinstance(self.source, CMDP | FederatedCMDP):
+            cmdp = self.source.cmdp if isinstance(self.source, FederatedCMDP) else self.source
+            return f"cmdp-{cmdp.digest[:8]}"
+        return f"episodic-{self.source.digest[:8]}"
 
     @property
     def label(self) -> str:
@@ -230,6 +234,9 @@ class Theorem:
     """The cases of the default verification."""
     certified: ClassVar[Iterable[Case]] = ()
     """Cases that the default verification decides in exact rationals and balls: small ones."""
+    problem_type: ClassVar[type[FederatedCMDP | FederatedEpisodicMDP | EpisodicMDP]] = FederatedCMDP
+    """What ``setup`` and the hypotheses are given; where a problem is of another type no claim applies. A
+    source of a single environment may be taken as an EpisodicMDP or as a federation of one."""
     small: ClassVar[dict[str, Any] | None] = {}
     """Parameters for many tiny random problems (property-based items); None: fixed instances only."""
     space: ClassVar[Mapping[str, Range]] = {}
@@ -244,8 +251,8 @@ class Theorem:
         if "id" in cls.__dict__:
             cls.mark = Mark(cls.mark)
 
-    def setup(self, problem: FederatedCMDP) -> Any:
-        """What the claims talk about; by default the problem itself."""
+    def setup(self, problem: Any) -> Any:
+        """What the claims talk about; by default the problem itself, of ``problem_type``."""
         return problem
 
     # ---- the parts of the page, in the order they are written --------------------------------------------

@@ -19,7 +19,7 @@ from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.pool import processors, workers
 from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.instances import load
+from tabular_fedrl.instances import load_any
 from tabular_fedrl.report import failures, headline, publish, save_results, verdict_table, write_report
 
 DEFAULT_REPORT = "report"
@@ -55,7 +55,7 @@ def verify_theorems(
     chosen = _chosen(names)
     groups = _by_parameters(chosen, parameters)
     for source in on:
-        load(source)
+        load_any(source)
     proved: list[Certified] = []
     if certificates is None:
         results = _verify(output, groups, on, jobs or (1 if on else processors()))

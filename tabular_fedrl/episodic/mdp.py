@@ -166,20 +166,23 @@ class EpisodicMDP(_Frozen):
         return self if not self.is_exact else self._remember("floats", self._nearest)
 
     def _nearest(self) -> EpisodicMDP:
-        P, r, rho, H, names = self._fields()
-        return EpisodicMDP(P.value, r.value, rho.value, H, **names)
+        fields = self.fields()
+        return EpisodicMDP(**(fields | {key: fields[key].value for key in ("P", "r", "rho")}))
 
-    def _fields(self) -> tuple[Any, Any, Any, int, dict[str, Any]]:
-        """What the constructors take, in their order; what does not change with time without a step axis."""
-        P = self._steps[0].P if self._fixed_kernel else self.P
-        r = self._steps[0].r if self.is_stationary else self.r
-        names = {"state_names": self.state_names, "action_names": self.action_names}
-        return P, r, self.rho, self.H, names
+    def fields(self) -> dict[str, Any]:
+        """What the constructors take, by name; P or r that does not change with time without a step axis."""
+        return {
+            "P": self._steps[0].P if self._fixed_kernel else self.P,
+            "r": self._steps[0].r if self.is_stationary else self.r,
+            "rho": self.rho,
+            "H": self.H,
+            "state_names": self.state_names,
+            "action_names": self.action_names,
+        }
 
     def replace(self, **changes: Any) -> EpisodicMDP:
         """A copy with some of ``P, r, rho, H, state_names, action_names`` exchanged."""
-        P, r, rho, H, names = self._fields()
-        fields = {"P": P, "r": r, "rho": rho, "H": H, **names}
+        fields = self.fields()
         unknown = sorted(set(changes) - set(fields))
         if unknown:
             raise InvalidProblem(
@@ -310,11 +313,7 @@ def exact(problem: EpisodicMDP | FederatedEpisodicMDP) -> FederatedEpisodicMDP:
         raise InvalidProblem(
             f"{given.S} states: exact arithmetic is for problems of at most {MOST_EXACT_STATES} states"
         )
-    rational = []
-    for mdp in given.mdps:
-        P, r, rho, H, names = mdp._fields()
-        rational.append(EpisodicMDP.exact(P, r, rho, H, **names))
-    return FederatedEpisodicMDP(rational)
+    return FederatedEpisodicMDP([EpisodicMDP.exact(**mdp.fields()) for mdp in given.mdps])
 
 
 def _whole(H: Any) -> int:

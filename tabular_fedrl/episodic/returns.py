@@ -56,8 +56,8 @@ class ReturnGrid:
 
 
 def return_law(mdp: EpisodicMDP, pi: Any) -> Any:
-    """Masses ``(..., n)`` of the points of :func:`return_grid` under a policy ``(..., H, S, A)``, in the number
-    system of the policy.
+    """Masses ``(..., n)`` of the points of :func:`return_grid` under a policy ``(..., H, S, A)``, in its
+    number system.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def return_law(mdp: EpisodicMDP, pi: Any) -> Any:
 
 
 def sample_returns(mdp: EpisodicMDP, pi: Any, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The returns ``(size,)`` of simulated episodes under a policy ``(H, S, A)`` of floats, as numbers k of the
-    points of :func:`return_grid`."""
+    """The returns ``(size,)`` of simulated episodes under a policy ``(H, S, A)`` of floats, as numbers k of
+    the points of :func:`return_grid`."""
     states, actions = episodes(mdp, pi, size, rng)
     return return_grid(mdp).levels[np.arange(mdp.H), states, actions].sum(axis=1)
 
@@ -105,8 +105,8 @@ def _grid(mdp: EpisodicMDP) -> ReturnGrid:
     n = int(levels.max(axis=(1, 2)).sum()) + 1
     if n > MOST_RETURNS:
         raise InvalidProblem(
-            f"the rewards lie on a grid of step {step / common:.3g}, on which an episode has {n:.3g} returns; "
-            f"the law of the return is computed for at most {MOST_RETURNS:.3g}"
+            f"the rewards lie on a grid of step {step / common:.3g}, on which an episode has {n:.3g} "
+            f"returns; their law is computed for at most {MOST_RETURNS:.3g}"
         )
     return ReturnGrid(sum(lows, Fraction(0)), Fraction(step, common), n, levels.astype(np.int64))
 

@@ -50,6 +50,26 @@ class Draft:
             origin, cmdp.P, cmdp.r, cmdp.c, cmdp.d, cmdp.rho, cmdp.gamma, visible, *names, notes
         )  # fmt: skip
 
+    def problem(self, exact: bool = False) -> FederatedCMDP:
+        """The problem of a draft with nothing missing, in floats or in exact rationals.
+
+        Raises
+        ------
+        InvalidProblem: naming the source; more than exact arithmetic takes.
+        """
+        P = self.P
+        if exact:
+            S, A = self.r.shape
+            limit_exact(self.origin, S, A)
+            if sp.issparse(P):
+                P = densified(self.origin, P.data.tolist(), P.indices, P.indptr, S, A)
+        fields: Any = (P, self.r, self.c, self.d, self.rho, self.gamma)
+        names: Any = {"state_names": self.state_names, "action_names": self.action_names}
+        try:
+            return FederatedCMDP((CMDP.exact if exact else CMDP)(*fields, **names), self.visible)
+        except InvalidProblem as error:
+            raise InvalidProblem(f"{self.origin}: {error}") from None
+
 
 def stored(rows: sp.csr_array, A: int) -> Kernel:
     """The kernel with rows ``(S*A, S)`` as :class:`CMDP` should hold it: dense ``(S, A, S)`` when small."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,13 +27,13 @@ from tabular_fedrl.policies import log_softmax
 
 @dataclass(frozen=True)
 class Family:
-    """A named family: ``build(**parameters)`` gives a :class:`CMDP`; ``parameters`` are its defaults;
-    ``notes`` say where the thresholds come from."""
+    """A named family: ``build(**parameters)`` gives a problem; ``parameters`` are its defaults; ``notes`` say
+    where the thresholds come from."""
 
     name: str
     summary: str
     parameters: Mapping[str, int | float | bool]
-    build: Callable[..., CMDP]
+    build: Callable[..., Any]
     notes: tuple[str, ...]
 
 

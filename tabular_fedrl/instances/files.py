@@ -2,9 +2,14 @@
 
 Keys: ``P`` (dense ``(S, A, S)``) or ``P_data, P_indices, P_indptr`` (CSR, rows ``s*A + a``), ``r (S, A)``,
 ``c (m, S, A)``, ``d (m,)``, ``rho (S,)``, ``gamma``; optional ``visible`` (boolean ``(N, m)``),
-``state_names``, ``action_names`` (text). A problem without constraints may leave out ``c`` and ``d``. Numbers
-may also be text, as decimals or fractions (``'1/3'``): read as the nearest float, or exactly where the
-problem is asked for in exact rationals. No pickle is ever loaded, and nothing is allocated before the
+``state_names``, ``action_names`` (text). A problem without constraints may leave out ``c`` and ``d``.
+
+With the key ``H`` the problem is one of H steps: ``P`` (dense) and ``r``, each with an axis of H steps before
+the others where it changes with time, ``rho``, names, and none of the other keys; of N environments
+``P (N, H, S, A, S)``, ``r (N, H, S, A)`` and ``rho (N, S)``.
+
+Numbers may also be text, as decimals or fractions (``'1/3'``): read as the nearest float, or exactly where
+the problem is asked for in exact rationals. No pickle is ever loaded, and nothing is allocated before the
 declared sizes have been checked.
 """
 
@@ -21,20 +26,23 @@ import scipy.sparse as sp
 from tabular_fedrl.archive import read_arrays
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances.draft import DENSE_ENTRIES, Draft, densified
+from tabular_fedrl.instances.episodic_draft import EpisodicDraft
 from tabular_fedrl.instances.text import parse_number, parse_rational
 from tabular_fedrl.measured import Array
 
 FORMAT_VERSION = 1
 
-NUMERIC = ("P", "P_data", "P_indices", "P_indptr", "r", "c", "d", "rho", "gamma", "format_version")
+NUMERIC = ("P", "P_data", "P_indices", "P_indptr", "r", "c", "d", "rho", "gamma", "H", "format_version")
 TEXT = ("state_names", "action_names")
 KINDS = {**dict.fromkeys(NUMERIC, "biufU"), "visible": "b", **dict.fromkeys(TEXT, "U")}
 
 
-def read_npz(path: str | os.PathLike[str], exact: bool = False) -> Draft:
-    """The problem in an ``.npz`` file, ``d``, ``rho`` and ``gamma`` None where the file is silent.
+def read_npz(path: str | os.PathLike[str], exact: bool = False) -> Draft | EpisodicDraft:
+    """The problem in an ``.npz`` file, ``d``, ``rho`` and ``gamma`` of a discounted one None where the file
+    is silent.
 
     ``exact``: keep what is written as text or as integers as the rational it is (object arrays).
 
@@ -50,6 +58,9 @@ def read_npz(path: str | os.PathLike[str], exact: bool = False) -> Draft:
             raise InvalidProblem(
                 f"{origin}: format_version is {version:g}, this program reads {FORMAT_VERSION}"
             )
+    notes = (f"ignored keys: {', '.join(ignored)}",) if ignored else ()
+    if "H" in arrays:
+        return _episodic(origin, arrays, notes)
     r = _need(origin, arrays, "r")
     if r.ndim != 2 or r.size == 0:
         raise InvalidProblem(f"{origin}: r has shape {r.shape}: expected (S, A)")
@@ -71,31 +82,56 @@ def read_npz(path: str | os.PathLike[str], exact: bool = False) -> Draft:
         arrays.get("visible"),
         _names(origin, "state_names", arrays.get("state_names")),
         _names(origin, "action_names", arrays.get("action_names")),
-        (f"ignored keys: {', '.join(ignored)}",) if ignored else (),
+        notes,
     )
 
 
-def write_npz(path: str | os.PathLike[str], problem: FederatedCMDP) -> None:
+def _episodic(origin: str, arrays: dict[str, Any], notes: tuple[str, ...]) -> EpisodicDraft:
+    odd = sorted(set(arrays) - {"P", "r", "rho", "H", "format_version", *TEXT})
+    if odd:
+        raise InvalidProblem(
+            f"{origin}: key {odd[0]!r} does not go with key 'H': an episode has no such thing"
+        )
+    P, r, rho = parts = tuple(_need(origin, arrays, key) for key in ("P", "r", "rho"))
+    if rho.ndim == 2 and not (P.ndim == 5 and r.ndim == 4 and len(P) == len(r) == len(rho) > 0):
+        raise InvalidProblem(
+            f"{origin}: rho has shape {rho.shape}, P {P.shape} and r {r.shape}: of N environments they "
+            "are (N, S), (N, H, S, A, S) and (N, H, S, A)"
+        )
+    return EpisodicDraft(
+        origin,
+        tuple(zip(P, r, rho)) if rho.ndim == 2 else (parts,),
+        _scalar(origin, "H", arrays["H"]),
+        _names(origin, "state_names", arrays.get("state_names")),
+        _names(origin, "action_names", arrays.get("action_names")),
+        notes,
+    )
+
+
+def write_npz(path: str | os.PathLike[str], problem: FederatedCMDP | FederatedEpisodicMDP) -> None:
     """Write all keys of the format; the floats are kept exactly."""
-    cmdp = problem.cmdp
-    out: dict[str, Any] = {"format_version": FORMAT_VERSION}
-    if isinstance(cmdp.P, np.ndarray):
-        out["P"] = cmdp.P
+    if isinstance(problem, FederatedEpisodicMDP):
+        named: Any = problem.mdps[0]
+        parts = (
+            named.fields() if problem.N == 1 else {key: getattr(problem, key) for key in ("P", "r", "rho")}
+        )
+        out = {"P": parts["P"], "r": parts["r"], "rho": parts["rho"], "H": problem.H}
     else:
-        out |= {"P_data": cmdp.P.data, "P_indices": cmdp.P.indices, "P_indptr": cmdp.P.indptr}
-    out |= {
-        "r": cmdp.r,
-        "c": cmdp.c,
-        "d": cmdp.d,
-        "rho": cmdp.rho,
-        "gamma": cmdp.gamma,
-        "visible": problem.mask,
-    }
-    for key, names in (("state_names", cmdp.state_names), ("action_names", cmdp.action_names)):
-        if names is not None:
-            out[key] = np.array(names, dtype=np.str_)
+        named = problem.cmdp
+        out = _discounted(problem)
+    for key in TEXT:
+        if getattr(named, key) is not None:
+            out[key] = np.array(getattr(named, key), dtype=np.str_)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **out)
+        np.savez_compressed(stream, format_version=FORMAT_VERSION, **out)
+
+
+def _discounted(problem: FederatedCMDP) -> dict[str, Any]:
+    cmdp = problem.cmdp
+    out = {key: getattr(cmdp, key) for key in ("r", "c", "d", "rho", "gamma")} | {"visible": problem.mask}
+    if isinstance(cmdp.P, np.ndarray):
+        return {"P": cmdp.P} | out
+    return {"P_data": cmdp.P.data, "P_indices": cmdp.P.indices, "P_indptr": cmdp.P.indptr} | out
 
 
 def _arrays(origin: str, exact: bool) -> tuple[dict[str, Any], list[str]]:

@@ -1,7 +1,8 @@
 """The SOURCE syntax: one string that names a problem, wherever one is accepted.
 
 ``path`` (``.npz`` or ``.drn``), ``gym:NAME``, ``textbook:NAME`` or ``family:key=value,key=value``; then
-overrides after a comma for what the source lacks or a user wants changed::
+overrides after a comma for what the source lacks or a user wants changed (of a finite-horizon problem ``rho``
+only)::
 
     gamma=0.95         discount (a family's or environment's thresholds are computed anew)
     d=0.2+1/3          thresholds, one per constraint
@@ -10,7 +11,8 @@ overrides after a comma for what the source lacks or a user wants changed::
     rho=4              start in this state; rho=uniform
     reward=R,costs=A+B reward models of a DRN file
 
-A path may hold commas, equals signs and colons if that file exists.
+``episodic:SOURCE,H=5`` is the finite-horizon problem of 5 steps with the kernel, the reward and the initial
+law of another source. A path may hold commas, equals signs and colons if that file exists.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances.draft import Draft, point_mass
 from tabular_fedrl.instances.drn import read_drn
-from tabular_fedrl.instances.families import families
+from tabular_fedrl.instances.episodic_draft import EpisodicDraft, split_steps, with_steps
+from tabular_fedrl.instances.episodic_families import episodic_families
+from tabular_fedrl.instances.families import families as discounted_families
 from tabular_fedrl.instances.files import is_npz, read_npz
 from tabular_fedrl.instances.gym import DEFAULT_GAMMA, read_gym
 from tabular_fedrl.instances.text import (
@@ -45,24 +50,31 @@ from tabular_fedrl.measured import Array
 
 OVERRIDES = ("gamma", "d", "agents", "visible", "rho", "reward", "costs")
 FORMS = "a path, gym:NAME, textbook:NAME or family:key=value,..."
+EPISODIC = "episodic:"
+families = discounted_families | episodic_families
+KINDS = ("gym", "textbook", "episodic", *families)
 MAX_AGENTS = 100_000
 
 _PLUS = re.compile(r"(?<![eE])\+")  # the plus of 1e+3 joins nothing
 _BOUNDARY = re.compile(r",(?=[^,=]*=)")  # a comma that begins key=
 
 
-def read_source(source: str | os.PathLike[str]) -> tuple[FederatedCMDP, list[str]]:
+def read_source(
+    source: str | os.PathLike[str], exact: bool = False
+) -> tuple[FederatedCMDP | FederatedEpisodicMDP, list[str]]:
     """The problem that ``source`` names, and notes on the choices made for it.
+
+    ``exact``: in exact rationals.
 
     Raises
     ------
     InvalidProblem: one line that names the place.
     """
-    draft = read_draft(source)
-    return _problem(draft), list(draft.notes)
+    draft = read_draft(source, exact)
+    return draft.problem(exact), list(draft.notes)
 
 
-def read_draft(source: str | os.PathLike[str], exact: bool = False) -> Draft:
+def read_draft(source: str | os.PathLike[str], exact: bool = False) -> Draft | EpisodicDraft:
     """The parts of the problem that ``source`` names, overrides applied, with nothing missing.
 
     ``exact``: numbers written as text, in an ``.npz`` file or in an override, are the rationals they say;
@@ -75,10 +87,20 @@ def read_draft(source: str | os.PathLike[str], exact: bool = False) -> Draft:
     text = os.fspath(source)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise InvalidProblem(f"an empty or unreadable SOURCE; it is {FORMS}")
+    if text.startswith(EPISODIC):
+        return _episodic(text.removeprefix(EPISODIC), exact)
+    draft, options = _draft(text, exact)
+    if isinstance(draft, EpisodicDraft):
+        return _started(draft, options)
+    return _finish(draft, options, parse_rational if exact else parse_number)
+
+
+def _draft(text: str, exact: bool) -> tuple[Draft | EpisodicDraft, dict[str, str]]:
+    """What a source gives, and the overrides that are left to be applied."""
     head, options = _split(text)
-    number = parse_rational if exact else parse_number
     gamma = options.get("gamma")
     kind, colon, name = head.partition(":")
+    draft: Draft | EpisodicDraft
     if os.path.isfile(head) or (not colon and head not in families):
         draft = _file(head, options, exact)
     elif kind == "gym":
@@ -90,17 +112,39 @@ def read_draft(source: str | os.PathLike[str], exact: bool = False) -> Draft:
             raise InvalidProblem(f"{kind}: {shorten(name)!r} is not key=value")
         draft = _family(kind, options)
     else:
-        raise InvalidProblem(f"unknown family {kind!r}{suggestion(kind, ['gym', 'textbook', *families])}")
-    unknown = sorted(set(options) - set(OVERRIDES))
+        raise InvalidProblem(f"unknown family {kind!r}{suggestion(kind, KINDS)}")
+    allowed = ("rho",) if isinstance(draft, EpisodicDraft) else OVERRIDES
+    unknown = sorted(set(options) - set(allowed))
     if unknown:
-        known = dict.fromkeys([*(families[kind].parameters if kind in families else ()), *OVERRIDES])
+        known = dict.fromkeys([*(families[kind].parameters if kind in families else ()), *allowed])
         raise InvalidProblem(f"{head.rstrip(':')}: unknown key {unknown[0]!r}{suggestion(unknown[0], known)}")
     for key in ("reward", "costs"):
         if key in options:
             raise InvalidProblem(f"{head.rstrip(':')}: {key}= chooses reward models of a DRN file")
     if gamma is not None:
         options["gamma"] = gamma  # a family has built with the float
-    return _finish(draft, options, number)
+    return draft, options
+
+
+def _episodic(text: str, exact: bool) -> EpisodicDraft:
+    inner, H = split_steps(text)
+    draft, options = _draft(inner, exact)
+    if isinstance(draft, EpisodicDraft):
+        raise InvalidProblem(f"{shorten(inner)} is a finite-horizon problem already")
+    unused = sorted(set(options) - {"rho"})
+    if unused:
+        raise InvalidProblem(f"episodic:{shorten(inner)}: a finite-horizon problem has no {unused[0]}")
+    if "rho" in options:
+        draft = replace(draft, rho=_rho(options["rho"], len(draft.r)))
+    return with_steps(draft, H)
+
+
+def _started(draft: EpisodicDraft, options: Mapping[str, str]) -> EpisodicDraft:
+    """With the initial law of an override."""
+    if "rho" not in options:
+        return draft
+    parts = tuple((P, r, _rho(options["rho"], np.shape(r)[-2])) for P, r, _ in draft.parts)
+    return replace(draft, parts=parts)
 
 
 def names_file(source: str) -> bool:
@@ -130,10 +174,10 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
 
 # ---- kinds of sources: each takes the options it understands
 # ------------------------------------------------
-def _file(head: str, options: dict[str, str], exact: bool) -> Draft:
+def _file(head: str, options: dict[str, str], exact: bool) -> Draft | EpisodicDraft:
     path = Path(head)
     if not os.path.exists(head):
-        hint = suggestion(head, ["gym", "textbook", *families]) if re.fullmatch(r"[\w-]+", head) else ""
+        hint = suggestion(head, KINDS) if re.fullmatch(r"[\w-]+", head) else ""
         raise InvalidProblem(f"no file {head!r}{hint or f'; a SOURCE is {FORMS}'}")
     if not path.is_file():
         raise InvalidProblem(f"{head} is not a regular file; a SOURCE is {FORMS}")
@@ -160,7 +204,7 @@ def _gym(name: str, options: dict[str, str]) -> Draft:
     m = len(draft.c)
     if "d" in options or m == 0:
         return draft
-    plain = _problem(replace(draft, d=np.zeros(m))).cmdp
+    plain = replace(draft, d=np.zeros(m)).problem().cmdp
     d, least, greedy = halfway_thresholds(plain)
     notes = [
         f"d[{j}] = {d[j]:.6g}: halfway between the least possible cost {least[j]:.6g} and the cost "
@@ -189,14 +233,16 @@ def _textbook(name: str) -> Draft:
     return Draft.of(f"textbook:{name}", example.build(), (example.summary, f"by hand: {value}"))
 
 
-def _family(kind: str, options: dict[str, str]) -> Draft:
+def _family(kind: str, options: dict[str, str]) -> Draft | EpisodicDraft:
     family = families[kind]
     values: dict[str, Any] = {}
     for key, default in family.parameters.items():
         if key in options:
             values[key] = _parser(default)(options.pop(key), f"{kind}: {key}")
     try:
-        return Draft.of(kind, family.build(**values), family.notes)
+        problem = family.build(**values)
+        of = EpisodicDraft.of if isinstance(problem, EpisodicMDP | FederatedEpisodicMDP) else Draft.of
+        return of(kind, problem, family.notes)
     except InvalidProblem as error:
         message = str(error)
         raise InvalidProblem(message if message.startswith(kind) else f"{kind}: {message}") from None
@@ -232,17 +278,6 @@ def _finish(draft: Draft, options: Mapping[str, str], number: Callable[[str, str
     if draft.d is None:
         raise InvalidProblem(f"{draft.origin} holds no d: add ,d=... with {m} thresholds joined by +")
     return draft
-
-
-def _problem(draft: Draft) -> FederatedCMDP:
-    try:
-        cmdp = CMDP(
-            draft.P, draft.r, draft.c, draft.d, draft.rho, draft.gamma,  # type: ignore[arg-type]
-            state_names=draft.state_names, action_names=draft.action_names,
-        )  # fmt: skip
-        return FederatedCMDP(cmdp, draft.visible)
-    except InvalidProblem as error:
-        raise InvalidProblem(f"{draft.origin}: {error}") from None
 
 
 def _thresholds(text: str, m: int, number: Callable[[str, str], Any]) -> Array:
