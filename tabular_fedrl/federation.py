@@ -24,7 +24,7 @@ from tabular_fedrl.policies import arithmetic_logits, geometric_logits, mean_wei
 
 Direction: TypeAlias = Literal["down", "up"]
 
-BYTES_PER_NUMBER = 8
+BITS_PER_NUMBER = 64
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,10 @@ class Agent:
 class Ledger:
     """Everything that crossed the wire, and what was known before.
 
-    ``setup`` holds the public constants. Messages are kept as totals per (direction, kind, agent), and per
-    round as stretches of rounds with equal traffic, so that a million rounds take no more memory than one.
+    ``setup`` holds the public constants. Messages are kept as totals of messages, entries and bits per
+    (direction, kind, agent), and per round as stretches of rounds with equal traffic in bits, so that a
+    million rounds take no more memory than one. A number costs 64 bits, a sign (an entry of a boolean array)
+    one.
     """
 
     setup: dict[str, Any] = field(default_factory=dict)
@@ -104,11 +106,16 @@ class Ledger:
 
     def carry(self, k: int, direction: Direction, agent: int, kind: str, message: Array) -> Array:
         """Carry ``message`` in round k: what arrives is a copy, and its size is recorded."""
-        total = self.totals.setdefault((direction, kind, agent), [0, 0])
-        total[0] += 1
-        total[1] += message.size
-        self._round(k)[direction] += message.size
+        signs = getattr(message, "dtype", None) == np.bool_
+        bits = message.size * (1 if signs else BITS_PER_NUMBER)
+        self._add(direction, kind, agent, 1, message.size, bits)
+        self._round(k)[direction] += bits
         return message.copy()
+
+    def _add(self, direction: str, kind: str, agent: int, messages: int, entries: int, bits: int) -> None:
+        total = self.totals.setdefault((direction, kind, agent), [0, 0, 0])
+        for i, amount in enumerate((messages, entries, bits)):
+            total[i] += amount
 
     def book(self, first: int, last: int, N: int, size: int) -> None:
         """What :meth:`carry` enters when in each of the rounds first..last-1 each of N agents receives a
@@ -116,13 +123,12 @@ class Ledger:
         ways: tuple[Direction, Direction] = ("down", "up")
         for way in ways:
             for i in range(N):
-                total = self.totals.setdefault((way, "policy", i), [0, 0])
-                total[0] += last - first
-                total[1] += (last - first) * size
+                messages = last - first
+                self._add(way, "policy", i, messages, messages * size, messages * size * BITS_PER_NUMBER)
         for k in sorted({first, first + 1, last - 1} & set(range(first, last))):
             if k > first + 1:
                 self.stretches[-1]["last"] = k - 1
-            self._round(k).update(down=N * size, up=N * size)
+            self._round(k).update(down=N * size * BITS_PER_NUMBER, up=N * size * BITS_PER_NUMBER)
 
     def _round(self, k: int) -> dict[str, int]:
         """The stretch that round k belongs to, opened when k is new."""
@@ -141,33 +147,32 @@ class Ledger:
         """The kinds of message that ever crossed the wire."""
         return tuple(sorted({kind for _, kind, _ in self.totals}))
 
-    def numbers(self, direction: Direction) -> int:
-        """Numbers sent in one direction over all rounds and agents."""
-        return sum(size for (way, _, _), (_, size) in self.totals.items() if way == direction)
+    def bits(self, direction: Direction) -> int:
+        """Bits sent in one direction over all rounds and agents."""
+        return sum(bits for (way, _, _), (_, _, bits) in self.totals.items() if way == direction)
 
     @property
     def bytes_down(self) -> int:
-        """Bytes from the server to all agents, the first broadcast included."""
-        return BYTES_PER_NUMBER * self.numbers("down")
+        """Bytes from the server to all agents, the first broadcast included; rounded up."""
+        return -(-self.bits("down") // 8)
 
     @property
     def bytes_up(self) -> int:
-        """Bytes from all agents to the server."""
-        return BYTES_PER_NUMBER * self.numbers("up")
+        """Bytes from all agents to the server; rounded up."""
+        return -(-self.bits("up") // 8)
 
     def per_round(self, direction: Direction) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Bytes in one direction in each round, ``(K,)``."""
+        """Bytes in one direction in each round, rounded up, ``(K,)``."""
         runs = [
-            np.full(s["last"] - s["first"] + 1, BYTES_PER_NUMBER * s[direction], dtype=np.int64)
-            for s in self.stretches
+            np.full(s["last"] - s["first"] + 1, -(-s[direction] // 8), dtype=np.int64) for s in self.stretches
         ]
         return np.concatenate(runs) if runs else np.zeros(0, dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON data: set-up constants, messages, bytes."""
         messages = [
-            {"direction": way, "kind": kind, "agent": agent, "messages": count, "numbers": size}
-            for (way, kind, agent), (count, size) in sorted(self.totals.items())
+            {"direction": way, "kind": kind, "agent": agent, "messages": count, "numbers": size, "bits": bits}
+            for (way, kind, agent), (count, size, bits) in sorted(self.totals.items())
         ]
         return {
             "setup": dict(self.setup),
@@ -181,7 +186,9 @@ class Ledger:
     def from_dict(cls, data: Mapping[str, Any]) -> Ledger:
         """The ledger that :meth:`to_dict` wrote."""
         totals = {
-            (m["direction"], m["kind"], int(m["agent"])): [int(m["messages"]), int(m["numbers"])]
+            (m["direction"], m["kind"], int(m["agent"])): [
+                int(m[key]) for key in ("messages", "numbers", "bits")
+            ]
             for m in data["messages"]
         }
         return cls(dict(data["setup"]), totals, [dict(stretch) for stretch in data["rounds"]])

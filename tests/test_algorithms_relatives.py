@@ -173,7 +173,7 @@ def test_trackers_keep_the_mean_of_the_q_functions():
         assert np.abs(tracker.mean(axis=0) - Q.mean(axis=0)).max() < 1e-12
         assert np.abs(tracker - Q).max() > 1e-3
     # Two neighbours, a policy and a tracker each.
-    assert federation.ledger.numbers("up") == 5 * 4 * 2 * 2 * 15
+    assert federation.ledger.bits("up") == 64 * 5 * 4 * 2 * 2 * 15
 
 
 @pytest.mark.parametrize("name", ["opg-pd", "decentralised-fednpg", "entropy-dual", "mirror-descent"])

@@ -24,7 +24,7 @@ from tabular_fedrl.runner.engine import Task
 from tabular_fedrl.runner.overall import Sums, from_arrays, to_arrays
 from tabular_fedrl.runner.tracks import Tracks
 
-FORMAT = "tabular-fedrl run 2"
+FORMAT = "tabular-fedrl run 3"
 
 
 class RunFile:
