@@ -28,7 +28,9 @@ from tabular_fedrl.claims.recheck_proof import Interval, Mismatch, follows, prov
 from tabular_fedrl.claims.theorem import LINK_TOLERANCE, Case, Theorem
 from tabular_fedrl.claims.verdict import Verdict
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure, TabularFedRLError
+from tabular_fedrl.instances.rational_json import Tables
 from tabular_fedrl.instances.text import one_line, shorten
 from tabular_fedrl.solvers.exact import session
 
@@ -115,12 +117,12 @@ def _consistent(claim: StoredClaim, what: str) -> None:
         raise Mismatch(f"{what}: ratio: stated {claim.ratio}, the sides give {ratio(claim.kind, lhs, rhs)}")
 
 
-def _bases(stored: Stored, problem: FederatedCMDP) -> str:
+def _bases(stored: Stored, problem: FederatedCMDP | FederatedEpisodicMDP) -> str:
     """Those of the instance itself; those of problems that the page derives from it are proved on the way."""
     own = 0
     for kind in ("optimum", "slack"):
-        key = f"{kind}:{problem.cmdp.digest}"
-        if key in stored.bases:
+        key = f"{kind}:{problem.cmdp.digest}" if isinstance(problem, FederatedCMDP) else ""
+        if key in stored.bases and isinstance(stored.instance, Tables):
             try:
                 prove_basis(stored.instance, stored.bases[key], of_slack=kind == "slack")
             except Mismatch as error:
@@ -136,7 +138,7 @@ def _bases(stored: Stored, problem: FederatedCMDP) -> str:
     )
 
 
-def _recomputed(stored: Stored, theorem: type[Theorem], problem: FederatedCMDP) -> str:
+def _recomputed(stored: Stored, theorem: type[Theorem], problem: FederatedCMDP | FederatedEpisodicMDP) -> str:
     same = (stored.package_version, stored.flint_version) == (__version__, flint.__FLINT_VERSION__)
     bits = stored.bits if same else stored.bits + MORE_BITS
     case = Case(problem, **stored.parameters)

@@ -12,7 +12,9 @@ from typing import Any
 from flint import fmpq, fmpz
 
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.instances.rational_json import Tables, items, keys, read_tables
+from tabular_fedrl.instances.episodic_json import EpisodicTables
+from tabular_fedrl.instances.json_parts import items, keys
+from tabular_fedrl.instances.rational_json import Tables, read_tables
 from tabular_fedrl.instances.strict_json import parse, sha256
 from tabular_fedrl.instances.text import shorten
 
@@ -68,7 +70,7 @@ class Stored:
     mark: str
     title: str
     source: str
-    instance: Tables
+    instance: Tables | EpisodicTables
     parameters: dict[str, Any]
     bits: int
     bases: dict[str, tuple[int, ...]]

@@ -14,8 +14,10 @@ from rich.text import Text
 from tabular_fedrl.claims import Theorem, theorems
 from tabular_fedrl.claims.discovery import select
 from tabular_fedrl.cli.output import Answer, Output
+from tabular_fedrl.cli.show_episodic import show_episodic
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
-from tabular_fedrl.instances import load, notes
+from tabular_fedrl.episodic import FederatedEpisodicMDP
+from tabular_fedrl.instances import load_any, notes
 from tabular_fedrl.measured import Array
 from tabular_fedrl.report.words import plural
 from tabular_fedrl.solvers import optimise
@@ -30,7 +32,9 @@ def show_source(output: Output, source: str) -> Answer:
     if ":" not in source and not os.path.exists(source) and source in theorems():
         return _pages(select(source))
     with output.waiting(f"reading {source}"):
-        problem = load(source)
+        problem = load_any(source)
+        if isinstance(problem, FederatedEpisodicMDP):
+            return show_episodic(source, problem)
         data = problem_data(source, problem)
     return Answer(data, _view(data, problem), brief=[repr(problem.cmdp)])
 

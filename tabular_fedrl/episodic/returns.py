@@ -121,7 +121,7 @@ def _fraction(x: Any) -> Fraction:
 def extreme_returns(mdp: EpisodicMDP) -> tuple[Any, Any]:
     """The least and the largest return that an episode can have under any policy: enclosures, or exact
     numbers of a problem of exact data."""
-    return -_largest(mdp, -1), _largest(mdp, 1)
+    return 0 - _largest(mdp, -1), _largest(mdp, 1)
 
 
 def _largest(mdp: EpisodicMDP, sign: int) -> Any:
