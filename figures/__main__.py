@@ -11,6 +11,7 @@ from figures import (
     balance_map,
     comparison,
     convergence,
+    crosslm,
     drift,
     drift_scaling,
     false_certificates,
@@ -40,6 +41,7 @@ SCRIPTS = (
     comparison,
     relatives,
     growth,
+    crosslm,
 )
 
 

@@ -158,6 +158,9 @@ class Measured:
     def reshape(self, *shape: int) -> Measured:
         return Measured(self.value.reshape(*shape), self.error.reshape(*shape))
 
+    def copy(self) -> Measured:
+        return Measured(self.value.copy(), self.error.copy())
+
     def __float__(self) -> float:
         return float(self.value)
 

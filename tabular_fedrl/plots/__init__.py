@@ -16,6 +16,8 @@ from tabular_fedrl.plots import (
     convergence,
     drift,
     drift_scaling,
+    enhancement,
+    forgetting,
     growth,
     heterogeneity,
     improvement,
@@ -44,6 +46,8 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "drift_scaling": drift_scaling.draw,
     "ablations": ablations.draw,
     "comparison": comparison.draw,
+    "enhancement": enhancement.draw,
+    "forgetting": forgetting.draw,
     "growth": growth.draw,
     "relatives": relatives.draw,
 }
