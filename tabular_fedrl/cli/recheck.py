@@ -70,11 +70,10 @@ def _claim(claim: StoredClaim) -> dict[str, Any]:
 def _view(result: Rechecked) -> list[RenderableType]:
     stored = result.stored
     settings = ", ".join(f"{k} = {v}" for k, v in stored.parameters.items() if v is not None)
+    on = f"on {stored.source} (the file's name for it): {stored.instance.sizes}"
     lines: list[RenderableType] = [
         Text(f"{stored.theorem} ({stored.mark}): {stored.title}", style="bold"),
-        Text(
-            f"on {stored.source} (the file's name for it): {stored.instance.sizes}; {settings or 'no parameters'}"
-        ),
+        Text(f"{on}; {settings or 'no parameters'}"),
     ]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for title in ("claim", "verdict", "lhs", "rhs", "statement"):

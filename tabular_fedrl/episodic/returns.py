@@ -95,7 +95,8 @@ def return_grid(mdp: EpisodicMDP) -> ReturnGrid:
 
 def _grid(mdp: EpisodicMDP) -> ReturnGrid:
     table = mdp.r.items if mdp.is_exact else mdp.r
-    rewards = [[_fraction(x) for x in step.ravel()] for step in table]
+    known = {x: _fraction(x) for x in set(table.ravel())}
+    rewards = [[known[x] for x in step.ravel()] for step in table]
     lows = [min(step) for step in rewards]
     above = [x - low for step, low in zip(rewards, lows) for x in step]
     common = lcm(*(x.denominator for x in above))
