@@ -13,6 +13,7 @@ from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances.drn_writer import write_drn
 from tabular_fedrl.instances.episodic_families import episodic_families
+from tabular_fedrl.instances.episodic_suites import SUITES
 from tabular_fedrl.instances.families import Family, families, garnet, random_mdp, windy_cliff
 from tabular_fedrl.instances.files import write_npz
 from tabular_fedrl.instances.gym import GYM
@@ -54,6 +55,7 @@ def save(path: str | os.PathLike[str], problem: Problem) -> None:
 
 __all__ = [
     "load", "load_any", "load_episodic", "load_exact", "notes", "save", "Problem",
-    "families", "episodic_families", "Family", "random_mdp", "windy_cliff", "garnet", "ring", "grid",
+    "families", "episodic_families", "SUITES", "Family",
+    "random_mdp", "windy_cliff", "garnet", "ring", "grid",
     "TEXTBOOK", "Textbook", "Answer", "GYM",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ from tabular_fedrl.instances.draft import Draft, point_mass
 from tabular_fedrl.instances.drn import read_drn
 from tabular_fedrl.instances.episodic_draft import EpisodicDraft, split_steps, with_steps
 from tabular_fedrl.instances.episodic_families import episodic_families
+from tabular_fedrl.instances.episodic_suites import SUITES
 from tabular_fedrl.instances.families import families as discounted_families
 from tabular_fedrl.instances.files import is_npz, read_npz
 from tabular_fedrl.instances.gym import DEFAULT_GAMMA, read_gym
@@ -51,7 +52,7 @@ from tabular_fedrl.measured import Array
 OVERRIDES = ("gamma", "d", "agents", "visible", "rho", "reward", "costs")
 FORMS = "a path, gym:NAME, textbook:NAME or family:key=value,..."
 EPISODIC = "episodic:"
-families = discounted_families | episodic_families
+families = discounted_families | episodic_families | SUITES
 KINDS = ("gym", "textbook", "episodic", *families)
 MAX_AGENTS = 100_000
 
