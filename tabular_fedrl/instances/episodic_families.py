@@ -65,7 +65,7 @@ def tree(H: int = 3) -> EpisodicMDP:
     number of right turns pays 1 at its last turn.
 
     By hand: under :math:`\pi_h(\text{right}) = q` everywhere, :math:`V = (1 + (1-2q)^H)/2`; under the uniform
-    policy every action is worth as much as the other, and the gradient vanishes (for H > 1).
+    policy both turns are worth the same at every step but the last, and the gradient vanishes there.
     """
     at_least("episodic-tree", H=(H, 1))
     if H > MAX_DEPTH:
