@@ -3,16 +3,15 @@ r"""C2: what the tilt may forget is paid for by what the scores gain; the filter
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from proofs_check.crosslm.budget_terms import Budget
 from proofs_check.crosslm.enhancement_study import forgetting_study
 from proofs_check.crosslm.gain import COIN, SOURCES
-from proofs_check.crosslm.updates import Update, law, table, updates
-from proofs_check.drpo.laws import Law, kl, span, total_variation
-from tabular_fedrl.algorithms.crosslm import LARGEST_ETA, CrossLM, crosslm, filtered, tilt
+from proofs_check.crosslm.updates import table, updates
+from proofs_check.drpo.laws import kl, total_variation
+from tabular_fedrl.algorithms.crosslm import LARGEST_ETA, crosslm, filtered, tilt
 from tabular_fedrl.arithmetic import array
 from tabular_fedrl.claims import (
     Case,
@@ -31,55 +30,6 @@ from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import UNIT, Measured
 
 Sides = tuple[Measured, Measured]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """An update, the performance ``task (B, A)`` of reference on the items, and a run of the algorithm from
-    the same kind of generator."""
-
-    update: Update
-    task: Measured
-    run: CrossLM
-
-    @cached_property
-    def forgotten(self) -> Measured:
-        r""":math:`KL(G_\eta\|G)`"""
-        return kl(self.update.tilted, self.update.G)
-
-    @property
-    def paid(self) -> Measured:
-        r""":math:`\eta (E_{G_\eta}\bar s - E_G\bar s)`"""
-        return self.update.gain(self.update.tilted) * self.update.eta
-
-    @cached_property
-    def change(self) -> Measured:
-        r""":math:`(E_{G_\eta} f - E_G f)^2`"""
-        u = self.update
-        return ((u.tilted.p - u.G.p) * self.task).sum(-1) ** 2
-
-    @cached_property
-    def task_span(self) -> Measured:
-        """``(span f)^2`` over G's items"""
-        return span(self.task, self.update.G.support) ** 2
-
-    # ---- the run -------------------------------------------------------------------------------------------
-    @cached_property
-    def total(self) -> Measured:
-        r""":math:`\sum_t \bar s_t`, ``(S, A)``"""
-        return Measured.stack([Measured.of(s) for s in self.run.mean_scores]).sum(0)
-
-    @cached_property
-    def ends(self) -> tuple[Law, Law]:
-        r""":math:`G_0`, and :math:`G_T` as the tilt of it by all the scores that were sent."""
-        first, everywhere = Measured.of(self.run.generators[0]), np.ones(self.total.shape, dtype=bool)
-        return law(first, everywhere), law(tilt(first, self.total, self.update.eta), everywhere)
-
-    @cached_property
-    def spans(self) -> Measured:
-        r"""Spans of :math:`\bar s_t`, ``(T, S)``."""
-        scores = Measured.stack([Measured.of(s) for s in self.run.mean_scores])
-        return scores.max(-1) - scores.min(-1)
 
 
 class ForgettingBudget(Theorem):
