@@ -190,6 +190,24 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "bounds": np.array([[5.0, 0.5], [np.nan, np.nan]]),
             "name": np.array("windy-cliff:ncost=2"),
         },
+        **{plot: rates(plot) for plot in ("power_rate", "linear_rate", "profile")},
+    }
+
+
+def rates(plot: str) -> dict[str, np.ndarray]:
+    """Two panels, one with a curve that ends early and a bound of its own."""
+    x = np.array([1.0, 10.0, 100.0])
+    return {
+        "panel": np.array(["random-mdp:seed=1,nS=1,nA=200,gamma=0", "violation", "violation"]),
+        "ylabel": np.array(["gap (units of value)", *["$f_j$ (units of value)"] * 2]),
+        "labels": np.array(["textbook:heterogeneous-bandit", "eta=0.1", "4 in place of 7"]),
+        "xlabel": np.array(["rounds T"]),
+        "x": np.tile(x, (3, 1)),
+        "measured": np.array([[0.9, 0.1, np.nan], [0.5, -0.1, 0.01], [np.nan] * 3]),
+        "bound": np.stack([2 / x, 3 / x, 4 / x]),
+        "fitted": np.array([[0.9, 0.09, np.nan], [np.nan] * 3, [np.nan] * 3]),
+        "fit": np.array([[-1.0, -1.1, -0.9], [np.nan] * 3, [np.nan] * 3]),
+        "name": np.array(f"{plot} (mark: recalled)"),
     }
 
 
@@ -418,6 +436,42 @@ def test_no_pyplot():
     """A figure is a value: drawing leaves no global state, and needs no display."""
     script = "import sys, tabular_fedrl.plots\nsys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_rate_stands_beside_its_bound_with_its_fit():
+    """By hand: the first panel's curve ends at 10, its bound at 100; the second shows a point below zero at
+    the edge, and a bound without a curve in the legend."""
+    figure = PLOTS["power_rate"](data()["power_rate"])
+    first, second = figure.axes
+    solid, dashed, dotted = (
+        [line for line in first.lines if line.get_linestyle() == style] for style in ("-", "--", ":")
+    )
+    assert np.isnan(solid[0].get_ydata()).tolist() == [False, False, True]
+    np.testing.assert_allclose(dashed[0].get_ydata(), [2.0, 0.2, 0.02])
+    assert np.isnan(dotted[0].get_ydata()).tolist() == [False, False, True]
+    legends = [[t.get_text() for t in ax.get_legend().get_texts()] for ax in (first, second)]
+    minus = "\N{MINUS SIGN}"
+    assert legends[0] == [f"textbook:heterogeneous-bandit: slope {minus}1.00 ({minus}1.10 to {minus}0.90)"]
+    assert legends[1] == ["eta=0.1", "4 in place of 7"]
+    edge = [line.get_xdata().tolist() for line in second.lines if line.get_marker() == "v"]
+    assert edge[0] == [10.0]
+    assert "zero or negative" in [t.get_text() for t in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize(
+    ("plot", "scales"),
+    [("power_rate", ("log", "log")), ("linear_rate", ("linear", "log")), ("profile", ("linear", "linear"))],
+)
+def test_scales_of_the_rates(plot, scales):
+    ax = PLOTS[plot](data()[plot]).axes[0]
+    assert (ax.get_xscale(), ax.get_yscale()) == scales
+
+
+def test_too_many_curves_in_a_panel_are_refused():
+    fields = data()["power_rate"]
+    many = {k: np.concatenate([v] * 4) if k not in ("name", "xlabel") else v for k, v in fields.items()}
+    with pytest.raises(InvalidProblem, match="at most 7"):
+        PLOTS["power_rate"](many)
 
 
 def test_a_fitted_power_is_drawn_with_its_slope_through_the_points():

@@ -10,9 +10,11 @@ import numpy as np
 
 from tabular_fedrl import balls
 from tabular_fedrl.arithmetic import array
-from tabular_fedrl.claims import Case, Theorem, control, identity, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, identity, study, upper
+from tabular_fedrl.claims.curves import Curve, Panel, profile_study
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import log_policy, uniform
 
@@ -46,7 +48,9 @@ class CommonPolicy(Theorem):
 
     .. math:: \sum_{t \ge 0} \gamma^t 2^{-t-1} = \frac{1}{2 - \gamma} > \frac12 \quad\text{for } \gamma > 0 .
 
-    In a single kernel a deterministic optimal policy always exists.
+    No stationary policy is better: of the left handle with probability p the value is the mean of
+    :math:`p/(1-\gamma(1-p))` and of the same at 1 - p, which is concave and symmetric. In a single kernel a
+    deterministic optimal policy always exists.
 
     **Source.** The phenomenon: Labbi, Mangold, Tiapkin, Moulines (2025), quoted from memory; the instance is
     ours.
@@ -83,6 +87,25 @@ class CommonPolicy(Theorem):
     )
     def better(self, x: Door) -> tuple[Measured, Measured]:
         return x.deterministic(), x.value(uniform(2, 2))
+
+    @study("profile")
+    def curve(self) -> StudyData:
+        """The value of taking the left handle with probability p: in both doors' kernels together the best p
+        lies inside, at 1/2; in one door's kernel it is an end."""
+        p, curves = np.linspace(0.0, 1.0, 41), []
+        together, alone = (
+            Panel(title, r"$\frac{1}{2}\,\sum_i V_{P_i}^\pi$ (units of value)")
+            for title in ("one door opens by each handle", "both open by the left handle")
+        )
+        for gamma in (0.5, 0.9, 0.99):
+            x = self.setup(load("textbook:two-arm"), gamma=gamma)
+            tables = np.stack([np.stack([p, 1 - p], axis=-1)] * 2, axis=1)
+            best = (2.0 - Measured(gamma)).reciprocal()
+            for panel, door in ((together, x), (alone, Door((x.kernels[0], x.kernels[0])))):
+                values = Measured.stack([door.value(log_policy(table, 2, 2)) for table in tables])
+                peak = best + Measured(np.zeros(len(p))) if panel is together else None
+                curves.append(Curve(panel, f"gamma={gamma}", p, values, peak))
+        return profile_study("A door with two handles", self.mark, "probability of the left handle", curves)
 
     @control("in one kernel a deterministic policy is better than the uniform one", Case("textbook:two-arm"))
     def one_kernel(self, x: Door) -> tuple[Measured, Measured]:

@@ -10,8 +10,10 @@ import numpy as np
 
 from tabular_fedrl.algorithms.step_sizes import log_actions, positive_or, span
 from tabular_fedrl.arithmetic import concatenate
-from tabular_fedrl.claims import Case, Theorem, chain, control, hypothesis, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, chain, control, hypothesis, study, upper
+from tabular_fedrl.claims.curves import Curve, Panel, power_study
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured, dot
 from tabular_fedrl.runner import Run, run
 
@@ -63,7 +65,7 @@ class CRPO(Theorem):
     the reward: :math:`N_0` is not empty, and the mean gap over it is at most :math:`\epsilon R`. The
     violation is the rule that defines :math:`N_0`.
 
-    **Source.** Xu, Liang, Lan, "CRPO", ICML 2021, theorem 1 with exact evaluation; constants ours.
+    **Source.** Xu, Liang, Lan (2021), theorem 1 with exact evaluation; constants ours.
     """
 
     id = "rates.crpo"
@@ -133,6 +135,24 @@ class CRPO(Theorem):
     def violation(self, x: Rectified) -> tuple[Measured, Measured, Measured]:
         cmdp, scales = x.run.problem.cmdp, Measured.stack([Measured(s) for s in x.scales[1:]])
         return x.mean(x.run.costs) - cmdp.d, x.epsilon() * scales, scales * cmdp.horizon
+
+    @study("power_rate")
+    def curve(self) -> StudyData:
+        """Gap and largest violation of CRPO's averages over its steps along the reward, with the step and the
+        tolerance for each T, beside the bound."""
+        T, curves = np.geomspace(30, 3000, 9).astype(int), []
+        panels = (
+            Panel("gap", r"$V_r^\star - \overline{V_r}$ (units of value)"),
+            Panel("violation", r"$\max_j (\overline{V_{c_j}} - d_j)$ (units of value)"),
+        )
+        for source in ("textbook:running-b", "textbook:two-arm", "textbook:three-state"):
+            runs = [self.setup(load(source), rounds=int(t)) for t in T]
+            for panel, claim in zip(panels, (self.gap, self.violation)):
+                sides = [claim.function(self, x) for x in runs]
+                left = Measured.stack([one[0].max() for one in sides])
+                right = Measured.stack([one[1].max() for one in sides])
+                curves.append(Curve(panel, source, T, left, right))
+        return power_study("CRPO", self.mark, "rounds T", curves)
 
     @control("half the tolerance is too small for the violation", Case("textbook:scaled-arms", rounds=5000))
     def half(self, x: Rectified) -> tuple[Measured, Measured]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tabular_fedrl.algorithms.decentralised import largest_span, mixing_gap, mixing_matrix, own_reward
+import numpy as np
+
+from tabular_fedrl.algorithms.decentralised import GRAPHS, largest_span, mixing_gap, mixing_matrix, own_reward
 from tabular_fedrl.algorithms.step_sizes import log_actions, span
 from tabular_fedrl.arithmetic import exp, stack, sum
-from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, upper
+from tabular_fedrl.claims import Case, Kind, StudyData, Theorem, control, hypothesis, identity, study, upper
+from tabular_fedrl.claims.curves import Curve, Panel, power_study
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
-from tabular_fedrl.measured import Measured
+from tabular_fedrl.instances import load
+from tabular_fedrl.measured import Measured, dot
 from tabular_fedrl.policies import geometric_logits, log_probabilities
 from tabular_fedrl.runner import Run, run
 from tabular_fedrl.solvers import solve
@@ -19,18 +23,24 @@ from tabular_fedrl.solvers import solve
 
 @dataclass(frozen=True)
 class Network:
-    r"""A run of T rounds with its iterates; ``mean``: the problem of the mean reward; ``gap``: the mean over
-    t < T of :math:`V^\star - \bar V^t`; ``sigma``: enclosed; ``R``: the largest span of an own reward."""
+    r"""A run of T rounds with its iterates; ``mean``: the problem of the mean reward; ``gaps (T,)``:
+    :math:`V^\star - \bar V^t` for t < T; ``sigma``: enclosed; ``R``: the largest span of an own reward."""
 
     run: Run
     mean: CMDP
-    gap: Measured
+    gaps: Measured
     sigma: Measured
     R: Measured
 
-    def bound(self) -> Measured:
-        """The guarantee's right side."""
-        T, N, eta = float(self.run.rounds), float(self.run.problem.N), Measured(self.run.parameters["eta"])
+    @property
+    def gap(self) -> Measured:
+        """Mean of the gaps."""
+        return self.gaps.mean()
+
+    def bound(self, rounds: Any = None) -> Measured:
+        """The guarantee's right side after these ``rounds``, by default all of them."""
+        T = Measured(float(self.run.rounds) if rounds is None else rounds)
+        N, eta = float(self.run.problem.N), Measured(self.run.parameters["eta"])
         near = Measured(1.0) - self.mean.gamma
         first = Measured(log_actions(self.mean)) / (eta * T)
         second = self.R / (near**2 * T)
@@ -119,7 +129,7 @@ class Decentralised(Theorem):
         return Network(
             run=result,
             mean=mean,
-            gap=solve(mean).value - values.mean(),
+            gaps=solve(mean).value - values,
             sigma=Measured(mixing_gap(mixing_matrix(graph, problem.N, graph_seed)), 1e-13),
             R=Measured(largest_span(problem)),
         )
@@ -134,6 +144,24 @@ class Decentralised(Theorem):
     @identity(r"\pi_i^t = \pi_{\mathrm{NPG}}^t \text{ on the mean reward, if } W = 11'/N")
     def centralised(self, x: Network) -> tuple[Any, Any]:
         return _beside_npg(x)
+
+    @study("power_rate")
+    def curve(self) -> StudyData:
+        """The mean gap of decentralised FedNPG for each graph beside the bound (*recalled*), each with the
+        step that theory gives it for the last T: the larger sigma, the shorter."""
+        rounds, curves = 1000, []
+        T = np.unique(np.geomspace(1, rounds, 25).astype(int))
+        for source in (
+            "random-mdp:seed=1,nS=1,nA=10,agents=4,gamma=0",
+            "random-mdp:seed=1,agents=4,gamma=0.1",
+        ):
+            panel = Panel(source, r"$V^\star - \overline{V}$ (units of value)")
+            for graph in GRAPHS:
+                x = self.setup(load(source), rounds=rounds, graph=graph, graph_seed=1)
+                means = dot(np.tri(rounds)[T - 1], x.gaps) / T
+                label = f"{graph}, sigma={float(x.sigma):.2f}"
+                curves.append(Curve(panel, label, T, means, x.bound(T)))
+        return power_study("Decentralised FedNPG", self.mark, "rounds T", curves)
 
     @control(
         "on a ring the agents' policies are not those of NPG",

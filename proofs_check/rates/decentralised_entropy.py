@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from proofs_check.rates.decentralised import mean_problem
-from tabular_fedrl.algorithms.decentralised import mixing_gap, mixing_matrix
+from tabular_fedrl.algorithms.decentralised import GRAPHS, mixing_gap, mixing_matrix
 from tabular_fedrl.algorithms.drpo_values import regularised_optimum
 from tabular_fedrl.algorithms.step_sizes import log_actions
 from tabular_fedrl.arithmetic import array
-from tabular_fedrl.claims import Case, Theorem, conjecture, control, hypothesis
+from tabular_fedrl.claims import Case, StudyData, Theorem, conjecture, control, hypothesis, study
+from tabular_fedrl.claims.curves import Curve, Panel, linear_study
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import enclosed, uniform
 from tabular_fedrl.runner import run
@@ -92,6 +96,23 @@ class DecentralisedEntropy(Theorem):
     @conjecture(r"\delta_T \le \max\{1 - \tfrac{\tau\eta}2, \tfrac{3+\sigma}4\}^{T/2}\, \delta_{T/2}")
     def linear(self, x: Contraction) -> tuple[Measured, Measured]:
         return x.later(x.factor)
+
+    @study("linear_rate")
+    def curve(self) -> StudyData:
+        """The largest distance of an agent's log-policy from the regularised optimum for each graph, and what
+        the announced factor (*recalled*) leaves of it from the middle of the rounds on. The curves of the
+        graphs all but coincide; the announced factor depends on the graph where sigma is large."""
+        rounds, curves = 100, []
+        half, at = rounds // 2, np.arange(rounds + 1)
+        ylabel = r"$\max_i \|\log\pi_\tau^\star - \log\pi_i^t\|_\infty$ (dimensionless)"
+        for source in ("random-mdp:seed=1,nS=1,nA=5,agents=6,gamma=0", "random-mdp:seed=1,agents=6"):
+            panel = Panel(source, ylabel)
+            for graph in GRAPHS:
+                x = self.setup(load(source), rounds=rounds, step=0.1, graph=graph)
+                announced = float(x.distances[half]) * x.factor ** (at - half)
+                bound = Measured(np.where(at > half, announced, np.nan))
+                curves.append(Curve(panel, f"{graph} ({x.factor:.3f})", at, x.distances, bound))
+        return linear_study("Decentralised FedNPG with entropy, tau = 0.5", self.mark, "rounds t", curves)
 
     @control(
         "the fourth power of the factor is too small for a bandit", Case("textbook:heterogeneous-bandit")

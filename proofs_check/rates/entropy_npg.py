@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tabular_fedrl.algorithms.drpo_values import regularised_optimum
 from tabular_fedrl.algorithms.step_sizes import log_actions
 from tabular_fedrl.arithmetic import array
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
+from tabular_fedrl.claims.curves import Curve, Panel, linear_study
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate_soft
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import enclosed, uniform
 from tabular_fedrl.runner import run
@@ -57,8 +61,7 @@ class EntropyNPG(Theorem):
               C_1 &= \|Q^\star_\tau - Q_\tau^0\|_\infty
               + 2\tau \Big(1 - \frac{\eta\tau}{1-\gamma}\Big) \|\log\pi^\star_\tau - \log\pi^0\|_\infty .
 
-    **Source.** Cen, Cheng, Chen, Wei, Chi, "Fast global convergence of natural policy gradient methods with
-    entropy regularization", Operations Research 2022, quoted from memory.
+    **Source.** Cen, Cheng, Chen, Wei, Chi (2022), quoted from memory.
     """
 
     id = "rates.entropy-npg"
@@ -115,6 +118,23 @@ class EntropyNPG(Theorem):
     @upper(r"\|\log\pi^\star_\tau - \log\pi^{t+1}\|_\infty \le \frac{2 C_1}{\tau} (1-\eta\tau)^t")
     def policies(self, x: Distances) -> tuple[Measured, Measured]:
         return x.policies[1:], x.constant * x.decay() * (2.0 / x.tau)
+
+    @study("linear_rate")
+    def curve(self) -> StudyData:
+        """Distances of NPG with entropy to the regularised optimum for three steps, in units of the largest
+        one, beside the bounds (*recalled*)."""
+        source, tau, rounds, curves = "random-mdp:seed=1", 0.1, 120, []
+        panels = (
+            Panel("values", r"$\|Q_\tau^\star - Q_\tau^t\|_\infty$ (units of value)"),
+            Panel("policies", r"$\|\log\pi_\tau^\star - \log\pi^t\|_\infty$ (dimensionless)"),
+        )
+        for step in (0.05, 0.2, 0.5):
+            x = self.setup(load(source), rounds=rounds, tau=tau, step=step)
+            for panel, (left, right) in zip(
+                panels, (self.values.function(self, x), self.policies.function(self, x))
+            ):
+                curves.append(Curve(panel, f"step={step:g}", np.arange(1, rounds + 1), left, right))
+        return linear_study(f"NPG with entropy, tau = {tau}, {source}", self.mark, "rounds t", curves)
 
     @control("twice the rate is too fast for the policies of a bandit", Case("textbook:two-arm", step=0.05))
     def faster(self, x: Distances) -> tuple[Measured, Measured]:

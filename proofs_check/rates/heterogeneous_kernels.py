@@ -9,9 +9,11 @@ import numpy as np
 
 from tabular_fedrl.algorithms.averaging import mean_kernel, own_kernels
 from tabular_fedrl.algorithms.step_sizes import span
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
+from tabular_fedrl.claims.curves import Curve, Panel, power_study
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import UNIT, Measured
 from tabular_fedrl.policies import random_log_policy, uniform
 from tabular_fedrl.runner import run
@@ -103,12 +105,31 @@ class HeterogeneousKernels(Theorem):
         missed = [solve(p).value - evaluate(p, best).at_rho[0] for p in x.own]
         return Measured.stack(missed), x.bound(1.0)
 
+    @study("power_rate")
+    def curve(self) -> StudyData:
+        """The largest difference of a policy's values between an agent's kernel and the mean one, over random
+        policies and that of policy averaging, against the distance of the kernels, beside the bound; and the
+        kernels that attain the bound as they come together."""
+        curves, ylabel = [], r"$\max_{i,\pi} |V^\pi_{P_i} - V^\pi_{\bar P}|$ (units of value)"
+        for gamma in (0.5, 0.9, 0.99):
+            source = f"random-mdp:seed=1,gamma={gamma}"
+            cases = [
+                self.setup(load(source), spread=float(spread), draws=5, rounds=10)
+                for spread in np.geomspace(1e-3, 1.0, 13)
+            ]
+            curves.append(_beside_bound(Panel("random-mdp:seed=1", ylabel), f"gamma={gamma}", cases))
+        for gamma in (0.5, 0.9, 0.99):
+            cases = [_stay_or_leave(q, gamma) for q in np.geomspace(1e-4, 1e-1, 13)]
+            curves.append(_beside_bound(Panel("stay or leave", ylabel), f"gamma={gamma}", cases))
+        return power_study("Kernels at distance kappa", self.mark, r"$\kappa$ (dimensionless)", curves)
+
     @control(
         "nine tenths of the constant are too small: one kernel stays where the reward is, one leaves",
         Case("textbook:stay-or-leave,agents=2"),
     )
     def nine_tenths(self, x: Kernels) -> tuple[Measured, Measured]:
-        return _stay_or_leave(0.45)
+        x = _stay_or_leave(1e-4, 0.9)
+        return _apart(x), x.bound(0.45)
 
 
 def _apart(x: Kernels) -> Measured:
@@ -118,10 +139,16 @@ def _apart(x: Kernels) -> Measured:
     )
 
 
-def _stay_or_leave(constant: float) -> tuple[Measured, Measured]:
-    """A state with the reward that is left with probability q, and one in which nothing happens."""
+def _beside_bound(panel: Panel, label: str, cases: list[Kernels]) -> Curve:
+    """The largest difference of values for each of the cases, against its kappa."""
+    apart = Measured.stack([_apart(x).max() for x in cases])
+    kappa = np.array([float(x.kappa) for x in cases])
+    return Curve(panel, label, kappa, apart, Measured.stack([x.bound() for x in cases]))
+
+
+def _stay_or_leave(q: float, gamma: float) -> Kernels:
+    """A state with the reward that is left with probability q or never, and one in which nothing happens."""
     r, none = np.array([[1.0], [0.0]]), np.zeros((0, 2, 1))
-    kernels = [np.array([[[1 - q, q]], [[0.0, 1.0]]]) for q in (0.0, 1e-4)]
-    mean, own = (CMDP(P, r, none, [], [1.0, 0.0], 0.9) for P in kernels)
-    x = Kernels(mean, [own], [uniform(2, 1)], distance([own], mean))
-    return _apart(x), x.bound(constant)
+    kernels = [np.array([[[1 - p, p]], [[0.0, 1.0]]]) for p in (0.0, q)]
+    mean, own = (CMDP(P, r, none, [], [1.0, 0.0], gamma) for P in kernels)
+    return Kernels(mean, [own], [uniform(2, 1)], distance([own], mean))

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabular_fedrl.claims import Case, Theorem, conjecture, control
+from tabular_fedrl.claims import Case, StudyData, Theorem, conjecture, control, study
+from tabular_fedrl.claims.curves import Curve, Panel, linear_study
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.runner import Run, run
 
@@ -21,13 +23,19 @@ class Windows:
     distances: Measured
 
 
-def windows(result: Run) -> Windows:
-    """The distances of a run."""
+def distances(result: Run) -> Measured:
+    r""":math:`\delta_t`, ``(T,)``"""
     assert result.solution is not None
     active = list(result.solution.active)
     away = (result.value - result.solution.value).abs()
     if active:
         away = away + (result.costs[:, active] - result.problem.cmdp.d[active]).abs().sum(-1)
+    return away
+
+
+def windows(result: Run) -> Windows:
+    """The largest distances of a run."""
+    away = distances(result)
     quarters = np.array_split(np.arange(result.rounds), 4)
     return Windows(result, Measured.stack([away[q].max() for q in quarters]))
 
@@ -46,8 +54,7 @@ class OPGPD(Theorem):
     the rounds is at most half of that in the second quarter. The instances and steps were chosen so that the
     rate shows; the published steps are far smaller.
 
-    **Source.** Ding, Wei, Zhang, Ribeiro, "Last-iterate convergent policy gradient primal-dual methods for
-    constrained MDPs", NeurIPS 2023, quoted from memory.
+    **Source.** Ding, Wei, Zhang, Ribeiro (2023), quoted from memory.
     """
 
     id = "rates.opg-pd"
@@ -69,6 +76,23 @@ class OPGPD(Theorem):
     @conjecture(r"\max_{t > 3T/4} \delta_t \le \tfrac12 \max_{T/4 < t \le T/2} \delta_t")
     def halves(self, x: Windows) -> tuple[Measured, Measured]:
         return x.distances[3], x.distances[1] * 0.5
+
+    @study("linear_rate")
+    def curve(self) -> StudyData:
+        """Distance of the last policy's values to the optimum, the largest in each fiftieth of the rounds:
+        OPG-PD, of whose linear rate (*recalled*) the constants are not known, so that no bound is drawn,
+        beside NPG-PD with constant steps of the same size, which has no such rate."""
+        curves, pieces = [], 50
+        for source, rounds in (("textbook:two-arm", 1000), ("textbook:three-state", 3000)):
+            panel, problem = Panel(source, r"largest $\delta_t$ (units of value)"), load(source)
+            ends = np.arange(1, pieces + 1) * (rounds // pieces)
+            optimistic = run("opg-pd", problem, rounds, eta=0.1)
+            cap = optimistic.parameters["dual_cap"]
+            plain = run("npg-pd", problem, rounds, eta=0.1, eta_dual=0.1, dual_cap=cap)
+            for name, result in (("opg-pd", optimistic), ("npg-pd", plain)):
+                largest = distances(result).reshape(pieces, -1).max(axis=1)
+                curves.append(Curve(panel, name, ends, largest))
+        return linear_study("OPG-PD, eta = 0.1", self.mark, "rounds t", curves)
 
     @control(
         "without optimism: NPG-PD with constant steps circles round the saddle point",

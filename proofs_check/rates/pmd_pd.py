@@ -11,10 +11,11 @@ from tabular_fedrl.algorithms.pmd_pd import proximal_weight
 from tabular_fedrl.algorithms.step_sizes import cost_gaps, log_actions, span
 from tabular_fedrl.arithmetic import array, seen
 from tabular_fedrl.claims import Case, StudyData, Theorem, chain, control, hypothesis, study, upper
+from tabular_fedrl.claims.curves import Curve, Panel, power_study
 from tabular_fedrl.claims.relatives import Contender, relatives
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances import load
-from tabular_fedrl.measured import Measured
+from tabular_fedrl.measured import Measured, dot
 from tabular_fedrl.runner import Run, run
 from tabular_fedrl.solvers import solve
 
@@ -168,6 +169,27 @@ class PMDPD(Theorem):
     )
     def violation(self, x: Proximal) -> tuple[Measured, Measured]:
         return x.f[1:].mean(axis=0), x.violation_bound()
+
+    @study("power_rate")
+    def curve(self) -> StudyData:
+        """Averages over k = 1..K of gap and largest violation beside their bounds, and what goes wrong in the
+        first rounds when the average starts at k = 0: the gap is above the bound."""
+        K = 150
+        at, few, curves = np.unique(np.geomspace(1, K, 25).astype(int)), np.arange(1, 9), []
+        before, ylabel = np.tri(K), r"$V_r^\star - \overline{V_r}$ (units of value)"
+        panels = Panel("gap", ylabel), Panel("violation", r"$\max_j \overline{f_j}$ (units of value)")
+        for source in ("textbook:three-state", "textbook:two-arm"):
+            x = self.setup(load(source), rounds=K)
+            costs = dot(before[at - 1, :, None], x.f[1:], axis=1) / at[:, None]
+            means = dot(before[at - 1], x.gaps) / at, costs.max(axis=1)
+            for panel, y, bound in zip(panels, means, (x.bound(), x.violation_bound())):
+                curves.append(Curve(panel, source, at, y, bound * x.K / at))
+        x = self.setup(load("textbook:three-state"), rounds=8, eta=1e-2)
+        assert x.run.solution is not None
+        wrong = dot(np.tri(8), x.run.solution.value - x.run.value[:-1]) / few
+        panel = Panel("gap, averaged from k = 0", ylabel)
+        curves.append(Curve(panel, "three-state, eta=0.01", few, wrong, x.bound() * x.K / few))
+        return power_study("PMD-PD", self.mark, "rounds K", curves)
 
     @study("relatives")
     def relatives(self) -> StudyData:

@@ -2,9 +2,13 @@ r"""RPG-PD: the last iterate of a regularised primal-dual method."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from proofs_check.fednpg.f4_terms import Terms, farthest, last_iterate_bound, path_of, terms
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
+from tabular_fedrl.claims.curves import Curve, Panel, linear_study
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.runner import run
 
@@ -80,7 +84,33 @@ class RPGPD(Theorem):
         bound, lost = last_iterate_bound(x)
         return x.potential, x.loosened(bound, lost), farthest(x.path)
 
+    @study("linear_rate")
+    def curve(self) -> StudyData:
+        """The potential of RPG-PD's last iterate for three steps: beside the recursion, unrolled with the
+        noise of each round, and beside the bound that is known before the run, whose floor is far higher."""
+        source, rounds, curves = "textbook:heterogeneous-bandit", 200, []
+        panels = [
+            Panel(title, r"$\Phi_t$ (dimensionless)") for title in ("recursion", "bound known beforehand")
+        ]
+        at = np.arange(0, rounds + 1, 10)
+        for eta in (0.01, 0.03, 0.1):
+            x = self.setup(load(source), rounds=rounds, eta=eta)
+            left, right, _ = self.last_iterate.function(self, x)
+            for panel, bound in zip(panels, (_unrolled(x), right)):
+                curves.append(Curve(panel, f"eta={eta:g}", at, left[at], bound[at]))
+        return linear_study(f"RPG-PD, tau = 0.1, {source}", self.mark, "rounds t", curves)
+
     @control("the factor cannot be 1 - 2 eta tau", Case("textbook:risky-shortcut", tau=0.1, eta=0.1))
     def twice_the_rate(self, x: Terms) -> tuple[Measured, Measured]:
         primal, dual = x.noise
         return x.potential[1:], x.loosened(x.contracted(2.0) + primal + dual)
+
+
+def _unrolled(x: Terms) -> Measured:
+    r"""What the recursion says of :math:`\Phi_t` from :math:`\Phi_0` on, t = 0..T."""
+    primal, dual = x.noise
+    noise = x.loosened(primal + dual)
+    bounds = [x.potential[0]]
+    for t in range(len(noise)):
+        bounds.append(bounds[-1] * (1.0 - x.per_agent * x.path.tau) + noise[t])
+    return Measured.stack(bounds)

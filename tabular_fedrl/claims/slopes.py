@@ -1,4 +1,5 @@
-"""Slopes of curves on log-log axes, with confidence intervals, and the convergence studies they belong to."""
+"""Slopes of curves on log-log axes and factors on semilogarithmic ones, with confidence intervals, and the
+convergence studies they belong to."""
 
 from __future__ import annotations
 
@@ -12,31 +13,60 @@ from tabular_fedrl.claims.theorem import StudyData
 from tabular_fedrl.measured import Array, Measured
 
 
+def last_decade(T: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The points of ``T (n,)`` that :func:`slope` is fitted to."""
+    return T.max() / 10 * (1 - 1e-12) <= T
+
+
+def second_half(T: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The points of ``T (n,)`` that :func:`factor` is fitted to."""
+    return (T.min() + T.max()) / 2 <= T
+
+
 def slope(T: Array, y: Array, confidence: float = 0.95) -> dict[str, Any]:
     """Least-squares slope of log y against log T over the last decade of T.
 
     ``y`` may carry leading axes (seeds): all their points enter one fit. Returns ``{"slope", "low", "high",
-    "points"}``, or
-    ``{"slope": None, "reason"}`` when some value there is zero or negative (a rate of the positive part has
-    no slope) or fewer than three points remain.
+    "points", "confidence"}``, or ``{"slope": None, "reason"}`` when some value there is zero or negative (a
+    rate of the positive part has no slope) or fewer than three points remain.
     """
-    last = T.max() / 10 * (1 - 1e-12) <= T
-    x = np.broadcast_to(np.log(T[last]), np.atleast_2d(y)[..., last].shape).ravel()
-    values = np.atleast_2d(y)[..., last].ravel()
-    if (values <= 0).any():
-        return {"slope": None, "reason": "n/a: zero or negative"}
-    if x.size < 3:
-        return {"slope": None, "reason": f"n/a: {x.size} points"}
-    fit = stats.linregress(x, np.log(values))
-    half = float(stats.t.ppf(0.5 + confidence / 2, x.size - 2) * fit.stderr)
-    value = float(fit.slope)
+    last = last_decade(T)
+    fit = _straight(np.log(T[last]), np.atleast_2d(y)[..., last], confidence)
+    if isinstance(fit, str):
+        return {"slope": None, "reason": fit}
+    value, half, points = fit
     return {
         "slope": value,
         "low": value - half,
         "high": value + half,
-        "points": int(x.size),
+        "points": points,
         "confidence": confidence,
     }
+
+
+def factor(T: Array, y: Array, confidence: float = 0.95) -> dict[str, Any]:
+    """The factor f by which y shrinks from T to T+1: log f is the least-squares slope of log y against T over
+    the second half of T. Returns the same as :func:`slope`, with ``factor``."""
+    half_of_T = second_half(T)
+    fit = _straight(T[half_of_T], np.atleast_2d(y)[..., half_of_T], confidence)
+    if isinstance(fit, str):
+        return {"factor": None, "reason": fit}
+    value, half, points = fit
+    number, low, high = (float(np.exp(x)) for x in (value, value - half, value + half))
+    return {"factor": number, "low": low, "high": high, "points": points, "confidence": confidence}
+
+
+def _straight(x: Array, y: Array, confidence: float) -> tuple[float, float, int] | str:
+    """Slope of log ``y (..., n)`` against ``x (n,)``, half of its confidence interval, the number of points;
+    or why there is none."""
+    at, values = np.broadcast_to(x, y.shape).ravel(), y.ravel()
+    if (values <= 0).any():
+        return "n/a: zero or negative"
+    if at.size < 3:
+        return f"n/a: {at.size} points"
+    fit = stats.linregress(at, np.log(values))
+    half = float(stats.t.ppf(0.5 + confidence / 2, at.size - 2) * fit.stderr)
+    return float(fit.slope), half, int(at.size)
 
 
 def convergence_study(

@@ -24,6 +24,7 @@ from tabular_fedrl.plots import (
     local_steps,
     looseness,
     plane,
+    rates,
     ratios,
     relatives,
     slack,
@@ -50,6 +51,9 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "forgetting": forgetting.draw,
     "growth": growth.draw,
     "relatives": relatives.draw,
+    "power_rate": rates.power,
+    "linear_rate": rates.linear,
+    "profile": rates.profile,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 
