@@ -2,10 +2,11 @@ r"""The linear systems of evaluating a policy of a large sparse problem: which m
 
 Values solve :math:`(I - \gamma P_\pi) V = f_\pi`, the visitation :math:`(I - \gamma P_\pi^T) d =
 (1-\gamma)\mu`. Where the states can be lined up so that successors stand near (a ring, a corridor, a narrow
-grid), elimination is by far the fastest. Elsewhere a Krylov method needs nothing but products, from ten (a
-graph that mixes fast) to several hundred (one that mixes slowly, :math:`\gamma` near 1), and starts from
-whatever is known already; if the order the states come in is scattered but a local one exists, it works in
-that.
+grid), elimination is by far the fastest. Elsewhere a Krylov method needs nothing but products, and starts
+from whatever is known already: ten products on a graph that mixes fast; where information travels slowly
+(a wide grid) and :math:`\gamma` is near 1 several hundred, or a quarter of that with Gauss-Seidel sweeps as
+a preconditioner (:mod:`tabular_fedrl.kernels.gauss_seidel`). If the order the states come in is scattered but
+a local one exists, it works in that.
 
 Answers carry their true residual; callers bound their error through it.
 """
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.kernels import band, krylov, packed, sparse
+from tabular_fedrl.kernels import band, gauss_seidel, krylov, packed, sparse
 from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
 from tabular_fedrl.kernels.structure import Line, line_up
 from tabular_fedrl.measured import UNIT, Array
@@ -86,7 +87,10 @@ def values(
     elif (quick := _quicker(cmdp, rows, pi)) is not None:
         mean = signals[..., 0] if pi is None else np.einsum("sa,ksa->ks", pi, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], mean[:, line.order])
-        krylov.solve(_Values(quick, None, f_pi[..., None], cmdp.gamma), x, goal, ROUNDING)
+        if line.slow:
+            _preconditioned(quick, line.reach, f_pi, cmdp.gamma, x, goal)
+        else:
+            krylov.solve(_Values(quick, None, f_pi[..., None], cmdp.gamma), x, goal, ROUNDING)
         if line.moved:
             V[line.order] = x
         relative = NEARLY
@@ -131,7 +135,12 @@ def visits(
         relative = NEARLY
     elif (quick := _quicker(cmdp, rows, pi)) is not None:
         x, start_law = (d[line.order], law[line.order]) if line.moved else (d, law)
-        krylov.solve(_Visits(quick, None, start_law, cmdp.gamma), x, goal, ROUNDING)
+        if line.slow:
+            inflow = packed.transposed_rows(quick)
+            mass = (1 - cmdp.gamma) * start_law[None]
+            _preconditioned(inflow, line.reach, mass, cmdp.gamma, x, goal)
+        else:
+            krylov.solve(_Visits(quick, None, start_law, cmdp.gamma), x, goal, ROUNDING)
         if line.moved:
             d[line.order] = x
         relative = NEARLY
@@ -141,14 +150,26 @@ def visits(
     return d[:, 0], equations.total
 
 
+def _preconditioned(rows: Rows, reach: int, b: Array, gamma: float, x: Array, goal: Array) -> None:
+    r"""Solve :math:`x = b + \gamma P x` in place for rows with A = 1 and successors within ``reach``;
+    ``b (k, S)``, ``x (S, k)``."""
+    made = gauss_seidel.sweeps(rows, gamma, reach)
+    for j in range(x.shape[1]):
+        equations = gauss_seidel.Preconditioned(rows, made, b[j], gamma)
+        hidden = equations.hidden(np.ascontiguousarray(x[:, j : j + 1]))
+        krylov.solve(equations, hidden, goal[j : j + 1], ROUNDING)
+        x[:, j : j + 1] = equations.found(hidden)
+
+
 class _Values:
     """The equations of values, as :class:`krylov.Operator`."""
 
     def __init__(self, rows: Rows, pi: Array | None, f: Array, gamma: float) -> None:
         self.rows, self.pi, self.f, self.gamma = rows, pi, f, gamma
 
-    def residual(self, x: Array, out: Array) -> Array:
-        return sparse.policy_residual(self.rows, self.pi, self.f, self.gamma, x, out)
+    def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
+        size = sparse.policy_residual(self.rows, self.pi, self.f, self.gamma, x, out)
+        return size, krylov.largest(x)
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         return sparse.policy_product(self.rows, self.pi, self.gamma, x, out, other)
@@ -160,9 +181,9 @@ class _Visits:
     def __init__(self, rows: Rows, pi: Array | None, mu: Array, gamma: float) -> None:
         self.rows, self.pi, self.mu, self.gamma, self.total = rows, pi, mu, gamma, np.inf
 
-    def residual(self, x: Array, out: Array) -> Array:
+    def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
         size, self.total = sparse.flow_residual(self.rows, self.pi, self.mu, self.gamma, x, out)
-        return size
+        return size, krylov.largest(x)
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         return sparse.flow_product(self.rows, self.pi, self.gamma, x, out, other)
@@ -180,12 +201,12 @@ def _line(cmdp: CMDP) -> Line:
 
 
 def _quicker(cmdp: CMDP, rows: Rows, pi: Array | None) -> Rows | None:
-    r""":math:`P_\pi` in a form that is quicker to sweep, in the places of :func:`_line` if those are moved;
-    None if there is none."""
+    r""":math:`P_\pi` as rows with A = 1 that are quicker to sweep, or can be preconditioned, in the places of
+    :func:`_line` if those are moved; None if there are none."""
     line = _line(cmdp)
     if pi is not None and (starts := cmdp._remember("merged", lambda: _merging(rows))) is not None:
         rows, pi = packed.merged_rows(rows, pi, starts), None
-    elif not line.moved:
+    elif not (line.moved or (line.slow and pi is None)):
         return None
     return packed.moved_rows(rows, pi, line.order) if line.moved else rows
 

@@ -154,6 +154,7 @@ def test_nothing_depends_on_the_number_of_threads(monkeypatch):
     cmdp = ring(S=13 * CHUNK + 5, A=2, b=2, m=0)
     pi, f, V = drawn(cmdp, 2)
     rows, answers = rows_of(cmdp), []
+    monkeypatch.setattr(threads, "ENOUGH", 2)
     for count in (1, 2, 3):
         monkeypatch.setattr(threads.numba, "get_num_threads", lambda count=count: count)
         out, x = np.empty_like(V), V[:, :1].copy()

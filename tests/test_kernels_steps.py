@@ -124,6 +124,7 @@ def test_no_sum_depends_on_the_number_of_threads(monkeypatch):
     rng = np.random.default_rng(0)
     p, q, d = random_log_policy(rng, S, A), random_log_policy(rng, S, A), rng.dirichlet(np.ones(S))
     answers = []
+    monkeypatch.setattr(threads, "ENOUGH", 2)
     for count in (1, 2):
         monkeypatch.setattr(threads.numba, "get_num_threads", lambda count=count: count)
         sums, starts = partials(S, 3), partials(S, 2, A)

@@ -32,7 +32,7 @@ class Matrix:
 
     def residual(self, x, out):
         out[:] = self.b - self.matrix @ x
-        return np.abs(out).max(axis=0)
+        return np.abs(out).max(axis=0), np.abs(x).max(axis=0)
 
     def product(self, x, out, other):
         out[:] = self.matrix @ x

@@ -96,6 +96,7 @@ def test_fewer_recorded_rounds_have_the_same_averages(problem):
 def test_the_threads_change_nothing(monkeypatch):
     problem = federated(load(f"ring:S={9 * CHUNK},A=3,b=3,m=1"))
     runs = []
+    monkeypatch.setattr("tabular_fedrl.kernels.threads.ENOUGH", 2)
     for threads in (1, 2):
         monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
         runs.append(

@@ -32,8 +32,9 @@ RELIEF = 50
 class Operator(Protocol):
     r"""A linear system :math:`b - M x = 0` for which :math:`x \mapsto x + (b - Mx)` contracts."""
 
-    def residual(self, x: Array, out: Array) -> Array:
-        """``out = b - M x``; returns its largest sizes ``(k,)``."""
+    def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
+        """``out = b - M x``; returns its largest sizes and those of x, ``(k,)`` each: what they are to be
+        where M is a transformed system."""
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         """``out = M x``; returns the inner products of ``out`` with ``other`` and with itself, ``(2, k)``."""
@@ -46,27 +47,28 @@ def solve(operator: Operator, x: Array, tolerance: Array, relative: float) -> tu
     Returns the largest sizes ``(k,)`` of the true residuals and the number of products with M.
     """
     r = np.empty_like(x)
-    size = operator.residual(x, r)
+    size, far = operator.residual(x, r)
     products = 1
-    if (size <= np.maximum(tolerance, relative * largest(x))).all():
+    if (size <= np.maximum(tolerance, relative * far)).all():
         return size, products
     p, v, t = (np.empty_like(x) for _ in range(3))
     shadow = np.empty(x.shape, dtype=np.float32)  # any vector near the residual serves
     for _ in range(CYCLES):
         products += _cycle(operator, x, shadow, r, p, v, t, size, tolerance, relative)
-        before, size = size, operator.residual(x, r)
+        before = size
+        size, far = operator.residual(x, r)
         products += 1
-        goal = np.maximum(tolerance, relative * largest(x))
+        goal = np.maximum(tolerance, relative * far)
         if (size <= goal).all():
             break
         stuck = ~(size <= 0.5 * before) & ~(size <= goal)
         if stuck.any():
-            if (size[stuck] <= 16 * UNIT * largest(x)[stuck]).all():
+            if (size[stuck] <= 16 * UNIT * far[stuck]).all():
                 break
             # x + residual is a step of the fixed-point iteration, which contracts: it cannot fail.
             for _ in range(RELIEF):
                 x += r
-                size = operator.residual(x, r)
+                size, _ = operator.residual(x, r)
     return size, products
 
 

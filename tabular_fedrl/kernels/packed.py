@@ -48,6 +48,16 @@ def moved_rows(rows: Rows, pi: Array | None, order: NDArray[np.int32]) -> Rows:
     return packed
 
 
+def transposed_rows(rows: Rows) -> Rows:
+    """The transposed of rows with A = 1."""
+    starts = np.zeros(rows.S + 1, dtype=np.uint32)
+    _count_columns(rows, starts)
+    np.cumsum(starts, out=starts)
+    flipped = _empty(rows, starts, rows.weights.size, 0)
+    _transpose(rows, starts[:-1].copy(), flipped)
+    return flipped
+
+
 def merged_starts(rows: Rows, states: int) -> Starts:
     """Where the rows of :func:`merged_rows` start, ``(states+1,)``, for the first so many states."""
     counts = np.zeros(states + 1, dtype=np.uint32)
@@ -98,6 +108,26 @@ def _move(
                 new_weights[q], new_successors[q] = share * weights[p], places[successors[p]]
                 p += U(1)
                 q += U(1)
+
+
+@compiled
+def _count_columns(rows: Rows, counts: Starts) -> None:
+    for p in range(U(rows.successors.size)):
+        counts[U(rows.successors[p]) + U(1)] += np.uint32(1)
+
+
+@compiled
+def _transpose(rows: Rows, place: Starts, flipped: Rows) -> None:
+    weights, successors, starts, width, S, _ = unpacked(rows)
+    new_weights, new_successors = flipped.weights, flipped.successors
+    for s in range(S):
+        p, end = first_entry(starts, width, s), first_entry(starts, width, s + U(1))
+        while p < end:
+            t = U(successors[p])
+            q = U(place[t])
+            place[t] += np.uint32(1)
+            new_weights[q], new_successors[q] = weights[p], s
+            p += U(1)
 
 
 @compiled

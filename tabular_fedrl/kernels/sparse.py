@@ -26,7 +26,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     row_mean,
     unpacked,
 )
-from tabular_fedrl.kernels.threads import CHUNK, chunks, in_parallel, over_chunks
+from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks, over_parts
 from tabular_fedrl.measured import Array
 
 PARTS = 4
@@ -99,10 +99,7 @@ def _flow(rows: Rows, pi: Array | None, x: Array) -> Array:
     count = min(PARTS, chunks(rows.S))
     parts = np.zeros((count, rows.S))
     each = -(-rows.S // count)
-    if count < PARTS:
-        _scatter(0, count, each, rows, table(pi), x, parts)
-    else:
-        in_parallel(_scatter, [(i, i + 1) for i in range(count)], each, rows, table(pi), x, parts)
+    over_parts(_scatter, count, rows.S, each, rows, table(pi), x, parts)
     return parts
 
 

@@ -20,7 +20,8 @@ from tabular_fedrl.kernels.lanes import compiled
 from tabular_fedrl.kernels.sparse_rows import Rows, U, first_entry, unpacked
 
 FRONT = 0.05
-"""Part of the states in the front of the search above which a graph counts as scattered."""
+"""Part of the states in the front of the search above which a graph counts as scattered; up to which
+information travels slowly."""
 
 NEAR = 1 << 15
 """Places that count as near: so many values fit into a processor's own cache."""
@@ -35,11 +36,15 @@ Order = NDArray[np.int32]
 @dataclass(frozen=True)
 class Line:
     """States in the order ``order``: at most ``width`` places lie between a state and any successor.
-    ``moved``: whether values are to be swept in this order rather than the problem's own."""
+    ``moved``: whether values are to be swept in this order rather than the problem's own; ``reach``: how many
+    places a step leads at most in the one they are swept in. ``slow``: whether few states are reached in a
+    step, so that many steps are needed to reach all."""
 
     order: Order
     width: int
     moved: bool
+    reach: int
+    slow: bool
 
 
 def line_up(rows: Rows, narrow: int) -> Line:
@@ -48,18 +53,22 @@ def line_up(rows: Rows, narrow: int) -> Line:
     own = np.arange(S, dtype=np.int32)
     straight, around, far = _reach(rows, own, NEAR)
     if straight <= narrow:
-        return Line(own, straight, False)
+        return Line(own, straight, False, straight, True)
     if 2 * around <= narrow:
-        return Line(_wound(S), 2 * around, False)
-    front = max(int(FRONT * S), 2 * narrow)
+        return Line(_wound(S), 2 * around, False, straight, True)
+    front = int(FRONT * S)
     scattered = far > 0.5 * rows.weights.size and S >= WORTH
-    if not _keeps_front(rows, front if scattered else 2 * narrow):
-        return Line(own, straight, False)
+    most = 2 * narrow
+    widest = _front(rows, max(front, most))
+    slow = min(straight, around, widest) <= front
+    if widest > most and not (scattered and slow):
+        return Line(own, straight, False, straight, slow)
     order = _cuthill_mckee(rows)
     places = np.empty_like(order)
     places[order] = own
     width, _, distant = _reach(rows, places, NEAR)
-    return Line(order, width, scattered and distant < 0.1 * rows.weights.size)
+    moved = scattered and distant < 0.1 * rows.weights.size
+    return Line(order, width, moved, width if moved else straight, slow)
 
 
 def _wound(S: int) -> Order:
@@ -97,19 +106,21 @@ def _reach(rows: Rows, places: Order, near: int) -> Any:
 
 
 @compiled
-def _keeps_front(rows: Rows, most: int) -> bool:
-    """Whether searches in breadth never add more than so many states in one step."""
+def _front(rows: Rows, most: int) -> Any:
+    """The largest number of states that searches in breadth add in one step; more than ``most`` is enough."""
     _, successors, starts, width, S, A = unpacked(rows)
     seen = np.zeros(rows.S, dtype=np.bool_)
     queue = np.empty(rows.S, dtype=np.uint32)
+    widest = np.int64(0)
     for root in range(S):
         if seen[root]:
             continue
         seen[root], queue[0] = True, root
         first, last = 0, 1
         while first < last:
-            if last - first > most:
-                return False
+            widest = max(widest, np.int64(last - first))
+            if widest > most:
+                return widest
             end_of_queue = last
             for q in range(first, end_of_queue):
                 s = U(queue[q])
@@ -121,4 +132,4 @@ def _keeps_front(rows: Rows, most: int) -> bool:
                         last += 1
                     p += U(1)
             first = end_of_queue
-    return True
+    return widest

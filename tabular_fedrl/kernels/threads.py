@@ -7,6 +7,7 @@ of the chunks, so that no result depends on the number of threads.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -18,15 +19,35 @@ import numba
 CHUNK = 2048
 """States of a chunk."""
 
+ENOUGH = 8
+"""Chunks for each thread at least: to hand over work takes as long as a sweep over a few chunks."""
+
 
 def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], *rest: Any) -> None:
-    """``kernel(*block, *rest)`` for every block, over Numba's number of threads.
+    """``kernel(*block, *rest)`` for every block, over Numba's number of threads, the calling one among them.
 
     Plain threads: the kernels release the interpreter lock, and unlike Numba's own parallel loops these may
     be started from several threads and after a fork, and do not spin while another process is busy.
     """
-    for _ in _pool(numba.get_num_threads()).map(lambda block: kernel(*block, *rest), blocks):
-        pass
+    left = deque(blocks)
+
+    def work() -> None:
+        while left:
+            try:
+                block = left.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            kernel(*block, *rest)
+
+    helpers = min(numba.get_num_threads(), len(left)) - 1
+    started = [_pool(numba.get_num_threads() - 1).submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        # One that has not begun by now, as in a pool that is busy, has nothing left to do.
+        for helper in started:
+            if not helper.cancel():
+                helper.result()
 
 
 def chunks(S: int) -> int:
@@ -38,12 +59,21 @@ def over_chunks(kernel: Callable[..., None], S: int, *arguments: Any) -> None:
     """``kernel(first chunk, chunk after the last, *arguments)`` over all chunks, shared among threads where
     there is enough to do."""
     n = chunks(S)
-    threads = min(numba.get_num_threads(), n // 2)
+    threads = min(numba.get_num_threads(), n // ENOUGH)
     if threads < 2:
         kernel(0, n, *arguments)
         return
     ends = [n * i // threads for i in range(threads + 1)]
     in_parallel(kernel, list(pairwise(ends)), *arguments)
+
+
+def over_parts(kernel: Callable[..., None], parts: int, S: int, *arguments: Any) -> None:
+    """``kernel(first part, part after the last, *arguments)`` over all parts of a work on S states, shared
+    among threads where there is enough to do."""
+    if chunks(S) < 2 * ENOUGH:
+        kernel(0, parts, *arguments)
+    else:
+        in_parallel(kernel, [(i, i + 1) for i in range(parts)], *arguments)
 
 
 @cache
