@@ -37,6 +37,10 @@ PAGES = (
     "fednpg.f2",
     "fednpg.f4",
     "npg-pd.published",
+    "crosslm.gain",
+    "crosslm.budget",
+    "crosslm.pooled",
+    "crosslm.collapse",
 )
 WIDE = {
     ("fednpg.heterogeneity-fixed", "threshold"),  # a root isolated in floats
@@ -60,8 +64,13 @@ CONTROLS = (
     ("fednpg.decomposition", "mean_multiplier"),
     ("fednpg.heterogeneity-fixed", "wrong_mean"),
     ("fednpg.f4", "long_steps"),
+    ("crosslm.gain", "every_client"),
+    ("crosslm.budget", "half_the_gain"),
+    ("crosslm.pooled", "same_side"),
+    ("crosslm.pooled", "own_items"),
+    ("crosslm.collapse", "returns"),
 )
-ATTAINED = ("lemmas.value-perturbation", "fednpg.l2", "fednpg.l4")
+ATTAINED = ("lemmas.value-perturbation", "fednpg.l2", "fednpg.l4", "crosslm.pooled")
 MANY = 2048
 """Bits of which an eighth, what is measured of a run gets, still says more than any float."""
 

@@ -35,7 +35,7 @@ def items(A: int) -> CMDP:
     return CMDP([[[1.0]] * A], [[0.0] * A], [], [], [1.0], 0.0)
 
 
-SHIFT = 0.22
+SHIFT = 7 / 32
 EQUAL = [[0.25] * 4]
 TWO_ITEMS = [[0.25 + SHIFT, 0.25 - SHIFT, 0.25, 0.25]]
 FOUR_ITEMS = [[0.25 + SHIFT / 2, 0.25 + SHIFT / 2, 0.25 - SHIFT / 2, 0.25 - SHIFT / 2]]
