@@ -46,11 +46,11 @@ def _algorithms() -> list[dict[str, Any]]:
 
 
 def _instances() -> list[dict[str, Any]]:
-    from tabular_fedrl.instances import GYM, TEXTBOOK, episodic_families, families
+    from tabular_fedrl.instances import GYM, SUITES, TEXTBOOK, episodic_families, families
 
     found = [
         {"name": f.name, "kind": "family", "title": f.summary, "parameters": dict(f.parameters)}
-        for f in (*families.values(), *episodic_families.values())
+        for f in (*families.values(), *episodic_families.values(), *SUITES.values())
     ]
     found += [
         {"name": f"textbook:{name}", "kind": "textbook", "title": example.summary, "parameters": {}}
