@@ -2,7 +2,7 @@ r"""CrossLM: a server's generator and clients' small models improve each other.
 
 The source, Deng et al. (2023), arXiv 2312.05842, announces no theorem; every statement here is
 *ours*, about its tabular form: a state of the problem is a context, an action an item, and what an agent sees
-of the items, scaled to [0, 1], is that client's score (:mod:`proofs_check.crosslm.updates`). In plain words:
+of the items, scaled to [0, 1], is that client's score (``proofs_check.crosslm.updates``). In plain words:
 
 * the clients' mean score rises in every update, by exactly known amounts, and a single client's need not
   (``crosslm.gain``);
