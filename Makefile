@@ -21,7 +21,7 @@ export NUMBA_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev verify test test-slow figures paper docs bench lint format wheel clean distclean
+.PHONY: help setup setup-dev verify test test-slow figures paper docs test-site bench lint format wheel clean distclean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -78,6 +78,9 @@ paper: $(VENV)/.installed-paper report/results.json ## the paper, into paper/out
 docs: $(VENV)/.installed-docs ## the site: tutorials, theorems, reference; into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -j 2 -b html docs docs/_build/html
 	$(BIN)/python docs/check.py docs/_build/html
+
+test-site: $(VENV)/.installed-dev docs ## build the site and open its pages in a browser; needs Chromium
+	SITE=docs/_build/html $(PYTEST) tests/test_site.py
 
 bench: $(VENV)/.installed-bench ## speed against peers, minutes; BENCH_ARGS=--full: hours
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

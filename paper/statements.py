@@ -71,7 +71,8 @@ def _row(row: Row) -> str:
     certified = str(row["certified"]) if row["certified"] else "--"
     cells = [label, row["kind"], escape(counts_in_words(row)), certified]
     cells += [escape(number(row["ratio"])), code(row["worst"]) if tells else ""]
-    return " & ".join(cells) + r" \\"
+    # The starred end of a row keeps it on one page with the statement below it.
+    return " & ".join(cells) + r" \\*"
 
 
 def _links(links: list[Row]) -> str:

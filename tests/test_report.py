@@ -288,7 +288,9 @@ def test_docstring():
 
 
 def test_what_cannot_be_typeset_stays_latex():
-    assert mathml(r"\nosuch{<x>}") == r'<code class="math">\nosuch{&lt;x&gt;}</code>'
+    assert mathml(r"\nosuch{<x>}") == (
+        r'<span class="inline"><code class="math">\nosuch{&lt;x&gt;}</code></span>'
+    )
     assert "\\href" in mathml(r"\href{javascript:alert(1)}{x}")
     assert "<mtable" in mathml(r"a &= b \\ c &= d", display=True)
 

@@ -14,6 +14,8 @@ from tabular_fedrl.plots.data import Data, numbers, text, texts
 from tabular_fedrl.plots.style import BLACK, BLUE, GREEN, ORANGE, PAGE, SKY, VALUE, VERMILION, paper
 
 CURVES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"))
+# In grey the two colours are the same: hatching tells them apart.
+TIERS = ({"facecolor": ORANGE, "hatch": ""}, {"facecolor": SKY, "hatch": "////"})
 SPREAD = "spread of the clients' data (fraction)"
 
 
@@ -55,8 +57,8 @@ def draw(data: Data) -> Figure:
     signed.bar(figure, mesh, below, rf"gain {VALUE}")
     figure.suptitle(text(data, "name"))
     tiers = [
-        (Patch(facecolor=ORANGE), r"$\alpha H_b$: between the clients"),
-        (Patch(facecolor=SKY), r"$\beta D_w$: from the data to the server"),
+        (Patch(**TIERS[0], edgecolor="white"), r"$\alpha H_b$: between the clients"),
+        (Patch(**TIERS[1], edgecolor="white"), r"$\beta D_w$: from the data to the server"),
     ]
     means = [legend.line(s, color=c, marker=m) for s, (c, m) in zip(labels, CURVES)]
     zero = legend.line("gain 0", color=BLACK, linewidth=0.9)
@@ -69,6 +71,6 @@ def draw(data: Data) -> Figure:
 
 
 def _tiers(ax: Axes, spread: Array, between: Array, to_server: Array) -> None:
-    ax.fill_between(spread, 0.0, between, color=ORANGE, linewidth=0)
-    ax.fill_between(spread, between, between + to_server, color=SKY, linewidth=0)
+    ax.fill_between(spread, 0.0, between, **TIERS[0], edgecolor="white", linewidth=0)
+    ax.fill_between(spread, between, between + to_server, **TIERS[1], edgecolor="white", linewidth=0)
     ax.set(xlabel=SPREAD, ylabel=f"cost no policy avoids {VALUE}")

@@ -17,9 +17,11 @@ def mathml(latex: str, display: bool = False) -> Html:
     """
     source = " ".join(latex.split())
     try:
-        return Html(converted(source, display))
+        formula = Html(converted(source, display))
     except LatexError:
-        return tag("code", text(source), class_="math")
+        formula = tag("code", text(source), class_="math")
+    # A formula within a line cannot be broken: on a narrow screen it scrolls by itself.
+    return formula if display else tag("span", formula, class_="inline")
 
 
 def converted(latex: str, display: bool) -> str:
