@@ -19,6 +19,7 @@ from figures import (
     heterogeneity,
     local_steps,
     plane,
+    rates,
     ratios,
     relatives,
     slack,
@@ -40,6 +41,7 @@ SCRIPTS = (
     ablations,
     comparison,
     relatives,
+    rates,
     growth,
     crosslm,
 )
