@@ -24,6 +24,9 @@ from tabular_fedrl.cmdp import CMDP, MOST_EXACT_STATES
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array
 
+MOST_STEPS = 10_000
+"""Steps of an episode, at most."""
+
 
 class _Frozen:
     """What both kinds of problem share: no attribute changes, and what is computed once is kept."""
@@ -323,6 +326,8 @@ def _whole(H: Any) -> int:
         raise InvalidProblem(f"H = {H!r} is not a number") from None
     if not value.is_integer() or value < 1:
         raise InvalidProblem(f"H = {value:g}: an episode has a whole number of steps, at least 1")
+    if value > MOST_STEPS:
+        raise InvalidProblem(f"H = {value:g} is over the limit of {MOST_STEPS} steps")
     return int(value)
 
 

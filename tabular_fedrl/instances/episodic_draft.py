@@ -15,9 +15,6 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances.draft import DENSE_ENTRIES, Draft
 from tabular_fedrl.instances.text import parse_integer, shorten
 
-MOST_STEPS = 100_000
-"""Steps of an episode, at most."""
-
 _BOUNDARY = re.compile(r",(?=[^,=]*=)")
 
 
@@ -58,7 +55,6 @@ class EpisodicDraft:
         try:
             if exact:
                 self._limit_exact()
-            limit_steps(self.H)
             return FederatedEpisodicMDP([build(P, r, rho, self.H, **names) for P, r, rho in self.parts])
         except InvalidProblem as error:
             raise InvalidProblem(f"{self.origin}: {error}") from None
@@ -71,12 +67,6 @@ class EpisodicDraft:
                 f"{states} states and {entries} entries of P, but exact arithmetic ends at "
                 f"{MOST_EXACT_STATES} states and {DENSE_ENTRIES} entries"
             )
-
-
-def limit_steps(H: Any) -> None:
-    """Refuse more than :data:`MOST_STEPS` steps."""
-    if H > MOST_STEPS:
-        raise InvalidProblem(f"H = {H:g} is over the limit of {MOST_STEPS} steps")
 
 
 def split_steps(text: str) -> tuple[str, int]:

@@ -51,6 +51,7 @@ def chain(H: int = 5) -> EpisodicMDP:
     r"""Stay on the path to the end: the action ``stay`` keeps the state, ``leave`` loses it for good, and
     only the last ``stay`` pays 1. By hand: :math:`V = \prod_h \pi_h(\text{stay}|\text{on})`."""
     at_least("episodic-chain", H=(H, 1))
+    limit_size("episodic-chain", 4 * H)
     P = np.zeros((2, 2, 2))
     P[0, 0, 0] = P[0, 1, 1] = P[1, :, 1] = 1.0
     r = np.zeros((H, 2, 2))

@@ -18,7 +18,7 @@ import numpy as np
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances.draft import DENSE_ENTRIES, limit_exact
-from tabular_fedrl.instances.episodic_draft import EpisodicDraft, limit_steps
+from tabular_fedrl.instances.episodic_draft import EpisodicDraft
 from tabular_fedrl.instances.json_parts import (
     NAMES,
     distribution,
@@ -97,7 +97,6 @@ def read_episodic(data: Any, what: str) -> EpisodicTables:
     keys(data, KEYS, what, optional=NAMES)
     S, A, H = (whole(data[key], 1, f"{what}: {key}") for key in KEYS[:3])
     limit_exact(what, S, A)
-    limit_steps(H)
     parts: list[tuple[Any, Any, Any]] = []
     for i, one in enumerate(items(data["environments"], None, f"{what}: environments")):
         place = f"{what}: environments[{i}]"
