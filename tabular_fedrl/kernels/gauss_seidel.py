@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tabular_fedrl.kernels.krylov import largest
 from tabular_fedrl.kernels.lanes import compiled
 from tabular_fedrl.kernels.sparse import policy_residual
 from tabular_fedrl.kernels.sparse_rows import Rows, U, first_entry, inlined, unpacked
@@ -41,10 +42,13 @@ FILLED = 0.95
 
 
 class Triangle(NamedTuple):
-    """Entries divided by the diagonal. A row of s holds ``width`` of them from ``s * width`` on, filled up
-    with 0 at state S: loops of one length are what a processor predicts. The few it has beyond that stand in
-    ``more_states`` from ``more[s]`` up to ``more[s+1]``."""
+    """Entries divided by the diagonal. ``near (S,)``: that of the state swept just before s, whose value is
+    still in a register; to read it back from memory would be what everything waits for. Of the others the row
+    of s holds ``width`` from ``s * width`` on, filled up with 0 at state S: loops of one length are what a
+    processor predicts. The few it has beyond that stand in ``more_states`` from ``more[s]`` up to
+    ``more[s+1]``."""
 
+    near: Array
     width: int
     states: NDArray[np.uint32]
     weights: Array
@@ -61,6 +65,7 @@ class Triangle(NamedTuple):
         np.cumsum(np.maximum(counts, width) - width, out=more[1:])
         fixed, rest = S * width, int(more[-1])
         return Triangle(
+            np.zeros(S),
             width,
             np.empty(fixed, np.uint32),
             np.empty(fixed),
@@ -105,45 +110,44 @@ class Preconditioned:
     def __init__(self, rows: Rows, made: Sweeps, b: Array, gamma: float) -> None:
         self.rows, self.made, self.b, self.gamma = rows, made, b.reshape(1, -1, 1), gamma
         # One place more, for what fills up the rows.
-        self.x, self.z = np.zeros((rows.S + 1, 1)), np.zeros((rows.S + 1, 1))
+        self.x, self.z = np.zeros(rows.S + 1), np.zeros(rows.S + 1)
+        blocks = [(i,) for i in range(made.parts)]
+        self.first, self.second = blocks[::2], blocks[1::2]
 
     def hidden(self, x: Array) -> Array:
         r""":math:`\hat x` of ``x (S, 1)``."""
         out = np.empty_like(x)
-        self.x[:-1] = x
-        in_parallel(_hide, self._parts(0, 1), self.made, self.x[:, 0], out[:, 0])
+        self.x[:-1] = x[:, 0]
+        in_parallel(_hide, [*self.first, *self.second], self.made, self.x, out[:, 0])
         return out
 
     def found(self, hidden: Array) -> Array:
         r"""x of :math:`\hat x`; the next call of any method overwrites it."""
-        for first in (1, 0):
-            in_parallel(_backward, self._parts(first), self.made, hidden[:, 0], self.x[:, 0])
-        return self.x[:-1]
+        for colour in (self.second, self.first):
+            in_parallel(_backward, colour, self.made, hidden[:, 0], self.x)
+        return self.x[:-1, None]
 
     def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
         solution = self.found(x)
         size = policy_residual(self.rows, None, self.b, self.gamma, solution, out)
-        for first in (0, 1):
-            in_parallel(_forward, self._parts(first), self.made, out[:, 0], self.z[:, 0])
-        out[:] = self.z[:-1]
-        return size, np.abs(solution).max(axis=0)
+        for colour in (self.first, self.second):
+            in_parallel(_forward, colour, self.made, out[:, 0], self.z)
+        out[:, 0] = self.z[:-1]
+        return size, largest(solution)
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         sums = np.empty((self.made.parts, 2, 1))
-        vectors = [v[:, 0] for v in (x, self.x, self.z, out, other)]
-        in_parallel(_backward, self._parts(1), self.made, *vectors[:2])
+        y, rest = x[:, 0], (self.z, out[:, 0], other[:, 0], sums)
+        in_parallel(_backward, self.second, self.made, y, self.x)
         # What the first colour needs of the second one is known by now.
-        in_parallel(_there_and_back, self._parts(0), self.made, *vectors, sums)
-        in_parallel(_product, self._parts(1), self.made, *vectors, sums)
+        in_parallel(_there_and_back, self.first, self.made, y, self.x, *rest)
+        in_parallel(_product, self.second, self.made, y, self.x, *rest)
         return sums.sum(axis=0)
-
-    def _parts(self, first: int, step: int = 2) -> list[tuple[int]]:
-        return [(i,) for i in range(first, self.made.parts, step)]
 
 
 @compiled
 def _count(part: int, rows: Rows, each: int, counts: NDArray[np.uint32]) -> None:
-    """Entries ``counts (2, S)`` of the rows of a part that are swept earlier and later."""
+    """Entries ``counts (2, S)`` of the rows of a part that are swept earlier and later, not just before."""
     _, successors, starts, width, S, _ = unpacked(rows)
     begin, end = U(part * each), min(U((part + 1) * each), S)
     beyond = part % 2 == 0  # what lies in another part is swept later
@@ -152,9 +156,13 @@ def _count(part: int, rows: Rows, each: int, counts: NDArray[np.uint32]) -> None
         p, last = first_entry(starts, width, s), first_entry(starts, width, s + U(1))
         while p < last:
             t = U(successors[p])
-            later = t > s if begin <= t < end else beyond
-            high += int(later)
-            low += int(not later and t != s)
+            if begin <= t < end:
+                low += int(t + U(1) < s)
+                high += int(t > s + U(1))
+            elif beyond:
+                high += 1
+            else:
+                low += 1
             p += U(1)
         counts[0, s], counts[1, s] = low, high
 
@@ -162,8 +170,10 @@ def _count(part: int, rows: Rows, each: int, counts: NDArray[np.uint32]) -> None
 @compiled
 def _split(part: int, rows: Rows, gamma: float, counts: NDArray[np.uint32], made: Sweeps) -> None:
     weights, successors, starts, width, S, _ = unpacked(rows)
-    low_width, low_states, low_weights, low_more, low_more_states, low_more_weights = made.lower
-    high_width, high_states, high_weights, high_more, high_more_states, high_more_weights = made.upper
+    low_near, low_width, low_states, low_weights, low_more, low_more_states, low_more_weights = made.lower
+    high_near, high_width, high_states, high_weights, high_more, high_more_states, high_more_weights = (
+        made.upper
+    )
     inverse = made.inverse
     begin, end = U(part * made.each), min(U((part + 1) * made.each), S)
     beyond = part % 2 == 0
@@ -176,13 +186,15 @@ def _split(part: int, rows: Rows, gamma: float, counts: NDArray[np.uint32], made
             p += U(1)
         scale = 1.0 / own
         inverse[s] = scale
-        # Successors ascend as a rule. What was swept just before s is read last, when it is there.
+        # Successors ascend as a rule: what was swept last is then read last.
         low = _fill_up(low_width, low_states, low_weights, s, counts[0, s], S)
         high = _fill_up(high_width, high_states, high_weights, s, counts[1, s], S)
         p = first
         while p < last:
             t, entry = U(successors[p]), -gamma * weights[p] * scale
-            if t != s and not (t > s if begin <= t < end else beyond):
+            if t + U(1) == s and t >= begin:
+                low_near[s] += entry
+            elif t < s if begin <= t < end else not beyond:
                 if low >= 0:
                     place = s * U(low_width) + U(low)
                     low_states[place], low_weights[place] = t, entry
@@ -194,7 +206,9 @@ def _split(part: int, rows: Rows, gamma: float, counts: NDArray[np.uint32], made
         while p > first:
             p -= U(1)
             t, entry = U(successors[p]), -gamma * weights[p] * scale
-            if t > s if begin <= t < end else beyond:
+            if t == s + U(1) and t < end:
+                high_near[s] += entry
+            elif t > s if begin <= t < end else beyond:
                 if high >= 0:
                     place = s * U(high_width) + U(high)
                     high_states[place], high_weights[place] = t, entry
@@ -218,7 +232,7 @@ def _fill_up(width: Any, states: Any, weights: Any, s: Any, count: Any, S: Any) 
 def _sum(
     width: Any, states: Any, weights: Any, more: Any, more_states: Any, more_weights: Any, s: Any, x: Any
 ) -> float:
-    """The row of s times x."""
+    """The row of s times x, but for the state next to s."""
     total = 0.0
     for p in range(U(more[s]), U(more[s + U(1)])):
         total += more_weights[p] * x[U(more_states[p])]
@@ -230,28 +244,34 @@ def _sum(
 
 @compiled
 def _hide(part: int, made: Sweeps, x: Array, y: Array) -> None:
-    width, states, weights, more, more_states, more_weights = made.upper
+    near, width, states, weights, more, more_states, more_weights = made.upper
     for s in range(U(part * made.each), min(U((part + 1) * made.each), U(y.size))):
-        y[s] = x[s] + _sum(width, states, weights, more, more_states, more_weights, s, x)
+        ahead = _sum(width, states, weights, more, more_states, more_weights, s, x)
+        y[s] = x[s] + ahead + near[s] * x[s + U(1)]
 
 
 @compiled
 def _backward(part: int, made: Sweeps, y: Array, x: Array) -> None:
     """:math:`x = (I + U')^{-1} y`."""
-    width, states, weights, more, more_states, more_weights = made.upper
+    near, width, states, weights, more, more_states, more_weights = made.upper
     begin, end = U(part * made.each), min(U((part + 1) * made.each), U(y.size))
+    last = 0.0
     for turn in range(end - begin):
         s = end - U(1) - turn
-        x[s] = y[s] - _sum(width, states, weights, more, more_states, more_weights, s, x)
+        ahead = _sum(width, states, weights, more, more_states, more_weights, s, x)
+        last = (y[s] - ahead) - near[s] * last
+        x[s] = last
 
 
 @compiled
 def _forward(part: int, made: Sweeps, r: Array, z: Array) -> None:
     """:math:`z = (I + L')^{-1} D^{-1} r`."""
-    width, states, weights, more, more_states, more_weights = made.lower
-    inverse = made.inverse
+    near, width, states, weights, more, more_states, more_weights = made.lower
+    inverse, last = made.inverse, 0.0
     for s in range(U(part * made.each), min(U((part + 1) * made.each), U(r.size))):
-        z[s] = inverse[s] * r[s] - _sum(width, states, weights, more, more_states, more_weights, s, z)
+        behind = _sum(width, states, weights, more, more_states, more_weights, s, z)
+        last = (inverse[s] * r[s] - behind) - near[s] * last
+        z[s] = last
 
 
 @compiled
@@ -259,12 +279,13 @@ def _product(
     part: int, made: Sweeps, y: Array, x: Array, z: Array, out: Array, other: Any, sums: Array
 ) -> None:
     """:math:`z = (I + L')^{-1} (y - x)`, ``out`` = x + z, and a part's inner products."""
-    width, states, weights, more, more_states, more_weights = made.lower
-    inner, own = 0.0, 0.0
+    near, width, states, weights, more, more_states, more_weights = made.lower
+    inner, own, last = 0.0, 0.0, 0.0
     for s in range(U(part * made.each), min(U((part + 1) * made.each), U(y.size))):
-        ahead = _sum(width, states, weights, more, more_states, more_weights, s, z)
-        new = y[s] - ahead
-        z[s] = new - x[s]
+        behind = _sum(width, states, weights, more, more_states, more_weights, s, z)
+        last = ((y[s] - x[s]) - behind) - near[s] * last
+        z[s] = last
+        new = x[s] + last
         out[s] = new
         inner += other[s] * new
         own += new * new

@@ -19,6 +19,9 @@ summing: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=
 """Like :data:`~tabular_fedrl.kernels.lanes.compiled`, but sums within a chunk may be taken in the order that
 vectorises (one order for one machine)."""
 
+column: Any = numba.njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"}, forceinline=True)
+"""The same for one column of several, compiled into its caller."""
+
 LONGEST_CYCLE = 400
 """Steps after which the residual is computed afresh."""
 
@@ -113,38 +116,71 @@ def largest(x: Array) -> Array:
 def _half_step(first: int, last: int, alpha: Array, v: Array, r: Array) -> None:
     k = alpha.size
     for chunk in range(first, last):
+        begin, end = chunk * CHUNK * k, min((chunk + 1) * CHUNK * k, r.size)
+        if k == 1:  # a stride known when this is compiled: it is vectorised
+            _half_step_of(begin, end, 1, alpha[0], v, r)
+            continue
         for j in range(k):
-            for e in range(chunk * CHUNK * k + j, min((chunk + 1) * CHUNK * k, r.size), k):
-                r[e] -= alpha[j] * v[e]
+            _half_step_of(begin + j, end, k, alpha[j], v, r)
+
+
+@column
+def _half_step_of(begin: int, end: int, k: int, alpha: float, v: Array, r: Array) -> None:
+    for e in range(begin, end, k):
+        r[e] -= alpha * v[e]
 
 
 @summing
 def _step(
-    first: int, last: int, alpha: Array, omega: Array, shadow: Array, p: Array, t: Array, x: Array, r: Array,
+    first: int, last: int, alpha: Array, omega: Array, shadow: Any, p: Array, t: Array, x: Array, r: Array,
     sums: Array,
 ) -> None:  # fmt: skip
     k = alpha.size
     for chunk in range(first, last):
+        begin, end = chunk * CHUNK * k, min((chunk + 1) * CHUNK * k, r.size)
+        if k == 1:
+            found = _step_of(begin, end, 1, alpha[0], omega[0], shadow, p, t, x, r)
+            sums[chunk, 0, 0], sums[chunk, 1, 0], sums[chunk, 2, 0] = found
+            continue
         for j in range(k):
-            inner, top, far = 0.0, np.int64(0), np.int64(0)
-            for e in range(chunk * CHUNK * k + j, min((chunk + 1) * CHUNK * k, r.size), k):
-                moved = x[e] + (alpha[j] * p[e] + omega[j] * r[e])
-                x[e] = moved
-                left = r[e] - omega[j] * t[e]
-                r[e] = left
-                inner += shadow[e] * left
-                # As whole numbers, bits of absolute values are ordered as they are, NaN on top.
-                top = max(top, np.float64(abs(left)).view(np.int64))
-                far = max(far, np.float64(abs(moved)).view(np.int64))
-            sums[chunk, 0, j] = inner
-            sums[chunk, 1, j] = np.int64(top).view(np.float64)
-            sums[chunk, 2, j] = np.int64(far).view(np.float64)
+            found = _step_of(begin + j, end, k, alpha[j], omega[j], shadow, p, t, x, r)
+            sums[chunk, 0, j], sums[chunk, 1, j], sums[chunk, 2, j] = found
+
+
+@column
+def _step_of(
+    begin: int, end: int, k: int, alpha: float, omega: float, shadow: Any, p: Array, t: Array, x: Array,
+    r: Array,
+) -> tuple[float, float, float]:  # fmt: skip
+    """The residual's product with the shadow and its size, and that of x."""
+    inner, top, far = 0.0, np.int64(0), np.int64(0)
+    for e in range(begin, end, k):
+        moved = x[e] + (alpha * p[e] + omega * r[e])
+        x[e] = moved
+        left = r[e] - omega * t[e]
+        r[e] = left
+        inner += shadow[e] * left
+        # As whole numbers, bits of absolute values are ordered as they are, NaN on top.
+        top = max(top, np.float64(abs(left)).view(np.int64))
+        far = max(far, np.float64(abs(moved)).view(np.int64))
+    return inner, np.int64(top).view(np.float64), np.int64(far).view(np.float64)
 
 
 @summing
 def _direction(first: int, last: int, beta: Array, omega: Array, r: Array, v: Array, p: Array) -> None:
     k = beta.size
     for chunk in range(first, last):
+        begin, end = chunk * CHUNK * k, min((chunk + 1) * CHUNK * k, r.size)
+        if k == 1:
+            _direction_of(begin, end, 1, beta[0], omega[0], r, v, p)
+            continue
         for j in range(k):
-            for e in range(chunk * CHUNK * k + j, min((chunk + 1) * CHUNK * k, r.size), k):
-                p[e] = r[e] + beta[j] * (p[e] - omega[j] * v[e])
+            _direction_of(begin + j, end, k, beta[j], omega[j], r, v, p)
+
+
+@column
+def _direction_of(
+    begin: int, end: int, k: int, beta: float, omega: float, r: Array, v: Array, p: Array
+) -> None:
+    for e in range(begin, end, k):
+        p[e] = r[e] + beta * (p[e] - omega * v[e])

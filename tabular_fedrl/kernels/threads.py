@@ -29,6 +29,11 @@ def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], 
     Plain threads: the kernels release the interpreter lock, and unlike Numba's own parallel loops these may
     be started from several threads and after a fork, and do not spin while another process is busy.
     """
+    threads = min(numba.get_num_threads(), len(blocks))
+    if threads < 2:
+        for block in blocks:
+            kernel(*block, *rest)
+        return
     left = deque(blocks)
 
     def work() -> None:
@@ -39,8 +44,7 @@ def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], 
                 return
             kernel(*block, *rest)
 
-    helpers = min(numba.get_num_threads(), len(left)) - 1
-    started = [_pool(numba.get_num_threads() - 1).submit(work) for _ in range(helpers)]
+    started = [_pool(numba.get_num_threads() - 1).submit(work) for _ in range(threads - 1)]
     try:
         work()
     finally:
