@@ -107,12 +107,12 @@ def _panel(ax: Axes, x: Array, tables: dict[str, Array], scale: Scale) -> bool:
     for i, at in enumerate(x):
         color, marker = COLORS[i], SHAPES[i]
         y, bound = tables["measured"][i], tables["bound"][i]
-        every = max(1, int(np.isfinite(at).sum()) // 8)
+        every = max(1, int(np.isfinite(y).sum()) // 8)
         places = (i % every, every)
         hidden |= logarithmic.curve(ax, at, y, low, color=color, marker=marker, markevery=places, zorder=4)
         known = np.isfinite(at) & np.isfinite(bound)
         # Where bounds coincide their markers alternate.
-        places = (i, max(every, len(x)))
+        places = (i, max(1, len(x), int(known.sum()) // 8))
         ax.plot(at[known], bound[known], color=color, marker=marker, markevery=places, **BOUND, zorder=3)
         ax.plot(at, tables["fitted"][i], color=BLACK, linestyle=":", linewidth=0.9, zorder=5)
     return hidden
