@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from proofs_check.crosslm.pooled import items
-from proofs_check.crosslm.updates import law
+from proofs_check.crosslm.updates import law, positive
 from proofs_check.drpo.laws import Law, random_part
 from tabular_fedrl.algorithms.crosslm import LARGEST_ETA, filtered, tilt
 from tabular_fedrl.arithmetic import array
@@ -57,7 +57,7 @@ class Rounds:
     @cached_property
     def liked(self) -> Any:
         """Where an item of G has a positive score in every round, ``(B, A)``."""
-        return self.G.support & (self.scores.value > 0).all(axis=0)
+        return self.G.support & positive(self.scores).all(axis=0)
 
 
 class Collapse(Theorem):
@@ -140,7 +140,7 @@ class Collapse(Theorem):
     @identity(r"[G_t(x) > 0] = [G_{t-1}(x) > 0]\,[\bar s_t(x) > 0] \text{ under the filter}")
     def support(self, x: Rounds) -> tuple[Any, Any]:
         before, after = _supports(x.filters[:-1]), _supports(x.filters[1:])
-        return after, before * (x.scores.value > 0)
+        return after, before * positive(x.scores)
 
     @identity(r"[G_T(x) > 0] = [G_0(x) > 0] \prod_t [\bar s_t(x) > 0] \text{ under the filter}")
     def survivors(self, x: Rounds) -> tuple[Any, Any]:
@@ -206,8 +206,8 @@ class Collapse(Theorem):
 
 
 def _supports(tables: list[Measured]) -> Any:
-    """Where generators are positive, as 0 and 1; products of so few scores do not underflow."""
-    return np.stack([(g.value > 0) * 1.0 for g in tables])
+    """Where generators are positive, as 0 and 1."""
+    return np.stack([positive(g) * 1.0 for g in tables])
 
 
 def _odds(p: Measured, best: Any) -> Measured:

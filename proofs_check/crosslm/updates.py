@@ -17,9 +17,10 @@ import numpy as np
 from proofs_check.drpo.laws import Law, covariance, span
 from tabular_fedrl.algorithms import crosslm
 from tabular_fedrl.arithmetic import array
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.claims import Rows
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.errors import InvalidProblem, Undecided
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import log_policy
 
@@ -46,13 +47,17 @@ class Update:
     @cached_property
     def filtered(self) -> Law:
         r"""The law proportional to :math:`G \bar s`; only for rows that :attr:`heard` keeps."""
-        accepted = self.G.support & (self.score.value > 0)
-        return law(crosslm.filtered(self.G.p, self.score), accepted)
+        return law(crosslm.filtered(self.G.p, self.score), self.accepted)
+
+    @cached_property
+    def accepted(self) -> Any:
+        """Where an item of G has a positive score, ``(B, A)``."""
+        return self.G.support & positive(self.score)
 
     @cached_property
     def heard(self) -> Update:
         r"""The rows with :math:`E_G \bar s > 0`."""
-        keep = self.mean(self.G).value > 0
+        keep = self.accepted.any(axis=-1)
         return replace(self, G=self.G[keep], scores=self.scores[:, keep])
 
     @cached_property
@@ -96,8 +101,9 @@ def law(p: Measured, support: Any) -> Law:
 def client_scores(problem: FederatedCMDP) -> Measured:
     """The clients' scores ``(N, S, A)`` of a problem."""
     c, r = problem.cmdp.c, problem.cmdp.r
-    seen = [Measured.of(c[list(own)]).mean(0) if own else Measured.of(r) for own in problem.visible]
-    return Measured.stack([_unit(f) for f in seen])
+    # In floats the scores are what the clients compute and send: numbers from there on.
+    sent = [_unit(c[list(own)].mean(0) if own else r) for own in problem.visible]
+    return Measured.stack([Measured.of(s) for s in sent])
 
 
 def updates(
@@ -136,8 +142,21 @@ def table(values: Rows, S: int, A: int) -> Any:
     return x
 
 
-def _unit(f: Measured) -> Measured:
-    flat = f.reshape(f.size)
-    low, high = flat.min(), flat.max()
-    width = high - low
-    return Measured(np.ones(f.shape)) if float(width.value) == 0 else (f - low) / width
+def positive(x: Measured) -> Any:
+    """Where numbers that are not negative are positive, elementwise.
+
+    Raises
+    ------
+    Undecided: an enclosure holds 0 and more.
+    """
+    if isinstance(x, Balls):
+        return x > 0
+    zero = (x.value == 0) & (x.error == 0)
+    if not (zero | (x.lower > 0)).all():
+        raise Undecided("whether an item is still made, or liked, needs a higher precision")
+    return ~zero
+
+
+def _unit(f: Any) -> Any:
+    low, high = f.ravel().min(), f.ravel().max()
+    return array(np.ones(f.shape)) if bool(low == high) else (f - low) / (high - low)
