@@ -140,16 +140,15 @@ def link_of(name: str, scale: float) -> Link:
     InvalidProblem: another name.
     """
     _positive("scale", scale)
-    links = {
-        "linear": lambda: Linear(1 / scale),
-        "clipped": lambda: Linear(1 / scale, clipped=True),
-        "logistic": lambda: Logistic(scale),
-        "weibull": lambda: Weibull(scale),
+    links: dict[str, Link] = {
+        "linear": Linear(1 / scale),
+        "clipped": Linear(1 / scale, clipped=True),
+        "logistic": Logistic(scale),
+        "weibull": Weibull(scale),
     }
     if name not in links:
         raise InvalidProblem(f"link {name!r}: expected one of {', '.join(links)}")
-    link: Link = links[name]()
-    return link
+    return links[name]
 
 
 def _positive(name: str, x: float) -> None:
