@@ -15,12 +15,12 @@ from proofs_check.crosslm.gain import Gain
 from proofs_check.crosslm.pooled import EQUAL, FOUR_ITEMS, TWO_ITEMS, PooledEstimator, items
 from proofs_check.crosslm.pooling import Pool, samples
 from proofs_check.crosslm.records import interval, records
-from proofs_check.crosslm.updates import client_scores
+from proofs_check.crosslm.updates import client_scores, positive
 from tabular_fedrl.algorithms.crosslm import crosslm, filtered, pooled, relative_likelihood, tilt
 from tabular_fedrl.balls import Balls, precision
 from tabular_fedrl.claims import verify
 from tabular_fedrl.claims.certify import certify
-from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.errors import InvalidProblem, Undecided
 from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 
@@ -257,6 +257,16 @@ def test_contexts_in_which_no_item_is_liked_are_left_out_of_the_filter():
     verdicts = {v.claim: v for v in verify(Gain, "textbook:two-arm", **given)}
     assert verdicts["filter_gain"].status == "not applicable"
     assert verdicts["tilt_at_least"].status == "holds"
+
+
+def test_what_is_still_made_is_not_decided_by_a_midpoint():
+    assert positive(Measured([0.0, 1e-9], [0.0, 1e-12])).tolist() == [False, True]
+    with pytest.raises(Undecided):
+        positive(Measured([1e-9], [1e-8]))
+    with precision(64):
+        assert positive(Balls.of([0.0, 1e-9])).tolist() == [False, True]
+        with pytest.raises(Undecided):
+            positive(Balls(np.array([1e-9]), 1e-8))
 
 
 # ---- the experiment ----------------------------------------------------------------------------------------
