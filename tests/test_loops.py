@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.kernels import lanes
+from tabular_fedrl.kernels.packs import PACK, aligned
 from tabular_fedrl.loops import Batch, fednpg
+from tabular_fedrl.loops.lanes import lanes as width
+from tabular_fedrl.loops.lanes import to_lanes
 from tabular_fedrl.runner import run
 
 ULP = 2.0**-52
@@ -192,6 +195,15 @@ def test_elimination_without_pivoting_is_stable(gamma):
     for w in range(W):
         residual = V[..., w] - gamma * V[..., w] @ P_pi[w].T - f_pi[w]
         assert np.abs(residual).max() <= 20 * ULP * np.abs(V[..., w]).max() * S
+
+
+def test_lanes_come_in_packs():
+    """Entries past the last pack would be another array's."""
+    P, pi, gamma = np.ones((1, 1, 1, 12)), np.ones((1, 1, 12)), np.zeros(12)
+    with pytest.raises(ValueError, match="packs of eight"):
+        lanes.factor(P, pi, gamma, np.empty((1, 1, 12)))
+    assert all(to_lanes(np.ones((B, 2)), width(B, 8)).shape[-1] % PACK == 0 for B in (1, 9, 1000))
+    assert all(aligned((3, n)).ctypes.data % 64 == 0 for n in range(1, 9))
 
 
 # ---- batches ----------------------------------------------------------------------------------------------

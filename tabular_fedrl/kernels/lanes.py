@@ -6,7 +6,7 @@ instructions; nothing here branches on data. Plain float64; a lane that overflow
 others alone.
 
 The exponential and the logarithm are written out because the compiler cannot vectorise calls of the C
-library's.
+library's. Where many terms make one number, lanes are taken in packs (:mod:`tabular_fedrl.kernels.packs`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
+from tabular_fedrl.kernels.packs import PACK, load, spread, store
 from tabular_fedrl.measured import Array
 
 compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 """Compiled once, cached on disk, free of the interpreter lock; 1/0 is infinite, a*b + c may round once.
 
-The cache looks at the time stamp of a function's own file only: whoever edits a block here must touch the
-modules that call it, or they go on with the old one.
+The cache looks at a function's own file only: whoever edits a block here must delete what is cached of the
+modules that call it (``__pycache__/*.nbi``), or they go on with the old one.
 """
 
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
@@ -120,7 +122,7 @@ def policy_values(P: Array, f: Array, pi: Array, gamma: Array, matrix: Array, V:
     r"""``V (k, S, W)`` of the signals ``f (k, S, A, W)``: solves :math:`(I - \gamma P_\pi) V = f_\pi`.
 
     P: ``(S, A, S, W)``; pi: ``(S, A, W)``; gamma: ``(W,)``; matrix: ``(S, S, W)``, as :func:`factor` leaves
-    it.
+    it. W is a multiple of :data:`~tabular_fedrl.kernels.packs.PACK`.
     """
     factor(P, pi, gamma, matrix)
     expected(pi, f, V)
@@ -129,33 +131,52 @@ def policy_values(P: Array, f: Array, pi: Array, gamma: Array, matrix: Array, V:
 
 @compiled
 def factor(P: Array, pi: Array, gamma: Array, matrix: Array) -> None:
-    r"""The factors of :math:`I - \gamma P_\pi` into ``matrix (S, S, W)``: U above the diagonal and, as
-    reciprocals, on it; below it L, whose diagonal is 1.
+    r"""The factors of :math:`I - \gamma P_\pi`, into the memory of ``matrix (S, S, W)``, for
+    :func:`solve`.
 
-    By elimination without pivoting, which is stable here: the matrix is strictly diagonally dominant by rows,
-    and stays so (growth at most 2; Higham, *Accuracy and Stability of Numerical Algorithms*, section 9.5).
+    That memory holds pack after pack, each ``(S, S, PACK)``: U above the diagonal and, as reciprocals, on it;
+    below it L, whose diagonal is 1. By elimination without pivoting, which is stable here: the matrix is
+    strictly diagonally dominant by rows, and stays so (growth at most 2; Higham, *Accuracy and Stability of
+    Numerical Algorithms*, section 9.5).
     """
     S, A, W = pi.shape
-    for s in range(S):
-        for t in range(S):
-            for w in range(W):
-                matrix[s, t, w] = 0.0
-            for a in range(A):
-                for w in range(W):
-                    matrix[s, t, w] -= pi[s, a, w] * P[s, a, t, w]
-            for w in range(W):
-                matrix[s, t, w] *= gamma[w]
-        for w in range(W):
-            matrix[s, s, w] += 1.0
-    for i in range(S):
-        for w in range(W):
-            matrix[i, i, w] = 1.0 / matrix[i, i, w]
-        for s in range(i + 1, S):
-            for w in range(W):
-                matrix[s, i, w] *= matrix[i, i, w]
-            for t in range(i + 1, S):
-                for w in range(W):
-                    matrix[s, t, w] -= matrix[s, i, w] * matrix[i, t, w]
+    packs, one = _packs(matrix), spread(1.0)
+    for n in range(W // PACK):
+        system, w = packs[n], n * PACK
+        minus_gamma = spread(0.0) - load(gamma, (w,))
+        for s in range(S):
+            row = system[s]
+            for t in range(S):
+                x = spread(0.0)
+                for a in range(A):
+                    x = x + load(pi, (s, a, w)) * load(P, (s, a, t, w))
+                store(minus_gamma * x, row, (t, 0))
+            store(load(row, (s, 0)) + one, row, (s, 0))
+            # Two pivots at a time, so that the row goes through memory half as often.
+            for i in range(0, s - 1, 2):
+                u, v = system[i], system[i + 1]
+                x = load(row, (i, 0)) * load(u, (i, 0))
+                y = (load(row, (i + 1, 0)) - x * load(u, (i + 1, 0))) * load(v, (i + 1, 0))
+                store(x, row, (i, 0))
+                store(y, row, (i + 1, 0))
+                for t in range(i + 2, S):
+                    store(load(row, (t, 0)) - x * load(u, (t, 0)) - y * load(v, (t, 0)), row, (t, 0))
+            if s % 2 == 1:
+                u = system[s - 1]
+                x = load(row, (s - 1, 0)) * load(u, (s - 1, 0))
+                store(x, row, (s - 1, 0))
+                for t in range(s, S):
+                    store(load(row, (t, 0)) - x * load(u, (t, 0)), row, (t, 0))
+            store(one / load(row, (s, 0)), row, (s, 0))
+
+
+@compiled
+def _packs(matrix: Array) -> Array:
+    """The memory of a matrix ``(S, S, W)`` as ``(W/PACK, S, S, PACK)``."""
+    S, _, W = matrix.shape
+    if W % PACK != 0:
+        raise ValueError("lanes come in packs of eight")
+    return matrix.reshape(W // PACK, S, S, PACK)
 
 
 @compiled
@@ -175,17 +196,21 @@ def expected(pi: Array, f: Array, out: Array) -> None:
 def solve(matrix: Array, V: Array) -> None:
     """Solve with what :func:`factor` left, in place, for right-hand sides ``V (k, S, W)``."""
     K, S, W = V.shape
-    for k in range(K):
+    packs = _packs(matrix)
+    for n in range(W // PACK):
+        system, w = packs[n], n * PACK
         for i in range(S):
-            for t in range(i):
-                for w in range(W):
-                    V[k, i, w] -= matrix[i, t, w] * V[k, t, w]
+            for k in range(K):
+                x = load(V, (k, i, w))
+                for t in range(i):
+                    x = x - load(system, (i, t, 0)) * load(V, (k, t, w))
+                store(x, V, (k, i, w))
         for i in range(S - 1, -1, -1):
-            for t in range(i + 1, S):
-                for w in range(W):
-                    V[k, i, w] -= matrix[i, t, w] * V[k, t, w]
-            for w in range(W):
-                V[k, i, w] *= matrix[i, i, w]
+            for k in range(K):
+                x = load(V, (k, i, w))
+                for t in range(i + 1, S):
+                    x = x - load(system, (i, t, 0)) * load(V, (k, t, w))
+                store(x * load(system, (i, i, 0)), V, (k, i, w))
 
 
 @compiled
@@ -193,17 +218,19 @@ def solve_transposed(matrix: Array, x: Array) -> None:
     """Solve with the transpose of what :func:`factor` left, in place, for right-hand sides
     ``x (k, S, W)``."""
     K, S, W = x.shape
-    for k in range(K):
-        for i in range(S):
-            for w in range(W):
-                x[k, i, w] *= matrix[i, i, w]
-            for t in range(i + 1, S):
-                for w in range(W):
-                    x[k, t, w] -= matrix[i, t, w] * x[k, i, w]
-        for i in range(S - 1, -1, -1):
-            for t in range(i):
-                for w in range(W):
-                    x[k, t, w] -= matrix[i, t, w] * x[k, i, w]
+    packs = _packs(matrix)
+    for n in range(W // PACK):
+        system, w = packs[n], n * PACK
+        for k in range(K):
+            for i in range(S):
+                y = load(x, (k, i, w)) * load(system, (i, i, 0))
+                store(y, x, (k, i, w))
+                for t in range(i + 1, S):
+                    store(load(x, (k, t, w)) - load(system, (i, t, 0)) * y, x, (k, t, w))
+            for i in range(S - 1, -1, -1):
+                y = load(x, (k, i, w))
+                for t in range(i):
+                    store(load(x, (k, t, w)) - load(system, (i, t, 0)) * y, x, (k, t, w))
 
 
 @compiled
@@ -211,28 +238,43 @@ def advantage(P: Array, f: Array, V: Array, weights: Array, gamma: Array, scratc
     r"""``out (S, A, W)``: the advantage of the signal :math:`g = \sum_k w_k f_k`,
     :math:`g(s,a) + \gamma \sum_t P(t|s,a) V_g(t) - V_g(s)`.
 
-    f: ``(K, S, A, W)`` with values V ``(K, S, W)``; weights: ``(K, W)``; scratch: ``(S, W)``.
+    f: ``(K, S, A, W)`` with values V ``(K, S, W)``; weights: ``(K, W)``; scratch: ``(S, W)``; W as for
+    :func:`policy_values`.
     """
     S, A, W = out.shape
-    K = f.shape[0]
-    for s in range(S):
-        for w in range(W):
-            scratch[s, w] = 0.0
-        for k in range(K):
-            for w in range(W):
-                scratch[s, w] += weights[k, w] * V[k, s, w]
-    for s in range(S):
-        for a in range(A):
-            for w in range(W):
-                out[s, a, w] = 0.0
-            for t in range(S):
-                for w in range(W):
-                    out[s, a, w] += P[s, a, t, w] * scratch[t, w]
-            for w in range(W):
-                out[s, a, w] = gamma[w] * out[s, a, w] - scratch[s, w]
-            for k in range(K):
-                for w in range(W):
-                    out[s, a, w] += weights[k, w] * f[k, s, a, w]
+    for w in range(0, W, PACK):
+        for s in range(S):
+            x = spread(0.0)
+            for k in range(f.shape[0]):
+                x = x + load(weights, (k, w)) * load(V, (k, s, w))
+            store(x, scratch, (s, w))
+        for s in range(S):
+            for a in range(A):
+                x = successors(P, s, a, w, scratch)
+                x = load(gamma, (w,)) * x - load(scratch, (s, w))
+                for k in range(f.shape[0]):
+                    x = x + load(weights, (k, w)) * load(f, (k, s, a, w))
+                store(x, out, (s, a, w))
+
+
+@compiled
+def add_backup(P: Array, V: Array, gamma: Array, out: Array) -> None:
+    r"""Add :math:`\gamma P V` to ``out (S, A, W)``; ``V``: ``(S, W)``, W as for :func:`policy_values`."""
+    S, A, W = out.shape
+    for w in range(0, W, PACK):
+        for s in range(S):
+            for a in range(A):
+                x = load(gamma, (w,)) * successors(P, s, a, w, V)
+                store(load(out, (s, a, w)) + x, out, (s, a, w))
+
+
+@register_jitable
+def successors(P: Array, s: int, a: int, w: int, V: Array) -> Any:
+    r"""The pack of :math:`\sum_t P(t|s,a) V(t)` from lane w on."""
+    x = spread(0.0)
+    for t in range(P.shape[2]):
+        x = x + load(P, (s, a, t, w)) * load(V, (t, w))
+    return x
 
 
 @compiled

@@ -9,8 +9,6 @@ Numbers that belong to a problem, such as :math:`\gamma`, are ``(W,)`` arrays ei
 
 from __future__ import annotations
 
-import numpy as np
-
 from tabular_fedrl.kernels import lanes
 from tabular_fedrl.kernels.lanes import compiled
 from tabular_fedrl.kernels.single import inner
@@ -22,7 +20,7 @@ def factor(P: Array, pi: Array, gamma: Array, matrix: Array) -> None:
     r"""The factors of :math:`I - \gamma P_\pi` into ``matrix``, of the shape of P without actions; as
     :func:`tabular_fedrl.kernels.lanes.factor`."""
     S, A = P.shape[0], P.shape[1]
-    if pi.shape[0] == S:
+    if P.shape[3] > 1:
         lanes.factor(P, pi, gamma, matrix)
         return
     rows, system = P.reshape(S * A, S), matrix.reshape(S, S)
@@ -50,7 +48,7 @@ def factor(P: Array, pi: Array, gamma: Array, matrix: Array) -> None:
 def solve(matrix: Array, V: Array) -> None:
     """Solve with what :func:`factor` left, in place, for right-hand sides ``V (k, R, W)``."""
     S, K = matrix.shape[0], V.shape[0]
-    if V.shape[1] == S:
+    if matrix.shape[2] > 1:
         lanes.solve(matrix, V)
         return
     system = matrix.reshape(S, S)
@@ -66,7 +64,7 @@ def solve(matrix: Array, V: Array) -> None:
 def solve_transposed(matrix: Array, x: Array) -> None:
     """Solve with the transpose of what :func:`factor` left, in place, for a right-hand side ``x (R, W)``."""
     S = matrix.shape[0]
-    if x.shape[0] == S:
+    if matrix.shape[2] > 1:
         lanes.solve_transposed(matrix, x.reshape(1, S, x.shape[1]))
         return
     system, y = matrix.reshape(S, S), x[0]
@@ -85,18 +83,8 @@ def solve_transposed(matrix: Array, x: Array) -> None:
 def backup(P: Array, V: Array, gamma: Array, out: Array) -> None:
     r"""Add :math:`\gamma P V` to ``out (R, A, W)``; ``V``: ``(R, W)``."""
     S, A = P.shape[0], P.shape[1]
-    if out.shape[0] == S:
-        W = gamma.size
-        total = np.empty(W)
-        for s in range(S):
-            for a in range(A):
-                for w in range(W):
-                    total[w] = 0.0
-                for t in range(S):
-                    for w in range(W):
-                        total[w] += P[s, a, t, w] * V[t, w]
-                for w in range(W):
-                    out[s, a, w] += gamma[w] * total[w]
+    if P.shape[3] > 1:
+        lanes.add_backup(P, V, gamma, out)
         return
     rows = P.reshape(S * A, S)
     for s in range(S):

@@ -20,6 +20,7 @@ from tabular_fedrl.kernels.offline import (
     soft_maximum,
     subtract_from_rows,
 )
+from tabular_fedrl.kernels.packs import aligned
 from tabular_fedrl.measured import Array
 
 IMPROVEMENTS = 500
@@ -44,12 +45,12 @@ def scratch(P: Array, R: int, W: int, K: int) -> Scratch:
     """For K signals and tables ``(R, A, W)``."""
     S, A, _, problems = P.shape
     return Scratch(
-        np.empty((S, S, problems)),
-        np.empty((K, R, A, W)),
-        np.empty((K, R, W)),
-        np.empty((R, W)),
-        np.empty((R, A, W)),
-        np.empty((2, W)),
+        aligned((S, S, problems)),
+        aligned((K, R, A, W)),
+        aligned((K, R, W)),
+        aligned((R, W)),
+        aligned((R, A, W)),
+        aligned((2, W)),
     )
 
 

@@ -15,7 +15,7 @@ from tabular_fedrl.loops.lanes import from_lanes, lanes, to_lanes
 from tabular_fedrl.measured import Array
 
 LANES = 32
-"""Problems in a block: fewer leave the vector units idle, more leave the cache."""
+"""Most problems in a block: more leave the cache."""
 
 LEAST_LANES = 8
 """With fewer problems each one is on its own, its states the lanes."""
@@ -47,9 +47,11 @@ class Layout:
     W: int
 
     @classmethod
-    def of(cls, B: int, R: int) -> Layout:
-        """It depends on B alone whether problems are lanes, so that rounding does not depend on threads."""
-        return cls(B, R, 0 if B < LEAST_LANES else min(LANES, lanes(B)))
+    def of(cls, B: int, R: int, size: int) -> Layout:
+        """``size``: numbers in the kernels of one problem.
+
+        It depends on B alone whether problems are lanes, so that rounding does not depend on threads."""
+        return cls(B, R, 0 if B < LEAST_LANES else min(LANES, lanes(B, size)))
 
     def kernels(self, P: Array) -> list[Array]:
         """``(B, ..., S, A, S)`` as blocks ``(..., S, A, S, W or 1)``."""
@@ -88,7 +90,8 @@ def lay_out(clients: Clients, weights: Weights) -> tuple[Layout, list[Block]]:
     b, models = clients.batch, clients.models
     B, N, A, m = b.B, b.N, b.A, b.m
     beyond = 0 if models is None else 1
-    lay = Layout.of(B, b.S + beyond)
+    R = b.S + beyond
+    lay = Layout.of(B, R, R * A * R)
     P, f = b.P, b.signals
     if beyond:
         # The state that the empirical MDPs have besides: nobody comes there.

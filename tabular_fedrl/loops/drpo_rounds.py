@@ -26,6 +26,7 @@ from tabular_fedrl.kernels.offline import (
     subtract_excess,
     subtract_from_rows,
 )
+from tabular_fedrl.kernels.packs import aligned
 from tabular_fedrl.loops.batch import Mask
 from tabular_fedrl.loops.drpo_reading import (
     CAUTIOUS,
@@ -66,17 +67,17 @@ def rounds(
     N, R, A, W = x.log_b.shape
     K = x.f.shape[0]
     z = scratch(x.P, R, W, K)
-    truth = z.matrix if reading.shared else np.empty(z.matrix.shape)
-    V, pi = np.empty((K, R, W)), np.empty((R, A, W))
+    truth = z.matrix if reading.shared else aligned(z.matrix.shape)
+    V, pi = aligned((K, R, W)), aligned((R, A, W))
     y = Work(
-        np.empty((N, R, A, W)),
-        np.empty((N, R, A, W)),
-        np.empty((N, R, A, W)),
-        np.empty((N, R, A, W)),
-        np.empty((N, R, W)),
-        np.empty((N, R, W)),
-        np.empty(W),
-        np.empty(W),
+        aligned((N, R, A, W)),
+        aligned((N, R, A, W)),
+        aligned((N, R, A, W)),
+        aligned((N, R, A, W)),
+        aligned((N, R, W)),
+        aligned((N, R, W)),
+        aligned((W,)),
+        aligned((W,)),
     )
     log_softmax(now.log_pi, pi, z.rows)
     place, keeps = 0, kept.log_pi.shape[0] > 0

@@ -25,9 +25,10 @@ from tabular_fedrl.kernels.lanes import (
     policy_values,
     solve_transposed,
 )
+from tabular_fedrl.kernels.packs import aligned
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.batch import Batch, Mask
-from tabular_fedrl.loops.lanes import from_lanes, to_lanes
+from tabular_fedrl.loops.lanes import from_lanes, lanes, to_lanes
 from tabular_fedrl.loops.variants import ALONE, GEOMETRIC, TABLE, Variant, variant
 from tabular_fedrl.measured import Array
 from tabular_fedrl.policies import mean_weights
@@ -132,9 +133,9 @@ def fednpg(
     with np.errstate(over="ignore"):  # such a step spoils its own lane only
         exponent = eta if form.tau > 0 else eta / (1.0 - batch.gamma)
     given = (batch.P, batch.signals, batch.d, batch.rho, batch.gamma, exponent, eta_dual, dual_cap, entropy)
-    blocks = [Block(*x) for x in zip(*(to_lanes(x) for x in given))]
-    start = to_lanes(_numbers("initial_multipliers", initial_multipliers, (B, N, m)) * batch.mask)
-    W, G = blocks[0].gamma.size, N if form.sharing == ALONE else 1
+    W, G = lanes(B, S * A * S), N if form.sharing == ALONE else 1
+    blocks = [Block(*x) for x in zip(*(to_lanes(x, W) for x in given))]
+    start = to_lanes(_numbers("initial_multipliers", initial_multipliers, (B, N, m)) * batch.mask, W)
     shapes = (1 + m,), (1 + m,), (), (N,), (N, 1 + m), (G, S, A), (N, m)
     totals = [Totals(*(np.zeros((*shape, W)) for shape in shapes))._replace(multipliers=x) for x in start]
     mean = np.array(mean_weights(N, weights), dtype=np.float64)
@@ -203,15 +204,15 @@ def _rounds(
     G, S, A, W = total.log_policy.shape
     N, K = mask.shape[0], x.f.shape[0]
     n = K + 1 if form.tau > 0 else K
-    f = x.f if n == K else np.empty((n, S, A, W))
+    f = x.f if n == K else aligned((n, S, A, W))
     for k in range(K if n > K else 0):
         copy(x.f[k], f[k])
-    scratch, matrix = np.empty((max(2, S), W)), np.empty((S, S, W))
-    V_first, V_later = np.empty((n, S, W)), np.empty((n, S, W))
-    v_first, v_later = np.empty((n, W)), np.empty((n, W))
-    weights, direction, flow = np.empty((n, W)), np.empty((S, A, W)), np.empty((1, S, W))
-    pibar, before, after = np.empty((G, S, A, W)), np.empty((S, A, W)), np.empty((S, A, W))
-    log_pi, log_pibar = np.empty((N, S, A, W)), total.log_policy
+    scratch, matrix = aligned((max(2, S), W)), aligned((S, S, W))
+    V_first, V_later = aligned((n, S, W)), aligned((n, S, W))
+    v_first, v_later = aligned((n, W)), aligned((n, W))
+    weights, direction, flow = aligned((n, W)), aligned((S, A, W)), aligned((1, S, W))
+    pibar, before, after = aligned((G, S, A, W)), aligned((S, A, W)), aligned((S, A, W))
+    log_pi, log_pibar = aligned((N, S, A, W)), total.log_policy
     everything = np.ones(K - 1, dtype=np.bool_)
     for g in range(G):
         log_softmax(log_pibar[g], pibar[g], scratch)

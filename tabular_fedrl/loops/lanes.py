@@ -5,27 +5,32 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from tabular_fedrl.kernels.packs import PACK, aligned
 from tabular_fedrl.measured import Array
 
 LANES = 256
-"""Problems side by side in one block: many, as every inner loop has a price of its own; few enough that what
-is used together stays near (tried from 32 to 512 for S from 3 to 50)."""
+"""Most problems side by side in one block: every inner loop has a price of its own."""
+
+NEAR = 3 << 18
+"""Bytes of the kernels P of a block, at most: they are read twice in every step, and should stay near."""
 
 
-def lanes(B: int) -> int:
-    """The width of a block for B problems: a power of two, at most :data:`LANES`, and at most what gives
-    every thread a block."""
+def lanes(B: int, size: int) -> int:
+    """The width of a block for B problems with kernels of ``size`` numbers: a power of two from PACK to
+    :data:`LANES`, at most what :data:`NEAR` holds, and at most what gives every thread a block."""
     share = -(-B // numba.get_num_threads())
-    return min(LANES, 1 << (share - 1).bit_length())
+    fitting = 1 << max(NEAR // (8 * size), 1).bit_length() - 1
+    return max(PACK, min(LANES, fitting, 1 << (share - 1).bit_length()))
 
 
-def to_lanes(x: Array, W: int | None = None) -> Array:
-    """``(B, ...)`` as ``(blocks, ..., W)``, by default of width :func:`lanes`; the last problem fills the
-    lanes that are left over."""
+def to_lanes(x: Array, W: int) -> Array:
+    """``(B, ...)`` as ``(blocks, ..., W)``; the last problem fills the lanes that are left over."""
     B = x.shape[0]
-    W = lanes(B) if W is None else W
     index = np.minimum(np.arange(-(-B // W) * W), B - 1).reshape(-1, W)
-    return np.ascontiguousarray(np.moveaxis(x[index], 1, -1))
+    last = np.moveaxis(x[index], 1, -1)
+    out = aligned(last.shape)
+    out[...] = last
+    return out
 
 
 def from_lanes(x: Array, B: int) -> Array:

@@ -21,9 +21,10 @@ import numpy as np
 
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.kernels.lanes import at_start, compiled, copy, policy_values
+from tabular_fedrl.kernels.packs import aligned
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.batch import Batch
-from tabular_fedrl.loops.lanes import from_lanes, to_lanes
+from tabular_fedrl.loops.lanes import from_lanes, lanes, to_lanes
 from tabular_fedrl.measured import Array
 
 MOST_POLICIES = 4096
@@ -97,8 +98,8 @@ def optima(batch: Batch) -> Optima:
             f"at most {MOST_POLICIES} are enumerated"
         )
     given = (batch.P, batch.signals, batch.d, batch.rho, batch.gamma)
-    blocks = [Block(*x) for x in zip(*(to_lanes(x) for x in given))]
-    W, m = blocks[0].gamma.size, batch.m
+    W, m = lanes(batch.B, batch.S * batch.A * batch.S), batch.m
+    blocks = [Block(*x) for x in zip(*(to_lanes(x, W) for x in given))]
     shapes = (), (m,), (), (1 + m,), (1 + m,), ()
     answers = [Answers(*(np.full((*shape, W), np.nan) for shape in shapes)) for _ in blocks]
     in_parallel(_solve, list(zip(blocks, answers)))
@@ -117,7 +118,7 @@ def _solve(x: Block, answers: Answers) -> None:
     """
     S, A, _, W = x.P.shape
     m = x.d.shape[0]
-    values = np.empty((A**S, 1 + m, W))
+    values = aligned((A**S, 1 + m, W))
     _deterministic_values(x, values)
     columns, y = np.empty((A**S, 1 + m)), np.empty(1 + m)
     scale, units = np.empty(1 + m), np.empty(m)
@@ -157,7 +158,7 @@ def _deterministic_values(x: Block, out: Array) -> None:
     fastest."""
     S, A, _, W = x.P.shape
     K = x.f.shape[0]
-    matrix, V = np.empty((S, S, W)), np.empty((K, S, W))
+    matrix, V = aligned((S, S, W)), aligned((K, S, W))
     chosen, only = np.zeros(S, dtype=np.int64), np.ones((S, 1, W))
     P, f = x.P[:, :1].copy(), x.f[:, :, :1].copy()
     for p in range(out.shape[0]):
