@@ -35,22 +35,26 @@ from tabular_fedrl.measured import UNIT, Measured
 Problem: TypeAlias = EpisodicMDP | FederatedEpisodicMDP
 
 
-def action_values(problem: Problem, pi: Any) -> tuple[Any, Any]:
-    """Q ``(..., H, S, A)`` and V ``(..., H+1, S)`` (the last is 0) of a policy ``(..., H, S, A)``."""
+def action_values(problem: Problem, pi: Any, reward: Any = None) -> tuple[Any, Any]:
+    """Q ``(..., H, S, A)`` and V ``(..., H+1, S)`` (the last is 0) of a policy ``(..., H, S, A)``.
+
+    ``reward``: in place of the problem's, of the policy's shape and number system.
+    """
     model = Model(problem, pi)
-    V = model.zeros(pi.shape[:-3])
+    r, V = model.r if reward is None else reward, model.zeros(pi.shape[:-3])
     Q, values = [], [V]
     for h in reversed(range(problem.H)):
         table = pi[..., h, :, :]
-        Q.append(model.r[..., h, :, :] + model.ahead(h, V))
+        Q.append(r[..., h, :, :] + model.ahead(h, V))
         V = (table * Q[-1]).sum(-1)
         values.append(V)
     return along(Q[::-1], -3), along(values[::-1], -2)
 
 
-def start_value(problem: Problem, pi: Any) -> Any:
-    """V(rho), of the leading shape of the policy ``(..., H, S, A)``."""
-    return (action_values(problem, pi)[1][..., 0, :] * Model(problem, pi).rho).sum(-1)
+def start_value(problem: Problem, pi: Any, reward: Any = None) -> Any:
+    """V(rho), of the leading shape of the policy ``(..., H, S, A)``; ``reward`` as for
+    :func:`action_values`."""
+    return (action_values(problem, pi, reward)[1][..., 0, :] * Model(problem, pi).rho).sum(-1)
 
 
 def occupancy(problem: Problem, pi: Any) -> Any:
