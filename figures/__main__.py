@@ -15,6 +15,7 @@ from figures import (
     drift,
     drift_scaling,
     false_certificates,
+    fed_se,
     growth,
     heterogeneity,
     local_steps,
@@ -44,6 +45,7 @@ SCRIPTS = (
     rates,
     growth,
     crosslm,
+    fed_se,
 )
 
 

@@ -93,16 +93,15 @@ def success_garnet(
 def frozen_lakes(
     clients: int = 5, side: int = 4, H: int = 16, slippery: bool = True, seed: int = 0
 ) -> FederatedEpisodicMDP:
-    """Gymnasium's FrozenLake with a random layout for each client (four cells in five are ice, the goal can
-    be reached): an episode succeeds if it is in the goal after H steps."""
+    """Gymnasium's FrozenLake with another random layout for each client (four cells in five are ice, the goal
+    can be reached): an episode succeeds if it is in the goal after H steps."""
     at_least("frozen-lakes", clients=(clients, 1), side=(side, 2), H=(H, 1), seed=(seed, 0))
     if side > MOST_SIDE:
         raise InvalidProblem(f"frozen-lakes: side = {side}: expected one up to {MOST_SIDE}")
     limit_size("frozen-lakes", clients * side**4 * 4)
     S = side**2
     mdps = []
-    for k in range(clients):
-        layout = generate_random_map(size=side, p=0.8, seed=seed * 1000 + k)
+    for layout in _layouts(side, clients, seed):
         env = FrozenLakeEnv(desc=layout, is_slippery=slippery)
         P = np.zeros((S, 4, S))
         for s in range(S):
@@ -118,6 +117,25 @@ def frozen_lakes(
         # Goal and holes are absorbing in the table.
         mdps.append(EpisodicMDP(P, _ending(P[:, :, cells.index("G")], H), point_mass(S, 0), H, **names))
     return FederatedEpisodicMDP(mdps)
+
+
+def _layouts(side: int, count: int, seed: int) -> list[list[str]]:
+    """Different random layouts, rows of letters.
+
+    Raises
+    ------
+    InvalidProblem: a side with too few of them.
+    """
+    found: list[list[str]] = []
+    for k in range(100 * count):
+        layout = generate_random_map(size=side, p=0.8, seed=seed * 100_000 + k)
+        if layout not in found:
+            found.append(layout)
+        if len(found) == count:
+            return found
+    raise InvalidProblem(
+        f"frozen-lakes: side = {side} has only {len(found)} layouts among {100 * count} drawn"
+    )
 
 
 def _garnet(draw: np.random.Generator, S: int, A: int, b: int, goals: int) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from tabular_fedrl.plots import (
     drift,
     drift_scaling,
     enhancement,
+    evolution,
     forgetting,
     growth,
     heterogeneity,
@@ -28,6 +29,7 @@ from tabular_fedrl.plots import (
     ratios,
     relatives,
     slack,
+    transfer,
 )
 from tabular_fedrl.plots.data import Data
 from tabular_fedrl.plots.style import paper, save
@@ -54,6 +56,8 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "power_rate": rates.power,
     "linear_rate": rates.linear,
     "profile": rates.profile,
+    "transfer": transfer.draw,
+    "evolution": evolution.draw,
 }
 """By name, as :func:`tabular_fedrl.claims.study` gives it."""
 

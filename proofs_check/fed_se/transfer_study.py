@@ -1,0 +1,185 @@
+"""Negative transfer, harm and the gradients' conflict on suites of clients, and what the parts of Fed-SE
+add."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tabular_fedrl.algorithms.fed_se import Choice, fed_se
+from tabular_fedrl.claims import StudyData
+from tabular_fedrl.claims.confidence import binomial
+from tabular_fedrl.episodic import FederatedEpisodicMDP, gradient, start_value
+from tabular_fedrl.federation import Ledger
+from tabular_fedrl.instances import load_episodic
+from tabular_fedrl.measured import Array, Measured
+
+ROUNDS, SWEEPS = 8, 5
+SPREADS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Heterogeneity of the suites."""
+SUITES, TRIALS = 8, 40
+"""Random suites behind each point, and behind each share of harmed clients."""
+CONFIDENCE = 0.95
+
+AVERAGES: dict[str, dict[str, Any]] = {
+    "factors": {"aggregation": "factors"},
+    "factors, by successes": {"aggregation": "factors", "by_successes": True},
+    "products": {"aggregation": "products"},
+    "products cut to rank r": {"aggregation": "truncated"},
+}
+RANKS: dict[str, int | None] = {"1": 1, "2": 2, "3": 3, "full": None}
+NAMED = (
+    "opposed-grid:side=4,clients=6,opposed=1",
+    "opposed-grid:side=4,clients=6,opposed=3",
+    "frozen-lakes:clients=5",
+    "frozen-lakes:clients=5,slippery=false",
+)
+
+
+def transfer_study() -> StudyData:
+    """Negative transfer against heterogeneity for each average, and the share of clients that end below the
+    base.
+
+    A share counts the first client of each suite only: clients of one suite are not independent, those of
+    different suites are, and which client is the first is a matter of chance.
+    """
+    loss = np.empty((len(AVERAGES), len(SPREADS), SUITES))
+    conflict = np.empty((len(SPREADS), SUITES))
+    for j, spread in enumerate(SPREADS):
+        for seed in range(SUITES):
+            problem = _garnets(spread, seed)
+            local = last_values(problem, aggregation=None)
+            conflict[j, seed] = gradient_conflict(problem)
+            for i, choice in enumerate(AVERAGES.values()):
+                loss[i, j, seed] = (local - last_values(problem, **choice)).mean()
+    ranks = ("1", "2")
+    harmed = np.array([[_harmed(spread, RANKS[rank]) for spread in SPREADS] for rank in ranks])
+    shares = [[binomial(int(k), TRIALS, CONFIDENCE) for k in row] for row in harmed]
+    low, high = (np.array([[float(end(x)) for x in row] for row in shares]) for end in (_low, _high))
+    named = [_row(source) for source in NAMED]
+    arrays = {
+        "heterogeneity": np.array(SPREADS),
+        "labels": np.array(list(AVERAGES)),
+        "loss": loss.mean(axis=-1),
+        "low": loss.min(axis=-1),
+        "high": loss.max(axis=-1),
+        "conflict": conflict.mean(axis=-1),
+        "ranks": np.array([f"rank {rank}" for rank in ranks]),
+        "harmed": harmed / TRIALS,
+        "harmed_low": low,
+        "harmed_high": high,
+        "name": np.array(f"Garnet suites of 4 clients, {ROUNDS} rounds"),
+    }
+    return StudyData(arrays, {"tables": [_shares(harmed, low, high, ranks), _table(named)]})
+
+
+def evolution_study() -> StudyData:
+    """The mean probability of success: round by round with and without the filter, and against the rank."""
+    problem = _garnets(0.5, 0)
+    settings: dict[str, dict[str, Any]] = {
+        "exact": {},
+        "40 episodes a round": {"episodes": 40},
+        "exact, no filter": {"filtered": False},
+        "40 episodes, no filter": {"episodes": 40, "filtered": False},
+    }
+    values = np.array([_values(problem, 2 * ROUNDS, **choice).mean(axis=-1) for choice in settings.values()])
+    by_rank = np.empty((2, 2, len(RANKS)))
+    for j, spread in enumerate((0.25, 1.0)):
+        suites = [_garnets(spread, seed) for seed in range(SUITES)]
+        for i, aggregation in enumerate((None, "factors")):
+            for k, rank in enumerate(RANKS.values()):
+                ends = [last_values(suite, rank=rank, aggregation=aggregation).mean() for suite in suites]
+                by_rank[j, i, k] = np.mean(ends)
+    arrays = {
+        "labels": np.array(list(settings)),
+        "value": values,
+        "ranks": np.array(list(RANKS)),
+        "by_rank": by_rank.reshape(4, -1),
+        "rank_labels": np.array(
+            [f"{who}, heterogeneity {x}" for x in ("0.25", "1") for who in ("alone", "together")]
+        ),
+        "name": np.array("Fed-SE on Garnet suites of 4 clients"),
+    }
+    return StudyData(arrays, dict(zip(settings, (f"after {2 * ROUNDS} rounds {v[-1]:.3f}" for v in values))))
+
+
+def last_values(problem: FederatedEpisodicMDP, rounds: int = ROUNDS, **choice: Any) -> Array:
+    """J of each client after some rounds, ``(K,)``."""
+    given = Choice(**{"sweeps": SWEEPS, **choice})
+    last = next(islice(fed_se(problem, given, Ledger()), rounds, None))
+    return np.asarray(start_value(problem, last.policies))
+
+
+def base_values(problem: FederatedEpisodicMDP) -> Array:
+    """J of the uniform policy, ``(K,)``."""
+    return np.asarray(start_value(problem, _uniform(problem)))
+
+
+def gradient_conflict(problem: FederatedEpisodicMDP) -> float:
+    """The mean cosine between the gradients of two clients at the uniform policy."""
+    g = gradient(problem, _uniform(problem)).reshape(problem.N, -1)
+    g = g / np.linalg.norm(g, axis=1, keepdims=True)
+    return float((g @ g.T)[np.triu_indices(problem.N, 1)].mean())
+
+
+def _values(problem: FederatedEpisodicMDP, rounds: int, **choice: Any) -> Array:
+    """``(rounds + 1, K)``"""
+    played = islice(fed_se(problem, Choice(sweeps=SWEEPS, **choice), Ledger()), rounds + 1)
+    return np.array([start_value(problem, r.policies) for r in played])
+
+
+def _uniform(problem: FederatedEpisodicMDP) -> Array:
+    return np.full((problem.N, problem.H, problem.S, problem.A), 1.0 / problem.A)
+
+
+def _garnets(spread: float, seed: int) -> FederatedEpisodicMDP:
+    return load_episodic(f"success-garnet:S=6,A=4,H=4,clients=4,goals=1,heterogeneity={spread},seed={seed}")
+
+
+def _harmed(spread: float, rank: int | None) -> int:
+    """How many first clients of the suites end below the base."""
+    suites = [_garnets(spread, 1000 + seed) for seed in range(TRIALS)]
+    # What is smaller is rounding.
+    return sum(bool(last_values(p, rank=rank)[0] < base_values(p)[0] - 1e-9) for p in suites)
+
+
+def _low(share: Measured) -> Array:
+    return np.maximum(share.lower, 0.0)
+
+
+def _high(share: Measured) -> Array:
+    return np.minimum(share.upper, 1.0)
+
+
+def _row(source: str) -> list[str]:
+    problem = load_episodic(source)
+    base, local = base_values(problem), last_values(problem, aggregation=None)
+    cells = [source, f"{base.mean():.3f}", f"{local.mean():.3f}"]
+    for choice in AVERAGES.values():
+        ours = last_values(problem, **choice)
+        harmed = int((ours < base - 1e-9).sum())
+        cells.append(f"{ours.mean():.3f}" + (f", {harmed} harmed" if harmed else ""))
+    return [*cells, f"{gradient_conflict(problem):.2f}"]
+
+
+def _table(rows: list[list[str]]) -> dict[str, Any]:
+    head = ["suite", "base", "alone", *AVERAGES, "cosine of gradients"]
+    return {
+        "title": f"Mean probability of success after {ROUNDS} rounds at rank 2",
+        "head": head,
+        "rows": rows,
+    }
+
+
+def _shares(harmed: Any, low: Array, high: Array, ranks: tuple[str, ...]) -> dict[str, Any]:
+    rows = [
+        [rank, *(f"{k}/{TRIALS} [{a:.2f}, {b:.2f}]" for k, a, b in zip(*row))]
+        for rank, row in zip(ranks, zip(harmed, low, high))
+    ]
+    head = ["rank", *(f"heterogeneity {x:g}" for x in SPREADS)]
+    title = (
+        f"Clients that end below the base (averaged factors), Clopper-Pearson intervals at {CONFIDENCE:.0%}"
+    )
+    return {"title": title, "head": head, "rows": rows}
