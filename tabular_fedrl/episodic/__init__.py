@@ -1,6 +1,7 @@
 """Finite-horizon tabular problems: models, values and gradients of policies, the law of the return."""
 
-from tabular_fedrl.episodic.mdp import EpisodicMDP, FederatedEpisodicMDP, environments, exact
+from tabular_fedrl.episodic.federation import FederatedEpisodicMDP, environments, exact
+from tabular_fedrl.episodic.mdp import EpisodicMDP
 from tabular_fedrl.episodic.returns import (
     ReturnGrid,
     extreme_returns,

@@ -1,4 +1,4 @@
-r"""Finite-horizon MDPs, one or several with common sizes.
+r"""Finite-horizon MDPs.
 
 An episode of H steps :math:`h = 0, \ldots, H-1` starts in :math:`s_0 \sim \rho`, collects
 :math:`r_h(s_h, a_h)` and moves by :math:`P_h(\cdot|s_h, a_h)`; its return is the sum of the rewards,
@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from tabular_fedrl.balls import Balls
-from tabular_fedrl.cmdp import CMDP, MOST_EXACT_STATES
+from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array
 
@@ -28,7 +28,7 @@ MOST_STEPS = 10_000
 """Steps of an episode, at most."""
 
 
-class _Frozen:
+class Frozen:
     """What both kinds of problem share: no attribute changes, and what is computed once is kept."""
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -58,7 +58,7 @@ class _Frozen:
         self.__dict__.update(state)
 
 
-class EpisodicMDP(_Frozen):
+class EpisodicMDP(Frozen):
     r"""A finite-horizon MDP.
 
     Parameters
@@ -214,111 +214,6 @@ class EpisodicMDP(_Frozen):
         return f"EpisodicMDP(S={self.S}, A={self.A}, H={self.H}, {kind})"
 
 
-class FederatedEpisodicMDP(_Frozen):
-    """N finite-horizon problems with common S, A and H: the environments of N agents.
-
-    Parameters
-    ----------
-    mdps: the environments, at least one, all exact or all floats.
-    """
-
-    mdps: tuple[EpisodicMDP, ...]
-
-    def __init__(self, mdps: Sequence[EpisodicMDP]) -> None:
-        all_ = tuple(mdps)
-        if not all_:
-            raise InvalidProblem("no environment: at least one finite-horizon problem is needed")
-        sizes = [(m.S, m.A, m.H) for m in all_]
-        for i, size in enumerate(sizes):
-            if size != sizes[0]:
-                raise InvalidProblem(f"environment {i} has (S, A, H) = {size}, environment 0 has {sizes[0]}")
-            if all_[i].is_exact != all_[0].is_exact:
-                raise InvalidProblem(f"environment {i} and environment 0 are not both exact or both floats")
-        self.__dict__.update(mdps=all_)
-
-    @property
-    def mdp(self) -> EpisodicMDP:
-        """The environment, where there is one only.
-
-        Raises
-        ------
-        InvalidProblem: there are several.
-        """
-        if self.N != 1:
-            raise InvalidProblem(f"{self.N} environments, where a single one is needed")
-        return self.mdps[0]
-
-    @property
-    def N(self) -> int:
-        """The number of environments."""
-        return len(self.mdps)
-
-    @property
-    def S(self) -> int:
-        return self.mdps[0].S
-
-    @property
-    def A(self) -> int:
-        return self.mdps[0].A
-
-    @property
-    def H(self) -> int:
-        return self.mdps[0].H
-
-    @property
-    def is_exact(self) -> bool:
-        return self.mdps[0].is_exact
-
-    @property
-    def P(self) -> Any:
-        """The kernels ``(N, H, S, A, S)``."""
-        return self._remember("P", lambda: _stacked([m.P for m in self.mdps]))
-
-    @property
-    def r(self) -> Any:
-        """The rewards ``(N, H, S, A)``."""
-        return self._remember("r", lambda: _stacked([m.r for m in self.mdps]))
-
-    @property
-    def rho(self) -> Any:
-        """The initial distributions ``(N, S)``."""
-        return self._remember("rho", lambda: _stacked([m.rho for m in self.mdps]))
-
-    @property
-    def row_error(self) -> float:
-        """Bound on ``|sum of a row - 1|`` over the rows of all P and rho."""
-        return max(m.row_error for m in self.mdps)
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(" ".join(m.digest for m in self.mdps).encode()).hexdigest()
-
-    def __repr__(self) -> str:
-        return f"FederatedEpisodicMDP(N={self.N}, S={self.S}, A={self.A}, H={self.H})"
-
-
-def environments(problem: EpisodicMDP | FederatedEpisodicMDP) -> FederatedEpisodicMDP:
-    """``problem`` itself, or a single one as a federation of one environment."""
-    return problem if isinstance(problem, FederatedEpisodicMDP) else FederatedEpisodicMDP([problem])
-
-
-def exact(problem: EpisodicMDP | FederatedEpisodicMDP) -> FederatedEpisodicMDP:
-    """The problem with its floats read exactly; an exact one is returned as it is.
-
-    Raises
-    ------
-    InvalidProblem: more than :data:`~tabular_fedrl.cmdp.MOST_EXACT_STATES` states.
-    """
-    given = environments(problem)
-    if given.is_exact:
-        return given
-    if given.S > MOST_EXACT_STATES:
-        raise InvalidProblem(
-            f"{given.S} states: exact arithmetic is for problems of at most {MOST_EXACT_STATES} states"
-        )
-    return FederatedEpisodicMDP([EpisodicMDP.exact(**mdp.fields()) for mdp in given.mdps])
-
-
 def _whole(H: Any) -> int:
     try:
         value = float(H)
@@ -352,14 +247,14 @@ def _by_step(name: str, x: Any, ndim: int, H: int) -> Any:
 def _every_step(tables: list[Any], H: int) -> Any:
     """``(H, ...)``, read-only, from the table of all steps or those of each."""
     if len(tables) > 1:
-        return _stacked(tables)
+        return stacked(tables)
     table = tables[0]
     if isinstance(table, Balls):
         return Balls._wrap(np.broadcast_to(table.items, (H, *table.shape)))
     return np.broadcast_to(table, (H, *table.shape))
 
 
-def _stacked(tables: list[Any]) -> Any:
+def stacked(tables: list[Any]) -> Any:
     """Along a new first axis, read-only."""
     if isinstance(tables[0], Balls):
         return Balls(tables)

@@ -28,7 +28,8 @@ import numpy as np
 from tabular_fedrl import balls
 from tabular_fedrl.arithmetic import concatenate
 from tabular_fedrl.balls import Balls
-from tabular_fedrl.episodic.mdp import EpisodicMDP, FederatedEpisodicMDP
+from tabular_fedrl.episodic.federation import FederatedEpisodicMDP
+from tabular_fedrl.episodic.mdp import EpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import UNIT, Measured
 
