@@ -29,7 +29,7 @@ def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], 
     Plain threads: the kernels release the interpreter lock, and unlike Numba's own parallel loops these may
     be started from several threads and after a fork, and do not spin while another process is busy.
     """
-    threads = min(numba.get_num_threads(), len(blocks))
+    threads = _threads(len(blocks))
     if threads < 2:
         for block in blocks:
             kernel(*block, *rest)
@@ -63,7 +63,7 @@ def over_chunks(kernel: Callable[..., None], S: int, *arguments: Any) -> None:
     """``kernel(first chunk, chunk after the last, *arguments)`` over all chunks, shared among threads where
     there is enough to do."""
     n = chunks(S)
-    threads = min(numba.get_num_threads(), n // ENOUGH)
+    threads = _threads(n // ENOUGH)
     if threads < 2:
         kernel(0, n, *arguments)
         return
@@ -78,6 +78,11 @@ def over_parts(kernel: Callable[..., None], parts: int, S: int, *arguments: Any)
         kernel(0, parts, *arguments)
     else:
         in_parallel(kernel, [(i, i + 1) for i in range(parts)], *arguments)
+
+
+def _threads(most: int) -> int:
+    """How many to use, at most so many; Numba's number, which is not asked for in vain: that takes time."""
+    return min(numba.get_num_threads(), most) if most > 1 else 1
 
 
 @cache

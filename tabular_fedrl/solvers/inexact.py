@@ -29,7 +29,7 @@ from tabular_fedrl.measured import UNIT, Array, Measured, dot
 FIRST_SWEEPS = 20
 """Greedy sweeps before the first policy is evaluated, where no function to start from is known."""
 
-FRACTION = 0.01
+FRACTION = 0.1
 """A policy is evaluated until its residual is this fraction of the greedy residual's range."""
 
 FAST = 0.75

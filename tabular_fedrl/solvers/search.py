@@ -191,4 +191,4 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
 
 def _digits(share: float) -> float:
     """The accuracy of a column's values where the gap is this share of their size."""
-    return float(np.clip(1e-2 * share, FINEST, 1e-3))
+    return float(np.clip(0.1 * share, FINEST, 1e-3))
