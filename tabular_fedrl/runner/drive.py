@@ -14,7 +14,7 @@ from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Ledger, State
 from tabular_fedrl.policies import log_probabilities, mean_weights
-from tabular_fedrl.runner.engine import Engine, Task
+from tabular_fedrl.runner.engine import Asked, Engine, Task
 from tabular_fedrl.runner.engine_numpy import coarser
 from tabular_fedrl.runner.engines import ENGINES, choose
 from tabular_fedrl.runner.files import RunFile
@@ -85,6 +85,9 @@ def run(
     acting = chosen.acts_on(federated(problem), given)
     if acting.cmdp.is_exact != bool(balls.working()):
         raise InvalidProblem("a problem of exact data, and no other, runs inside balls.precision(...)")
+    iterates = record == "iterates"
+    # Before what may take minutes: the theory's steps and the comparator want the optimum.
+    engine = choose(backend, Asked(chosen, acting, given, iterates))
     steps = chosen.steps(acting, K, given)
     if solution is None and compare:
         solution = solve(acting.cmdp)
@@ -94,20 +97,19 @@ def run(
     task = Task(
         algorithm=chosen,
         problem=acting,
-        steps=steps,
         given=given,
+        iterates=iterates,
+        steps=steps,
         rounds=K,
         local_steps=given.get("local_steps", 1),
         weights=mean_weights(acting.N, given.get("weights")),
         multipliers=initial_multipliers(acting, given["initial_multipliers"], steps.dual_cap),
         seed=seed,
         every=whole("every", every, 1),
-        iterates=record == "iterates",
         resumable=out is not None,
         observer=Observer.of(chosen, acting, steps.eta, solution),
         ledger=Ledger({"agents": acting.N, "rounds": K, **resolved}),
     )
-    engine = choose(backend, task)
     tracks = Tracks(task, engine.normaliser)
     file = RunFile(out, task, backend, resolved) if out is not None else None
     left = file.load(tracks) if file is not None and resume else None

@@ -24,29 +24,37 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
-class Task:
-    """A run, everything resolved and checked.
+class Asked:
+    """What decides which engine runs, known before anything is solved.
 
     algorithm: of the registry. problem: the federation it runs in (centralised methods: one agent that sees
-    all). steps: the constants it uses. given: all its parameters by name.
-    rounds, local_steps: K, E. weights: of the server's mean, ``(N,)``. multipliers: before the first round,
-    ``(N, m)``, NaN where unseen. seed: of its random draws.
-    every: rounds 0, every, 2 every, ... and the last one are recorded. iterates: their policies are kept.
-    resumable: the driver keeps a file, so that a state it was given must not change afterwards.
-    observer: the comparator and what is measured against it. ledger: what crossed the wire.
+    all). given: all its parameters by name. iterates: the policies of recorded rounds are kept.
     """
 
     algorithm: Algorithm
     problem: FederatedCMDP
-    steps: PublicSteps
     given: Mapping[str, Any]
+    iterates: bool
+
+
+@dataclass(frozen=True)
+class Task(Asked):
+    """A run, everything resolved and checked.
+
+    steps: the constants it uses. rounds, local_steps: K, E. weights: of the server's mean, ``(N,)``.
+    multipliers: before the first round, ``(N, m)``, NaN where unseen. seed: of its random draws.
+    every: rounds 0, every, 2 every, ... and the last one are recorded.
+    resumable: the driver keeps a file, so that a state it was given must not change afterwards.
+    observer: the comparator and what is measured against it. ledger: what crossed the wire.
+    """
+
+    steps: PublicSteps
     rounds: int
     local_steps: int
     weights: Any
     multipliers: Array
     seed: int
     every: int
-    iterates: bool
     resumable: bool
     observer: Observer
     ledger: Ledger
@@ -86,8 +94,8 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Engine:
-    """name. algorithms: those it runs; None: all. refuses: None for a task of theirs that it can run, else a
-    clause that says what it cannot.
+    """name. algorithms: those it runs; None: all. refuses: None if it can run what is asked of them, else
+    a clause that says what it cannot; raises ``NoDevice`` where the machine cannot.
 
     stretches: from a state up to the last round, cut where only the task says, so that a resumed run is cut
     alike, and short enough for whoever waits (a second at most). books: it fills the ledger itself; else the
@@ -96,7 +104,7 @@ class Engine:
 
     name: str
     algorithms: Collection[str] | None
-    refuses: Callable[[Task], str | None]
+    refuses: Callable[[Asked], str | None]
     stretches: Callable[[Task, State], Iterator[Stretch]]
     books: bool = False
     normaliser: bool = True

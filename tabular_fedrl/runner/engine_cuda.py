@@ -1,4 +1,5 @@
-"""The loop for large sparse problems on a CUDA device."""
+"""The loop for large sparse problems on a CUDA device. CUDA is imported inside functions, and so nowhere
+before it is asked for."""
 
 from __future__ import annotations
 
@@ -9,11 +10,21 @@ from tabular_fedrl.loops.large import Operations
 from tabular_fedrl.loops.variants import NAMES
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner import engine_large
-from tabular_fedrl.runner.engine import Engine
+from tabular_fedrl.runner.engine import Asked, Engine
+
+
+def refuses(asked: Asked) -> str | None:
+    """Which problems the loop is for; on a machine with a device."""
+    reason = engine_large.refuses(asked)
+    if reason is None:
+        from tabular_fedrl.kernels.cuda import require_device
+
+        require_device()
+    return reason
 
 
 def operations(cmdp: CMDP, comparator: tuple[Array, Measured] | None) -> Operations:
-    """The problem on the device; CUDA is imported here, and nowhere before it is asked for."""
+    """The problem on the device."""
     from tabular_fedrl.loops.large_cuda import Device
 
     return Device(cmdp, comparator)
@@ -22,7 +33,7 @@ def operations(cmdp: CMDP, comparator: tuple[Array, Measured] | None) -> Operati
 ENGINE = Engine(
     "loops for large sparse problems on a CUDA device",
     NAMES,
-    engine_large.refuses,
+    refuses,
     partial(engine_large.stretches, operations=operations),
     normaliser=False,
 )

@@ -17,7 +17,7 @@ from tabular_fedrl.loops.large_tables import Tables
 from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.loops.variants import ALONE, NAMES, variant
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.runner.engine import Engine, Stretch, Task, not_finite
+from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite
 
 ENTRIES = 500_000
 """Table entries that a stretch updates: seconds of evaluations at most, unless one round takes longer."""
@@ -26,13 +26,13 @@ Held = Callable[[CMDP, tuple[Array, Measured] | None], Operations]
 """From a problem and its comparator (log-policy, visitation) to the operations on its tables."""
 
 
-def refuses(task: Task) -> str | None:
+def refuses(asked: Asked) -> str | None:
     """Which problems the loop is for."""
-    if task.problem.cmdp.is_exact:
+    if asked.problem.cmdp.is_exact:
         return "its numbers are floats, not balls"
-    if not task.problem.cmdp.is_sparse:
+    if not asked.problem.cmdp.is_sparse:
         return "P is dense, and its loops are for sparse problems"
-    if task.iterates:
+    if asked.iterates:
         return "it keeps no policies (record='iterates')"
     return None
 

@@ -19,7 +19,7 @@ from tabular_fedrl.loops.drpo_rounds import rounds
 from tabular_fedrl.loops.drpo_values import enclosed_divergences, enclosed_values
 from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.runner.engine import Engine, Stretch, Task, not_finite, pairs, seen
+from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite, pairs, seen
 from tabular_fedrl.runner.engine_small import MOST_STATES, problem_of, target_of
 from tabular_fedrl.runner.offline import NAMES, ONCE, held, reading_of, refusal, weights_of
 
@@ -30,13 +30,13 @@ ITERATIONS = 10
 """About what an optimum takes."""
 
 
-def refuses(task: Task) -> str | None:
+def refuses(asked: Asked) -> str | None:
     """Which algorithms and problems the loops are for."""
-    if task.problem.cmdp.is_exact:
+    if asked.problem.cmdp.is_exact:
         return "its numbers are floats, not balls"
-    if task.problem.cmdp.S > MOST_STATES:
-        return f"S = {task.problem.cmdp.S} states, and its loops are for at most {MOST_STATES}"
-    return refusal(task.algorithm.name, task.given)
+    if asked.problem.cmdp.S > MOST_STATES:
+        return f"S = {asked.problem.cmdp.S} states, and its loops are for at most {MOST_STATES}"
+    return refusal(asked.algorithm.name, asked.given)
 
 
 def stretches(task: Task, state: State) -> Iterator[Stretch]:

@@ -13,7 +13,7 @@ from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.loops.single import Kept, Problem, Rows, Steps, advance, slack
 from tabular_fedrl.loops.variants import NAMES, variant
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.runner.engine import Engine, Stretch, Task, not_finite, pairs
+from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite, pairs
 from tabular_fedrl.runner.measure import Comparator
 
 MOST_STATES = 256
@@ -22,12 +22,12 @@ WORK, ENTRIES = 200_000_000, 2_000_000
 """A stretch: at most so many multiplications, and so many numbers in an array."""
 
 
-def refuses(task: Task) -> str | None:
+def refuses(asked: Asked) -> str | None:
     """Which problems the loops are for."""
-    if task.problem.cmdp.is_exact:
+    if asked.problem.cmdp.is_exact:
         return "its numbers are floats, not balls"
-    if task.problem.cmdp.S > MOST_STATES:
-        return f"S = {task.problem.cmdp.S} states, and its loops are for at most {MOST_STATES}"
+    if asked.problem.cmdp.S > MOST_STATES:
+        return f"S = {asked.problem.cmdp.S} states, and its loops are for at most {MOST_STATES}"
     return None
 
 
