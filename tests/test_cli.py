@@ -5,6 +5,7 @@ import pytest
 
 from tabular_fedrl import __version__
 from tabular_fedrl.algorithms import ALGORITHMS
+from tabular_fedrl.algorithms.preference_registry import PREFERENCE_ALGORITHMS
 from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import TEXTBOOK, families, load, save
@@ -142,7 +143,7 @@ def test_run_on_a_terminal_or_not_says_the_same(capsys):
 
 def test_list(capsys):
     said = call(capsys, "list", "--json")
-    assert {a["name"] for a in said.data["algorithms"]} == set(ALGORITHMS)
+    assert {a["name"] for a in said.data["algorithms"]} == {*ALGORITHMS, *PREFERENCE_ALGORITHMS}
     names = {i["name"] for i in said.data["instances"]}
     assert names >= {*families, *(f"textbook:{n}" for n in TEXTBOOK), "gym:Taxi-v4"}
     assert all(t["mark"] in ("paper", "code", "ours", "recalled") for t in said.data["theorems"])

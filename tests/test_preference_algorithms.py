@@ -9,15 +9,18 @@ from tabular_fedrl import balls
 from tabular_fedrl.algorithms.fedavg_s2zpo import fedavg_s2zpo
 from tabular_fedrl.algorithms.par_s2zpo import par_s2zpo
 from tabular_fedrl.algorithms.preference_feedback import Feedback, blocks, policy
+from tabular_fedrl.algorithms.preference_registry import PREFERENCE_ALGORITHMS
+from tabular_fedrl.algorithms.zpg import zbcpg, zpg
 from tabular_fedrl.algorithms.zspo import draw, zspo
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.claims import confidence
-from tabular_fedrl.episodic import exact, start_value
+from tabular_fedrl.episodic import exact, gradient, start_value
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Ledger
 from tabular_fedrl.instances import load_any
 from tabular_fedrl.policies import softmax
-from tabular_fedrl.preferences import Comparison, Logistic, Panel
+from tabular_fedrl.preferences import Comparison, Linear, Logistic, Panel
+from tabular_fedrl.runner import run
 
 SOURCE = "episodic-garnet:S=3,A=2,H=2"
 SHAPE = (2, 3, 2)
@@ -150,3 +153,66 @@ def test_bad_numbers_of_agents():
         blocks(SHAPE, 5)
     with pytest.raises(InvalidProblem, match="one agent, not 4"):
         next(zspo(feedback(), np.zeros(SHAPE), np.random.default_rng(0), Ledger()))
+
+
+@pytest.mark.parametrize("method, K", [(zpg, 1), (zbcpg, 4)])
+def test_inverting_methods_step_along_the_gradient_on_average(method, K):
+    """The mean direction of many single rounds against the gradient, with a linear link that is true."""
+    mdp = load_any(SOURCE).mdp
+    asked = Comparison(Panel(Linear(0.2), 15), batch=1, questions=400)
+    theta, runs = np.zeros((20_000, *SHAPE)), Ledger()
+    step = next(method(Feedback(mdp, asked, K, 0.25), theta, np.random.default_rng(0), runs))
+    slope, mean = gradient(mdp, softmax(theta[0])), step.direction.mean(axis=0)
+    spread = np.sqrt(step.direction.var(axis=0).sum() / len(theta))
+    assert np.sqrt(((mean - slope) ** 2).sum()) < 4 * spread + 0.25
+    assert (mean * slope).sum() > 0.5 * (slope**2).sum()
+    assert runs.bits("up") == 64 * len(theta)
+
+
+# ---- run ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", PREFERENCE_ALGORITHMS)
+def test_run_measures_what_the_rounds_do(name):
+    result = run(name, load_any(SOURCE), 5, seed=3, questions=11, people=3)
+    assert result.theta.shape == (6, *SHAPE)
+    assert result.bits[0] == result.episodes[0] == 0
+    assert result.bits[-1] == result.ledger.bits("down") + result.ledger.bits("up")
+    values = start_value(load_any(SOURCE).mdp, softmax(result.theta))
+    assert (np.abs(values - result.value.value) <= result.value.error + 1e-14).all()
+    slopes = gradient(load_any(SOURCE).mdp, softmax(result.theta))
+    np.testing.assert_allclose(result.norm.value, np.sqrt((slopes**2).sum((1, 2, 3))), atol=1e-12)
+    again = run(name, load_any(SOURCE), 5, seed=3, questions=11, people=3)
+    np.testing.assert_array_equal(again.theta, result.theta)
+
+
+def test_run_with_shared_logits():
+    result = run("par-s2zpo", load_any(SOURCE), 3, stationary=True, agents=2)
+    assert result.theta.shape == (4, 1, 3, 2)
+    assert (result.block_norm.value >= result.norm.value).all()
+    assert result.memory == 3
+
+
+def test_run_in_balls():
+    with balls.precision(128):
+        exactly = run("par-s2zpo", exact(load_any(SOURCE).mdp), 3, agents=2, step=0.125)
+    floats = run("par-s2zpo", load_any(SOURCE), 3, agents=2, step=0.125)
+    np.testing.assert_allclose(exactly.value.value, floats.value.value, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"agents": 0}, "agents = 0"),
+        ({"mu": -1.0}, "mu = -1 is not positive"),
+        ({"link": "probit"}, "link 'probit'"),
+        ({"question": 3}, "did you mean 'questions'"),
+        ({"sampled": 2}, "expected true or false"),
+    ],
+)
+def test_run_refuses(parameters, message):
+    with pytest.raises(InvalidProblem, match=message):
+        run("par-s2zpo", load_any(SOURCE), 3, **parameters)
+
+
+def test_run_refuses_unknown_names():
+    with pytest.raises(InvalidProblem, match="did you mean 'par-s2zpo'"):
+        run("par_s2zpo", load_any(SOURCE), 3)

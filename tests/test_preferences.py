@@ -18,6 +18,7 @@ from tabular_fedrl.policies import enclosed, softmax
 from tabular_fedrl.preferences import (
     TIES,
     Comparison,
+    Inversion,
     Linear,
     Logistic,
     Panel,
@@ -255,4 +256,29 @@ def test_comparisons_refuse_absurd_batches():
         Comparison(Panel(Logistic()), batch=0)
     grid = return_grid(problem())
     with pytest.raises(InvalidProblem, match=f"{(grid.n - 1) * 10**6 + 1} mean returns"):
-        Comparison(Panel(Logistic()), batch=10**6).differences(problem())
+        Comparison(Panel(Logistic()), batch=10**6).points(problem(), Logistic())
+
+
+# ---- inverted frequencies ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("believed", [Linear(0.25), Logistic(2.0)], ids=str)
+def test_inverted_frequencies_have_the_computed_mean(believed):
+    mdp, pi = problem(), softmax(logits(problem(), 2))
+    asked = Comparison(Panel(Linear(0.25), 5), batch=2, questions=200)
+    inversion = Inversion(asked, believed)
+    expected = float(inversion.expected(mdp, *pi))
+    many = np.broadcast_to(pi[:, None], (2, 400, *pi.shape[1:]))
+    drawn = inversion.drawn(mdp, many[0], many[1], np.random.default_rng(0))
+    assert drawn.shape == (400,)
+    assert abs(drawn.mean() - expected) < 5 * drawn.std() / 20
+    with balls.precision(128):
+        ball = inversion.expected(exact(mdp).mdp, *enclosed(np.log(pi))[1])
+    assert abs(ball.value - expected) < 1e-13
+
+
+def test_what_is_believed_decides_what_is_estimated():
+    mdp, pi = problem(), softmax(3 * logits(problem(), 2, seed=4))
+    asked = Comparison(Panel(Linear(0.25), 5))
+    difference = float(np.subtract(*start_value(mdp, pi)))
+    assert Inversion(asked, Linear(0.25)).expected(mdp, *pi) == pytest.approx(difference, abs=1e-14)
+    assert Inversion(asked, Linear(0.5)).expected(mdp, *pi) == pytest.approx(difference / 2, abs=1e-14)
+    assert abs(Inversion(asked, Logistic(1.0)).expected(mdp, *pi) - difference) > 1e-2

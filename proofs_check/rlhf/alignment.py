@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proofs_check.rlhf.landscape import Landscape, comparison_of, points, sign
+from proofs_check.rlhf.landscape import Landscape, points, sign
 from tabular_fedrl.claims import Case, Theorem, chain, control, upper
 from tabular_fedrl.episodic import EpisodicMDP
 from tabular_fedrl.measured import Measured
+from tabular_fedrl.preferences import comparison_of
 
 
 class Alignment(Theorem):

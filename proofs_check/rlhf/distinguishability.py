@@ -8,26 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.rlhf.landscape import comparison_of
+from proofs_check.rlhf.landscape import lottery
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, identity, upper
 from tabular_fedrl.episodic import EpisodicMDP, extreme_returns, start_value
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.preferences import Comparison, Linear, Logistic, Panel
+from tabular_fedrl.preferences import Comparison, Linear, Logistic, Panel, comparison_of
 
-LOTTERY = EpisodicMDP(
-    P=np.array(
-        [
-            [[0, 1, 0, 0], [0, 0, 7 / 16, 9 / 16]],
-            [[0, 1, 0, 0], [0, 1, 0, 0]],
-            [[0, 0, 1, 0], [0, 0, 1, 0]],
-            [[0, 0, 0, 1], [0, 0, 0, 1]],
-        ]
-    ),
-    r=np.array([[[0.0, 0.0]] * 4, [[0.0, 0.0], [0.25, 0.25], [1.0, 1.0], [0.0, 0.0]]]),
-    rho=[1.0, 0.0, 0.0, 0.0],
-    H=2,
-)
-"""A sure return of 1/4, or one of 1 with probability 7/16: better on average, worse more often than not."""
+LOTTERY = lottery(7 / 16)
+"""Better than the sure return on average, worse more often than not."""
 
 
 @dataclass(frozen=True)

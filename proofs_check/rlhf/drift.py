@@ -13,7 +13,6 @@ from proofs_check.rlhf.landscape import (
     SYMMETRIC,
     Landscape,
     all_signs,
-    comparison_of,
     points,
     policies,
     reaches,
@@ -23,7 +22,7 @@ from tabular_fedrl.claims import Case, Theorem, chain, control, hypothesis, uppe
 from tabular_fedrl.episodic import EpisodicMDP, start_value
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.preferences import Ties
+from tabular_fedrl.preferences import Ties, comparison_of
 
 MOST_UPDATES = 2**12
 

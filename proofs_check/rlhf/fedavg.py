@@ -15,7 +15,6 @@ from proofs_check.rlhf.landscape import (
     SYMMETRIC,
     Landscape,
     all_signs,
-    comparison_of,
     reaches,
 )
 from proofs_check.rlhf.walk import Lattice, averaged
@@ -23,7 +22,7 @@ from tabular_fedrl.arithmetic import stack
 from tabular_fedrl.claims import Case, Kind, Theorem, chain, control, hypothesis, identity, upper
 from tabular_fedrl.episodic import EpisodicMDP
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.preferences import Ties
+from tabular_fedrl.preferences import Ties, comparison_of
 
 
 @dataclass(frozen=True)

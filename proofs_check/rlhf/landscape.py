@@ -14,28 +14,12 @@ from tabular_fedrl.arithmetic import exp, logsumexp
 from tabular_fedrl.episodic import EpisodicMDP, extreme_returns, gradient, start_value
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.preferences import Comparison, Panel, Ties, link_of, majority
+from tabular_fedrl.preferences import Comparison, Panel, majority
 
 MOST_DIRECTIONS = 2**14
 
 FINITE = "a panel that reaches the deviation sqrt(4/N): else the bound is infinite and says nothing (vacuous)"
 SYMMETRIC = "a symmetric panel"
-
-
-def comparison_of(
-    mdp: EpisodicMDP,
-    link: str,
-    scale: float | None,
-    people: int,
-    ties: Ties,
-    batch: int,
-    questions: int,
-) -> Comparison:
-    """A comparison from a page's parameters; ``scale`` None: twice the largest difference of two returns, at
-    which an unclipped linear link is just a probability."""
-    size = float((extreme_returns(mdp)[1] - extreme_returns(mdp)[0]).upper)
-    panel = Panel(link_of(link, 2 * (size or 1.0) if scale is None else scale), people, ties)
-    return Comparison(panel, batch, questions)
 
 
 def reaches(panel: Panel, questions: int) -> bool:
@@ -51,6 +35,13 @@ def points(mdp: EpisodicMDP, n: int, spread: float, seed: int) -> Measured:
     """Random logits ``(n, H, S, A)``, exact binary fractions."""
     drawn = spread * np.random.default_rng(seed).standard_normal((n, mdp.H, mdp.S, mdp.A))
     return Measured(np.round(drawn * 1024) / 1024)
+
+
+def lottery(chance: float) -> EpisodicMDP:
+    """Two steps: a sure return of 1/4, or one of 1 with this probability."""
+    P = np.array([[[0, 1, 0], [1 - chance, 0, chance]], [[0, 1, 0]] * 2, [[0, 0, 1]] * 2])
+    r = np.array([np.zeros((3, 2)), [[0.0, 0.0], [0.25, 0.25], [1.0, 1.0]]])
+    return EpisodicMDP(P, r, [1.0, 0.0, 0.0], 2)
 
 
 def policies(theta: Any) -> Any:

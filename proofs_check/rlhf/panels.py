@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from proofs_check.rlhf.landscape import SYMMETRIC, comparison_of
+from proofs_check.rlhf.landscape import SYMMETRIC
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight, upper
 from tabular_fedrl.episodic import EpisodicMDP, extreme_returns
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.preferences import Panel, Ties
+from tabular_fedrl.preferences import Panel, Ties, comparison_of
 
 
 @dataclass(frozen=True)

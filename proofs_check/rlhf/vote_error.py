@@ -9,7 +9,6 @@ from proofs_check.rlhf.landscape import (
     FINITE,
     SYMMETRIC,
     Landscape,
-    comparison_of,
     points,
     reaches,
     sign,
@@ -17,7 +16,7 @@ from proofs_check.rlhf.landscape import (
 from tabular_fedrl.claims import Case, Theorem, chain, control, hypothesis, upper
 from tabular_fedrl.episodic import EpisodicMDP
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.preferences import Panel, Ties
+from tabular_fedrl.preferences import Panel, Ties, comparison_of
 
 
 class VoteError(Theorem):

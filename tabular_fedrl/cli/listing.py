@@ -39,9 +39,11 @@ def _theorems() -> list[dict[str, Any]]:
 
 def _algorithms() -> list[dict[str, Any]]:
     from tabular_fedrl.algorithms import ALGORITHMS
+    from tabular_fedrl.algorithms.preference_registry import PREFERENCE_ALGORITHMS
 
     return [
-        {"name": a.name, "title": a.summary, "parameters": dict(a.parameters)} for a in ALGORITHMS.values()
+        {"name": a.name, "title": a.summary, "parameters": dict(a.parameters)}
+        for a in (*ALGORITHMS.values(), *PREFERENCE_ALGORITHMS.values())
     ]
 
 

@@ -10,12 +10,14 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from tabular_fedrl.algorithms import ALGORITHMS
+from tabular_fedrl.algorithms.preference_registry import PREFERENCE_ALGORITHMS
 from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.instances import load
+from tabular_fedrl.instances import load, load_episodic
 from tabular_fedrl.runner import Run
 from tabular_fedrl.runner import run as run_rounds
+from tabular_fedrl.runner.preferences import run_preferences
 
 
 def run_algorithm(
@@ -34,6 +36,13 @@ def run_algorithm(
     """Run ``algorithm`` on the problem that ``source`` names; ``given``: None for the theory's value."""
     if resume and out is None:
         raise InvalidProblem("--resume continues the run in a file: name it with --out FILE")
+    if algorithm in PREFERENCE_ALGORITHMS:
+        refused = [name for name, value in given.items() if value is not None]
+        if refused or out is not None or every != 1 or backend != "numpy":
+            raise InvalidProblem(
+                f"{algorithm} takes its parameters by --set KEY=VALUE, and of the options --rounds and --seed"
+            )
+        return _by_preferences(output, algorithm, source, rounds, settings, seed)
     parameters = {
         **{name: value for name, value in given.items() if value is not None},
         **_further(algorithm, given, settings),
@@ -58,6 +67,33 @@ def run_algorithm(
         raise KeyboardInterrupt(f"continue with --out {out} --resume" if out else "") from None
     data = {"status": "ok", "source": source, **result.to_dict()}
     return Answer(data, _view(data, result), brief=[f"{data['average_value']:.12g}"])
+
+
+def _by_preferences(
+    output: Output, algorithm: str, source: str, rounds: int, settings: Sequence[str], seed: int
+) -> Answer:
+    """A method that learns from preferences, on a finite-horizon problem."""
+    with output.waiting(f"reading {source}"):
+        problem = load_episodic(source)
+    with output.progress(algorithm, "rounds") as tick:
+        result = run_preferences(
+            algorithm, problem, rounds, seed=seed, progress=tick, **parse_settings(settings)
+        )
+    data = {"status": "ok", "source": source, **result.to_dict()}
+    given = ", ".join(f"{k} = {_short(v)}" for k, v in data["parameters"].items() if v is not None)
+    view: list[RenderableType] = [
+        f"{algorithm}: rounds = {rounds}, {given}",
+        *(
+            f"{words} {data[key][0]:.9g} at the start, {data[key][1]:.9g} at the end"
+            for words, key in (
+                ("value", "value"),
+                ("norm of the gradient", "gradient_norm"),
+                ("its norm summed over blocks", "block_norm"),
+            )
+        ),
+        f"sent {data['bits']} bits; {data['episodes']} episodes; {data['memory']} numbers kept by each agent",
+    ]
+    return Answer(data, view, brief=[f"{data['value'][1]:.12g}"])
 
 
 def _further(algorithm: str, given: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:

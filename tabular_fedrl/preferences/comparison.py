@@ -9,20 +9,27 @@ answers, of deviation :math:`M_N(m)`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from tabular_fedrl.arithmetic import array
+from tabular_fedrl.arithmetic import array, clip
 from tabular_fedrl.balls import Balls
-from tabular_fedrl.episodic import EpisodicMDP, return_grid, return_law
+from tabular_fedrl.episodic import EpisodicMDP, extreme_returns, return_grid, return_law
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import UNIT, Measured
+from tabular_fedrl.preferences.links import link_of
 from tabular_fedrl.preferences.panels import Panel
 from tabular_fedrl.preferences.votes import Ties, majority
 
 MOST_POINTS = 20_000
 """Points of the mean return of a batch, at most."""
+
+
+class Deviating(Protocol):
+    """A link or a panel."""
+
+    def deviation(self, x: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -53,15 +60,15 @@ class Comparison:
         Both are policies ``(..., H, S, A)`` whose leading axes broadcast; floats, enclosures or balls.
         """
         mine, theirs = (batch_law(return_law(mdp, pi), self.batch) for pi in (first, second))
-        preferred = _mean(self.differences(mdp), theirs)
-        return (mine * preferred).sum(-1)
+        return expectation(self.points(mdp, self.panel), mine, theirs)
 
     def vote(self, mdp: EpisodicMDP, first: Any, second: Any) -> Any:
         """The deviation of the decision for ``first``: it is made with probability 1/2 plus this."""
         return majority(self.answer(mdp, first, second), self.questions, self.ties)
 
-    def differences(self, mdp: EpisodicMDP) -> Any:
-        r""":math:`\varsigma_P(\bar r_1 - \bar r_0)` for all mean returns of the two batches, ``(n, n)``.
+    def points(self, mdp: EpisodicMDP, link: Deviating) -> Any:
+        r"""A deviation :math:`\varsigma(\bar r_1 - \bar r_0)` for all differences of the means of batches,
+        from the least to the largest, ``(2n-1,)`` with n mean returns.
 
         Raises
         ------
@@ -74,9 +81,27 @@ class Comparison:
                 f"batches of {self.batch} episodes have {n} mean returns; at most {MOST_POINTS} are taken"
             )
         steps = Measured(np.arange(1.0 - n, n)) * grid.unit.numerator / (grid.unit.denominator * self.batch)
-        table = self.panel.deviation(steps)
-        k = np.arange(n)
-        return table[n - 1 + k[:, None] - k[None, :]]
+        # No episode has some of the returns on the grid, and no link needs to know them.
+        low, high = extreme_returns(mdp)
+        return link.deviation(clip(steps, Measured.of(low - high), Measured.of(high - low)))
+
+
+def comparison_of(
+    mdp: EpisodicMDP,
+    link: str,
+    scale: float | None = None,
+    people: int = 1,
+    panel_ties: Ties = "fair",
+    batch: int = 1,
+    questions: int = 1,
+    ties: Ties = "fair",
+) -> Comparison:
+    """A comparison by the name of a link and numbers. ``scale`` None: twice the largest difference of two
+    returns, at which an unclipped linear link is just a probability."""
+    low, high = extreme_returns(mdp)
+    size = float((high - low).upper)
+    panel = Panel(link_of(link, 2 * (size or 1.0) if scale is None else scale), people, panel_ties)
+    return Comparison(panel, batch, questions, ties)
 
 
 def batch_law(mass: Any, D: int) -> Any:
@@ -91,11 +116,17 @@ def batch_law(mass: Any, D: int) -> Any:
         power = _convolve(power, power)
 
 
-def _mean(table: Any, law: Any) -> Any:
-    r""":math:`\sum_j` ``table[i, j] law[..., j]``, in the number system of the law."""
-    if isinstance(law, Measured):
-        return (law[..., None, :] * table).sum(-1)
-    return law @ array(table.plain).T
+def expectation(f: Any, first: Any, second: Any) -> Any:
+    """The expectation of a function ``f (2n-1,)`` of the difference i - j = 1-n..n-1 of two independent whole
+    numbers with laws ``(..., n)``, in the number system of the laws."""
+    n = first.shape[-1]
+    k = np.arange(n)
+    table = f[n - 1 + k[:, None] - k]
+    if isinstance(second, Measured):
+        inner = (second[..., None, :] * table).sum(-1)
+    else:
+        inner = second @ array(table.plain).T
+    return (first * inner).sum(-1)
 
 
 def _convolve(a: Any, b: Any) -> Any:

@@ -4,6 +4,7 @@ small problems at once, :func:`improve_batch` many with offline clients."""
 from tabular_fedrl.runner.batch import run_batch
 from tabular_fedrl.runner.drive import run
 from tabular_fedrl.runner.offline_batch import improve_batch
+from tabular_fedrl.runner.preferences import PreferenceRun
 from tabular_fedrl.runner.result import Iterates, Run
 
-__all__ = ["Iterates", "Run", "improve_batch", "run", "run_batch"]
+__all__ = ["Iterates", "PreferenceRun", "Run", "improve_batch", "run", "run_batch"]

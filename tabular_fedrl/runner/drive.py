@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
+from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Ledger, State
 from tabular_fedrl.policies import log_probabilities, mean_weights
@@ -20,6 +21,7 @@ from tabular_fedrl.runner.engines import ENGINES, choose
 from tabular_fedrl.runner.files import RunFile
 from tabular_fedrl.runner.measure import Observer
 from tabular_fedrl.runner.overall import Sums, added, overall
+from tabular_fedrl.runner.preferences import PreferenceRun, run_preferences
 from tabular_fedrl.runner.result import Run
 from tabular_fedrl.runner.settings import (
     initial_multipliers,
@@ -36,7 +38,42 @@ SAVE_EVERY = 30.0
 """Seconds between two checkpoints."""
 
 
+@overload
 def run(
+    algorithm: str,
+    problem: EpisodicMDP | FederatedEpisodicMDP,
+    rounds: int = 1000,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    **parameters: Any,
+) -> PreferenceRun: ...
+@overload
+def run(
+    algorithm: str,
+    problem: CMDP | FederatedCMDP,
+    rounds: int = 1000,
+    *,
+    seed: int = 0,
+    backend: str = "numpy",
+    every: int = 1,
+    record: str = "metrics",
+    progress: Callable[[int, int], None] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    solution: Solution | None = None,
+    compare: bool = True,
+    **parameters: Any,
+) -> Run: ...
+def run(algorithm: str, problem: Any, rounds: int = 1000, **given: Any) -> Any:
+    """Run an algorithm: on a discounted problem as :func:`run_discounted` says; on a finite-horizon problem a
+    method that learns from preferences, :func:`~tabular_fedrl.runner.preferences.run_preferences`."""
+    if isinstance(problem, EpisodicMDP | FederatedEpisodicMDP):
+        return run_preferences(algorithm, problem, rounds, **given)
+    return run_discounted(algorithm, problem, rounds, **given)
+
+
+def run_discounted(
     algorithm: str,
     problem: CMDP | FederatedCMDP,
     rounds: int = 1000,

@@ -24,7 +24,7 @@ def resolve(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, An
         if name not in algorithm.parameters:
             known = tuple(algorithm.parameters)
             raise InvalidProblem(
-                f"{algorithm.name} has no parameter {name!r}{_hint(name, known)}; it has {', '.join(known)}"
+                f"{algorithm.name} has no parameter {name!r}{hint(name, known)}; it has {', '.join(known)}"
             )
     values = dict(algorithm.parameters)
     values.update({name: value for name, value in parameters.items() if value is not None})
@@ -103,11 +103,12 @@ def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
 def look_up(what: str, name: str, table: Mapping[str, Algorithm]) -> Algorithm:
     """The algorithm of that name."""
     if name not in table:
-        raise InvalidProblem(f"no {what} {name!r}{_hint(name, tuple(table))}; there are {', '.join(table)}")
+        raise InvalidProblem(f"no {what} {name!r}{hint(name, tuple(table))}; there are {', '.join(table)}")
     return table[name]
 
 
-def _hint(name: str, known: tuple[str, ...]) -> str:
+def hint(name: str, known: tuple[str, ...]) -> str:
+    """A question after the nearest known name, or nothing."""
     spellings = (name.replace("_", "-"), name.replace("-", "_"))
     close = [k for x in spellings for k in difflib.get_close_matches(x, known, 1, cutoff=0.7)]
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,167 @@
+r"""Gradients from inverted preferences: a wrong link misleads them, and not the methods of signs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from proofs_check.rlhf.landscape import Landscape, lottery, points, policies
+from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, upper
+from tabular_fedrl.episodic import EpisodicMDP, extreme_returns, gradient, start_value
+from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.preferences import Inversion, comparison_of
+
+ANGLES, RADII = 64, 16
+"""Nodes of the rules on the circle and on the radius."""
+ALLOWED = 1e-10
+"""Allowed for both rules; doubling the nodes changes nothing beyond 1e-13."""
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """Logits ``theta (n, H, S, A)``, and the estimates of a method that believes in a link."""
+
+    at: Landscape
+    inversion: Inversion
+
+    @cached_property
+    def estimates(self) -> Measured:
+        r""":math:`E\hat\Delta` for every direction of signs, ``(n, 2**d)``"""
+        x = self.at
+        return self.inversion.expected(x.mdp, x.perturbed[:, :, 0], x.pi[:, None])
+
+    @property
+    def along(self) -> Measured:
+        r""":math:`\langle\nabla V, E g\rangle` with :math:`g = \hat\Delta v/\mu`, ``(n,)``"""
+        return (self.estimates * self.at.inner[:, :, 0]).mean(1) / self.at.mu
+
+    @property
+    def followed(self) -> Measured:
+        r""":math:`\langle\nabla V, E[O v]\rangle`, ``(n,)``"""
+        return (self.at.inner * self.at.vote).mean(1)[:, 0]
+
+    def circle(self) -> tuple[Measured, Measured]:
+        """With two logits: the estimator's mean over the unit circle, and the mean of the gradient over the
+        disc of radius mu, both ``(n, 2)``."""
+        x = self.at
+        angles = 2 * np.pi * np.arange(ANGLES) / ANGLES
+        v = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        nodes, weights = np.polynomial.legendre.leggauss(RADII)
+        radii, mass = (nodes + 1) / 2, weights / 2 * (nodes + 1)
+        gains = start_value(x.mdp, self._moved(v)) - x.value[:, None]
+        mean = (gains[..., None] * v).mean(1) * (2 / x.mu)
+        inside = (radii[:, None, None] * v).reshape(-1, 2)
+        slopes = gradient(x.mdp, self._moved(inside)).reshape(len(x.theta), RADII, ANGLES, 2)
+        disc = (slopes.mean(2) * mass[:, None]).sum(1)
+        return mean.rounded_by(ALLOWED), disc.rounded_by(ALLOWED)
+
+    def _moved(self, v: Array) -> Measured:
+        x = self.at
+        return policies(x.theta[:, None] + Measured(v.reshape(-1, *x.theta.shape[1:])) * x.mu)
+
+
+class InvertedLinks(Theorem):
+    r"""Inverting preferences needs the true link; signs do not.
+
+    **Setting.** ZPG estimates :math:`V(\theta+\mu v) - V(\theta)` by :math:`\hat\Delta`, the frequency of the
+    answers of P people, trimmed and inverted by the link that is believed, and steps along
+    :math:`\hat\Delta v`. All expectations are exact: over episodes, people and directions.
+
+    **Statement.** (1) For v uniform on the unit circle of two logits,
+    :math:`E[\frac{d}{\mu}(V(\theta+\mu v) - V(\theta)) v] = \nabla V_\mu(\theta)`, :math:`V_\mu` the mean
+    of V over the disc of radius :math:`\mu`; and :math:`\|\nabla V_\mu - \nabla V\|_2 \le L \mu`.
+    (2) A linear link that is believed and true gives :math:`E\hat\Delta = V(\theta+\mu v) - V(\theta)`.
+    (3) Where people answer by a linear link, the expected vote climbs, :math:`\langle\nabla V, E[O v]\rangle
+    \ge 0`, whoever believes what.
+
+    The control believes a logistic link: a rare large gain then counts for more than it is worth, and the
+    expected step descends.
+
+    **Proof.** (1) Green's formula; smoothness. (2) Linearity. (3) The sign of the expected answer is that of
+    the difference of values; Lemma 2 for small :math:`\mu`.
+
+    **Source.** Zhang, Ying (2024), the estimator and its smoothing, recalled; the experiment is ours: theory
+    notes, federated RLHF, section 7.
+    """
+
+    id = "rlhf.inverted-links"
+    mark = "ours"
+    source = "theory notes, federated RLHF, section 7"
+    problem_type = EpisodicMDP
+    suite = (
+        Case("episodic-bandit:A=2"),
+        Case("episodic-bandit:A=2", mu=1.0, believed="logistic"),
+        Case("episodic-bandit:A=3", people=4),
+        Case("episodic-chain:H=2", batch=2),
+        Case("episodic-garnet:S=2,A=2,H=2", believed="logistic", people=5),
+        Case(lottery(7 / 32), believed="logistic", people=99, count=3),
+    )
+    certified = (Case("episodic-bandit:A=3", count=1, people=3), Case("episodic-chain:H=1", count=1))
+    small = None  # all directions are enumerated: for fixed small instances
+
+    @hypothesis("two logits, floats", only=["smoothing", "smoothed"])
+    def planar(self, problem: EpisodicMDP) -> bool:
+        return problem.H * problem.S * problem.A == 2 and not problem.is_exact
+
+    @hypothesis("the true link is believed", only=["unbiased"])
+    def true_link(self, problem: EpisodicMDP, believed: str) -> bool:
+        return believed == "linear"
+
+    def setup(
+        self,
+        problem: EpisodicMDP,
+        mu: float = 2.0**-6,
+        believed: str = "linear",
+        people: int = 9,
+        batch: int = 1,
+        questions: int = 10**12,
+        count: int = 4,
+        spread: float = 0.5,
+        seed: int = 0,
+    ) -> Inverted:
+        """People answer by a linear link, singly for the votes and counted for the frequencies; a logistic
+        link that is believed has the same slope at 0."""
+        vote = comparison_of(problem, "linear", None, 1, "fair", batch, questions)
+        counted = comparison_of(problem, "linear", None, people, "fair", batch, 1)
+        low, high = extreme_returns(problem)
+        same = float((high - low).upper) / 2 or 1.0
+        link = comparison_of(problem, believed, same).panel.link
+        if believed == "linear":
+            link = counted.panel.link
+        at = Landscape(problem, vote, points(problem, count, spread, seed), 1, mu)
+        return Inverted(at, Inversion(counted, link))
+
+    @identity(r"E[\frac{d}{\mu}(V(\theta+\mu v)-V(\theta))v] = \nabla V_\mu(\theta)", tolerance=1e-8)
+    def smoothing(self, x: Inverted) -> tuple[Measured, Measured]:
+        return x.circle()
+
+    @upper(r"\|\nabla V_\mu - \nabla V\|_2 \le L\mu")
+    def smoothed(self, x: Inverted) -> tuple[Measured, Measured]:
+        gap = x.circle()[1] - x.at.gradient.reshape(len(x.at.theta), 2)
+        return (gap * gap).sum(-1).sqrt(), x.at.L * x.at.mu + np.zeros(len(x.at.theta))
+
+    @identity(r"E\hat\Delta = V(\theta+\mu v)-V(\theta)")
+    def unbiased(self, x: Inverted) -> tuple[Measured, Measured]:
+        return x.estimates, x.at.gain[:, :, 0]
+
+    @upper(r"0 \le \langle\nabla V, E[Ov]\rangle")
+    def votes_climb(self, x: Inverted) -> tuple[Measured, Measured]:
+        return Measured(np.zeros(len(x.at.theta))), x.followed
+
+    @control(
+        "a logistic link believed where people answer linearly: the expected step descends",
+        Case(lottery(7 / 32), believed="logistic", people=99, count=3),
+    )
+    def wrong_link(self, x: Inverted) -> tuple[Measured, Measured]:
+        return Measured(np.zeros(len(x.at.theta))), x.along
+
+    @control(
+        "a factor d too many for directions of signs, which are longer",
+        Case("episodic-bandit:A=2"),
+        kind=Kind.IDENTITY,
+    )
+    def factor_for_signs(self, x: Inverted) -> tuple[Measured, Measured]:
+        mean = (x.at.gain * x.at.inner).mean(1)[:, 0] * (x.at.d / x.at.mu)
+        return mean, (x.at.gradient * x.at.gradient).sum((-3, -2, -1))
