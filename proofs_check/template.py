@@ -24,6 +24,7 @@ class Template(Theorem):
 
     id, mark = "mine.template", "ours"  # marks: "paper", "code", "ours", "recalled"
     source = "where the statement comes from"
+    # problem_type = EpisodicMDP would make it a theorem about finite-horizon problems.
     # Instances (any SOURCE, or a CMDP), each with values for parameters of setup.
     suite = (Case("random-mdp:seed=1"), Case("gym:FrozenLake-v1", rounds=50, eta=0.01))
     # Parameters for tiny random problems, drawn by pytest; None: the theorem is about fixed instances.

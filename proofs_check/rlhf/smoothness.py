@@ -119,12 +119,12 @@ class Smoothness(Theorem):
     A variance is at most half the squared norm, and :math:`d_h(s) \le 1`; for stationary logits
     :math:`\sum_h d_h(s) \le H`.
 
-    **Source.** Theory notes, Par-S2ZPO section 5.
+    **Source.** Theory notes, federated RLHF, section 5.
     """
 
     id = "rlhf.smoothness"
     mark = "ours"
-    source = "theory notes, Par-S2ZPO section 5"
+    source = "theory notes, federated RLHF, section 5"
     problem_type = EpisodicMDP
     suite = (
         Case("episodic-bandit:A=2"),
