@@ -55,7 +55,8 @@ class Balance(Theorem):
     \le R_Q\,\mathrm{TV} \le \eta R_U R_Q/4`. (3) :math:`\|d^{\pi_{k+1}} - d^{\pi_k}\|_1 \le
     \frac{2\gamma}{1-\gamma} \cdot \frac{\eta R_U}{4}`. So :math:`E_{d^{\pi_{k+1}}} \bar g` is within
     :math:`\frac{\eta^2 R_U^2 R_Q}{8} (1 + \frac{\gamma}{1-\gamma})` of :math:`\eta \bar C`; divide by
-    :math:`1-\gamma`. For the geometric mean :math:`\mathrm{span}\,\bar U \le R_U`.
+    :math:`1-\gamma`. For the geometric mean :math:`\mathrm{span}\,\bar U \le R_U`. C.1 is the Cauchy-Schwarz
+    inequality for the two covariances, in every state.
 
     *The best constant in (1).* Its error is :math:`\int_0^\eta (\eta-u)\, E_{p_u}[(U-\bar U)^2 (f - \bar f)]
     du`. For U in [0, 1] and f in [0, 1] the extreme f is the indicator of a set B of probability q, which

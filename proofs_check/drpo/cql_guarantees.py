@@ -59,6 +59,11 @@ class CqlGuarantees(Theorem):
     :math:`\lambda \ge c'/2`. Of the maximum only :math:`F(\pi^+) \ge F(b), F(\pi_k)` is used. The identity:
     the objective of a state is concave with this divergence for its remainder, and stationary at the maximum.
 
+    Inside a single R-step a CQL critic is a critic in error by :math:`-\lambda (I - \gamma\hat
+    P^{\pi})^{-1}[\pi_k/b - 1]`. Beside the pull :math:`-\alpha\log x` of the other reading, at
+    :math:`x = \pi_k/b`, its :math:`-\lambda(x - 1)` is the harsher one off the data, as
+    :math:`\log x \le x - 1`.
+
     The maximiser is found in floats and taken as it is found; for it the identity holds up to
     :math:`-\langle\nabla, q - \pi^+\rangle`, which is included.
 

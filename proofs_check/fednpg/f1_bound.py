@@ -3,7 +3,7 @@ r"""The constants of F1's bound, and the run they belong to."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ class Bound:
     r"""The constants of the bound, enclosed, for T = ``rounds * local_steps``.
 
     ``gamma``; ``logs``: :math:`\log|A|`; ``N`` agents, ``observers (m,)``: how many see each constraint;
-    ``span_r``; ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded up in floats; ``eta_dual (m,)``: the
-    dual steps; ``dual_cap``: :math:`\Lambda`, the largest cap. For a batch of problems these are plain arrays
-    with its axis in front, and ``number`` takes floats as they are.
+    ``span_r``, ``span_c (m,)``: the signals' spans; ``B (N,)``: :math:`B_i`; ``G (m,)``: :math:`G_j`, rounded
+    up in floats; ``eta_dual (m,)``: the dual steps; ``dual_cap``: :math:`\Lambda`, the largest cap. For a
+    batch of problems these are plain arrays with its axis in front, and ``number`` takes floats as they are.
     """
 
     gamma: Any
@@ -34,6 +34,7 @@ class Bound:
     eta_dual: Any
     dual_cap: Any
     span_r: Any
+    span_c: Any
     B: Any
     G: Any
     number: Callable[[Any], Any] = Measured
@@ -51,7 +52,8 @@ class Bound:
         B = (span_c * problem.mask.astype(np.float64)).sum(-1) * cap + span_r / float(problem.N)
         logs, observers = Measured(float(cmdp.A)).log(), problem.observers.astype(np.float64)
         sizes = cmdp.gamma, logs, problem.N, observers
-        return cls(*sizes, rounds, local_steps, steps.eta, steps.eta_dual, cap, span_r, B, cost_gaps(cmdp))
+        spans = span_r, span_c, B
+        return cls(*sizes, rounds, local_steps, steps.eta, steps.eta_dual, cap, *spans, cost_gaps(cmdp))
 
     @property
     def T(self) -> float:
@@ -86,6 +88,26 @@ class Bound:
         or the same for all."""
         rate = self.primal + self.step * float(self.local_steps) + self.dual
         return rate + (squares / (self.number(self.eta_dual) * (2.0 * self.T))).sum(-1)
+
+    @property
+    def tuned(self) -> Bound:
+        """The same with enclosures of the tuned steps, which the algorithm has as floats."""
+        share = self.logs * (8.0 * self.N) / (self.b2 * (self.local_steps * self.T))
+        dual = Measured(self.dual_cap) / (self._largest_gap * Measured(self.T).sqrt())
+        each = dual * np.ones(len(self.observers))
+        return replace(self, eta=share.sqrt() * self.effective**2, eta_dual=each, number=Measured.of)
+
+    @property
+    def tuned_rate(self) -> Any:
+        r""":math:`R(0)` for the tuned steps in one formula."""
+        half = self.logs * self.b2 * float(self.N * self.local_steps) / (2.0 * self.T)
+        squares = (Measured(self.G) * self.G * self.observers).sum(-1)
+        dual = squares * self.dual_cap / (self._largest_gap * Measured(self.T).sqrt() * 2.0)
+        return half.sqrt() / self.effective**2 + dual
+
+    @property
+    def _largest_gap(self) -> Measured:
+        return Measured(self.G).max() if np.any(self.G > 0) else Measured(1.0)
 
     @property
     def trivial_gap(self) -> Any:

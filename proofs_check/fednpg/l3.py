@@ -41,7 +41,7 @@ class DriftBound(Theorem):
 
     .. math:: |V_h(\pi_i^{k,e}) - V_h(\bar\pi_k)| \le \frac{e\, \eta B_i}{4 (1-\gamma)^4} .
 
-    **Proof.** The exponential tilt of conventions.md, (c): a tilt by U of span h has total variation at most
+    **Proof.** Part (c) of the tilt lemma (``lemmas.tilt``): a tilt by U of span h has total variation at most
     h/4; here :math:`h \le \eta B_i/(1-\gamma)^2`. Add e steps, then value perturbation.
 
     **Source.** Theory notes, fednpg section 3.

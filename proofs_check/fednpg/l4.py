@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabular_fedrl.arithmetic import magnitude, stack
-from tabular_fedrl.claims import Case, Theorem, control, identity, tight
+from tabular_fedrl.claims import Case, Theorem, control, identity, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import UNIT, Array, Measured
 from tabular_fedrl.policies import arithmetic_mean, enclosed, enclosed_kl, geometric_mean, random_log_policy
@@ -42,10 +42,17 @@ class AggregationLemma(Theorem):
 
     .. math:: KL(p\|g) = \tfrac1N \textstyle\sum_i KL(p\|q_i) + \log Z_g .
 
-    Both server aggregations of FedNPG therefore fit one proof.
+    Both server aggregations of FedNPG therefore fit one proof. The two means differ by second order only: in
+    every state, with :math:`u_i = \log q_i - \frac1N \sum_j \log q_j`,
+
+    .. math:: \Big\| \tfrac1N \textstyle\sum_i q_i - g \Big\|_1 \le \tfrac{1}{4N} \textstyle\sum_i
+              (\mathrm{span}\,u_i)^2 .
 
     **Proof.** Jensen for :math:`-\log`; for g expand the logarithm; :math:`Z_g \le 1` by the weighted
-    arithmetic-geometric mean inequality.
+    arithmetic-geometric mean inequality. For the distance, :math:`q_i \propto g\,e^{u_i}` and
+    :math:`\sum_i u_i = 0`: part (d) of the tilt lemma (``lemmas.tilt``) for f with values in [-1, 1] gives
+    :math:`|\langle q_i - g, f\rangle - \mathrm{Cov}_g(u_i, f)| \le (\mathrm{span}\,u_i)^2/4`, and the
+    covariances add up to 0.
 
     **Source.** Theory notes, fednpg section 3.
     """
@@ -90,6 +97,13 @@ class AggregationLemma(Theorem):
     def normaliser(self, x: Aggregation) -> tuple[Measured, float]:
         return _log_normaliser(x), 0.0
 
+    @upper(
+        r"\|\tfrac1N\sum_i q_i - g\|_1 \le \tfrac{1}{4N}\sum_i (\mathrm{span}\,u_i)^2,"
+        r"\quad u_i = \log q_i - \tfrac1N\sum_j \log q_j"
+    )
+    def means(self, x: Aggregation) -> tuple[Measured, Measured, float]:
+        return _distance(x), (_spans(x) ** 2).mean(0) / 4.0, 2.0
+
     @control("the divergence from the mean is not at least the average one", Case("random-mdp:seed=1"))
     def reversed_inequality(self, x: Aggregation) -> tuple[Measured, Measured]:
         return x.mean_kl, x.kl(x.arithmetic)
@@ -100,6 +114,26 @@ class AggregationLemma(Theorem):
     )
     def first_agent_only(self, x: Aggregation) -> tuple[Measured, Measured]:
         return x.kl(x.arithmetic), enclosed_kl(x.comparator, x.local[0])
+
+    @control("the means do not differ by third order", Case("random-mdp:seed=1", agents=2, sharpness=0.01))
+    def third_order(self, x: Aggregation) -> tuple[Measured, Measured]:
+        return _distance(x), (_spans(x) ** 3).mean(0) / 4.0
+
+
+def _distance(x: Aggregation) -> Measured:
+    """Of the two means in 1-norm, ``(S,)``."""
+    logs, policies = enclosed(x.local)
+    geometric = logs.mean(0).exp()
+    total = geometric.sum(-1)
+    apart = policies.mean(0) - geometric / total.reshape(-1, 1)
+    return apart.maximum(-apart).sum(-1)
+
+
+def _spans(x: Aggregation) -> Measured:
+    """Of :math:`u_i`, ``(N, S)``."""
+    logs = enclosed(x.local)[0]
+    u = logs - logs.mean(0)
+    return u.max(-1) - u.min(-1)
 
 
 def _log_normaliser(x: Aggregation) -> Measured:

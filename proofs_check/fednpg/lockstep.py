@@ -77,6 +77,7 @@ class Lockstep:
             eta_dual=each,
             dual_cap=dual_cap,
             span_r=spans[:, 0],
+            span_c=spans[:, 1:],
             B=B,
             G=best.gaps,
             number=np.asarray,

@@ -32,7 +32,14 @@ class PerformanceDifference(Theorem):
 
     Checked for the reward and every cost, on ``pairs`` random pairs of policies.
 
-    **Source.** Kakade and Langford (2002), lemma 6.1; recalled, elementary.
+    **Proof.** With the resolvent :math:`(I - \gamma P_{p'})^{-1}` of :math:`p'`,
+
+    .. math:: V_f^{p'} - V_f^p = (I - \gamma P_{p'})^{-1} (f_{p'} + \gamma P_{p'} V_f^p - V_f^p) ,
+
+    where the bracket is :math:`\langle p'(\cdot|s), A_f^p(s, \cdot)\rangle` in state s. Multiply by
+    :math:`\rho^\top`; :math:`d_\rho^{p'} = (1-\gamma) (I - \gamma P_{p'}^\top)^{-1} \rho`.
+
+    **Source.** Kakade and Langford (2002), lemma 6.1; recalled, proved here.
     """
 
     id = "lemmas.performance-difference"
