@@ -22,7 +22,18 @@ from proofs_check.fed_se.learner import (
 from tabular_fedrl.algorithms.fed_se_adapters import adapted, closed_form, improved, initial_adapter
 from tabular_fedrl.arithmetic import array, log
 from tabular_fedrl.balls import Balls
-from tabular_fedrl.claims import Case, Rows, Theorem, chain, control, hypothesis, identity, tight, upper
+from tabular_fedrl.claims import (
+    Case,
+    Rows,
+    Table,
+    Theorem,
+    chain,
+    control,
+    hypothesis,
+    identity,
+    tight,
+    upper,
+)
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP, repeated
 from tabular_fedrl.measured import Measured, dot
 
@@ -97,7 +108,7 @@ class CumulativeBuffer(Theorem):
     A fit that only does not lower :math:`G_t` costs at most what the one before had left over: with
     :math:`\delta_t = \max_\nu G_{t-1}(\nu) - G_{t-1}(\pi_t)`,
 
-    .. math:: \log J(\pi_{t+1}) \ge \log J(\pi_t) - \frac{\delta_t}{J(\pi_t)} ,
+    .. math:: J(\pi_{t+1}) \ge J(\pi_t)\, e^{-\delta_t/J(\pi_t)} ,
 
     and then J can fall. (The theory notes state the monotone buffer as a conjecture; with maximisers it is
     the theorem above, with fits that merely improve it is false.)
@@ -126,6 +137,9 @@ class CumulativeBuffer(Theorem):
         Case("success-garnet:S=2,A=4,H=2,b=2,goals=1,clients=2,heterogeneity=1,seed=2", draws=1, rounds=3),
     )
     small = {"draws": 2, "rounds": 4}
+    space = {"start": Table.POLICY, "sweeps": (1, 8)}
+    family = "success:S=1..3,A=2..3,H=1..3,N=1"
+    effort = 100
 
     @hypothesis("the rewards of the last step are probabilities of success (earlier ones are left out)")
     def probabilities(self, problem: FederatedEpisodicMDP) -> bool:
@@ -163,9 +177,9 @@ class CumulativeBuffer(Theorem):
     def leader(self, x: Rounds) -> Sides:
         return stacked((gain * 0.0, gain) for path in (x.full, x.tied) for gain in path.likelihood_gains)
 
-    @tight(r"\log J(\pi_t) \le \log J(\pi_{t+1})")
+    @tight(r"J(\pi_t) \le J(\pi_{t+1})")
     def monotone(self, x: Rounds) -> Sides:
-        return stacked((old.J.log(), new.J.log()) for path in (x.full, x.tied) for old, new in path.pairs)
+        return stacked((old.J, new.J) for path in (x.full, x.tied) for old, new in path.pairs)
 
     @chain("monotone")
     def monotone_chain(self, x: Rounds) -> Iterator[tuple[str, Measured]]:
@@ -195,7 +209,7 @@ class CumulativeBuffer(Theorem):
     def gain(self, x: Rounds) -> Sides:
         return stacked(_gain(x.full, t) for t in range(len(x.full.pairs)))
 
-    @upper(r"\log J(\pi_t) - \delta_t/J(\pi_t) \le \log J(\pi_{t+1}) \text{ for fits of a few sweeps}")
+    @upper(r"J(\pi_t) e^{-\delta_t/J(\pi_t)} \le J(\pi_{t+1}) \text{ for fits of a few sweeps}")
     def partial_fits(self, x: Rounds) -> Sides:
         return stacked(_partial(x.partial, t) for t in range(1, len(x.partial.pairs)))
 
@@ -262,7 +276,7 @@ def _partial(path: Path, t: int) -> Sides:
     W = path.buffers[t - 1]
     best = Learner(old.problem, closed_form(sum(x.plain_W for x in path.learners[:t]), old.pi))
     missing = dot((best.log - old.log).where(best.outside | old.outside, 0.0), W, EPISODE)
-    return old.J.log() - missing / old.J, new.J.log()
+    return old.J * (-(missing / old.J)).exp(), new.J
 
 
 def _balls(pi: Any) -> Any:

@@ -12,7 +12,7 @@ whole numbers or choices. Everything else is a coordinate of :math:`x \in R^n`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -31,6 +31,10 @@ STYLES = ("dense", "sparse", "vertex")
 
 Parameters = dict[str, Any]
 """Free parameters: scalars that a structure fixes, and arrays with one entry for each instance."""
+
+
+Sized = Sequence[tuple[str, int, int]]
+"""Name, rows and width of blocks."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,7 @@ class Coding:
         units = [("r", S, A), ("c", m * S, A), ("d", 1, m), ("gamma", 1, int(self.gamma[0] < self.gamma[1]))]
         units += [(name, S, A) for name, table in self.tables.items() if table is Table.SIGNAL]
         units += [(name, 1, 1) for name in self.reals]
-        out: list[Block] = []
-        for is_law, group in ((True, laws), (False, units)):
-            for name, rows, width in group:
-                start = out[-1].stop if out else 0
-                out.append(Block(name, is_law, start, rows, width))
-        return tuple(block for block in out if block.rows * block.width)
+        return joined(laws, units)
 
     @property
     def size(self) -> int:
@@ -106,7 +105,7 @@ class Coding:
         d = least + (part["d"] * (most - least) if m else 0.0)
         parameters: Parameters = dict(self.fixed)
         for name, bounds in self.reals.items():
-            parameters[name] = _between(part[name][:, 0], *bounds)
+            parameters[name] = between(part[name][:, 0], *bounds)
         for name in self.tables:
             parameters[name] = part[name].reshape(B, S, A)
         return Batch(P, part["r"].reshape(B, S, A), c, d, rho, gamma, shape.mask), parameters
@@ -168,6 +167,16 @@ class Coding:
         return y
 
 
+def joined(laws: Sized, units: Sized) -> tuple[Block, ...]:
+    """The blocks of laws and units ``(name, rows, width)``, one after another; empty ones are left out."""
+    out: list[Block] = []
+    for is_law, group in ((True, laws), (False, units)):
+        for name, rows, width in group:
+            start = out[-1].stop if out else 0
+            out.append(Block(name, is_law, start, rows, width))
+    return tuple(block for block in out if block.rows * block.width)
+
+
 def simplex(x: Array, most: int) -> Array:
     """Euclidean projection of ``(..., k)`` onto the laws on k points with at most ``most`` of them."""
     order = np.sort(x, axis=-1)[..., ::-1][..., :most]
@@ -183,7 +192,8 @@ def simplex(x: Array, most: int) -> Array:
     return np.asarray(out / out.sum(axis=-1, keepdims=True))
 
 
-def _between(u: Array, low: float, high: float) -> Array:
+def between(u: Array, low: float, high: float) -> Array:
+    """``low`` at u = 0 to ``high`` at u = 1, evenly in the logarithm where ``low`` is positive."""
     inside = low * (high / low) ** u if low > 0 else low + (high - low) * u
     return np.where(u <= 0, low, np.where(u >= 1, high, np.clip(inside, low, high)))
 

@@ -6,10 +6,12 @@ A family is a kind with ranges, written ``kind:key=value,key=low..high``::
     bandit:A=2..4,m=1           one state, gamma = 0
     deterministic:S=4,A=2,m=0   every action leads to one state
     sparse:S=4,A=2,b=2,m=1      every action leads to at most b states
+    success:S=2,A=2,H=3,N=1     finite horizon: episodes of H steps succeed or fail at their end
 
 S states, A actions, m constraints, N agents (agent i sees the constraints j with j mod N = i; i mod m when
 N > m), discount gamma. Rewards and costs lie in [0, 1]; every initial distribution occurs; the threshold of
-each constraint lies between the least and the largest value that its cost can have.
+each constraint lies between the least and the largest value that its cost can have. In the last kind there
+are N environments, alike in nothing but their sizes.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances.text import parse_integer, parse_number, shorten, suggestion
 
-LIMITS = {"S": (1, 12), "A": (1, 12), "m": (0, 6), "N": (1, 100), "b": (1, 12)}
+LIMITS = {"S": (1, 12), "A": (1, 12), "m": (0, 6), "N": (1, 100), "b": (1, 12), "H": (1, 12)}
 """Least and largest sizes: a search in more than some hundred dimensions finds nothing."""
 
 DEFAULTS: Mapping[str, Mapping[str, tuple[int, int]]] = {
@@ -31,7 +33,10 @@ DEFAULTS: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "bandit": {"A": (2, 3), "m": (1, 1), "N": (1, 1)},
     "deterministic": {"S": (2, 3), "A": (2, 3), "m": (1, 1), "N": (1, 1)},
     "sparse": {"S": (2, 4), "A": (2, 3), "b": (2, 2), "m": (1, 1), "N": (1, 1)},
+    "success": {"S": (1, 3), "A": (2, 3), "H": (1, 3), "N": (1, 1)},
 }
+UNDISCOUNTED = ("bandit", "success")
+"""Kinds without a discount to choose."""
 GAMMA = (0.0, 0.95)
 
 
@@ -62,6 +67,21 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class EpisodicShape:
+    """Sizes of a finite-horizon instance: S states, A actions, H steps, N environments."""
+
+    S: int
+    A: int
+    H: int
+    N: int
+
+    @property
+    def branching(self) -> int:
+        """The most successors of a state-action pair."""
+        return self.S
+
+
+@dataclass(frozen=True)
 class Family:
     """A kind of instances with ranges of its sizes (both ends included) and of gamma."""
 
@@ -69,15 +89,17 @@ class Family:
     sizes: Mapping[str, tuple[int, int]]
     gamma: tuple[float, float]
 
-    def draw(self, rng: np.random.Generator) -> Shape:
+    def draw(self, rng: np.random.Generator) -> Shape | EpisodicShape:
         """Sizes, uniformly from their ranges."""
         drawn = {key: int(rng.integers(low, high + 1)) for key, (low, high) in self.sizes.items()}
+        if self.kind == "success":
+            return EpisodicShape(**drawn)
         S = drawn.get("S", 1)
         branching = {"deterministic": 1, "sparse": min(drawn.get("b", S), S)}.get(self.kind, S)
         return Shape(S, drawn["A"], drawn["m"], drawn["N"], branching)
 
     def __str__(self) -> str:
-        ranges = {**self.sizes} if self.kind == "bandit" else {**self.sizes, "gamma": self.gamma}
+        ranges = {**self.sizes} if self.kind in UNDISCOUNTED else {**self.sizes, "gamma": self.gamma}
         return f"{self.kind}:" + ",".join(f"{key}={span(value)}" for key, value in ranges.items())
 
 
@@ -91,8 +113,8 @@ def parse_family(text: str) -> Family:
     kind, _, rest = text.strip().partition(":")
     if kind not in DEFAULTS:
         raise InvalidProblem(f"unknown family {shorten(kind)!r}{suggestion(kind, DEFAULTS)}")
-    sizes, gamma = dict(DEFAULTS[kind]), (0.0, 0.0) if kind == "bandit" else GAMMA
-    known = (*sizes, *(() if kind == "bandit" else ("gamma",)))
+    sizes, gamma = dict(DEFAULTS[kind]), (0.0, 0.0) if kind in UNDISCOUNTED else GAMMA
+    known = (*sizes, *(() if kind in UNDISCOUNTED else ("gamma",)))
     seen = set()
     for pair in rest.split(",") if rest else []:
         key, equals, value = (part.strip() for part in pair.partition("="))

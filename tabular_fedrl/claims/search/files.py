@@ -20,7 +20,7 @@ import numpy as np
 from tabular_fedrl import __version__
 from tabular_fedrl.atomic import atomic_path
 from tabular_fedrl.claims.search.climb import Climb, Point
-from tabular_fedrl.claims.search.family import Shape
+from tabular_fedrl.claims.search.family import EpisodicShape, Shape
 from tabular_fedrl.claims.search.space import Space
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import save
@@ -107,7 +107,8 @@ def _plain(point: Point) -> dict[str, Any]:
 
 
 def _point(space: Space, data: Mapping[str, Any]) -> Point:
-    shape = Shape(**{key: int(n) for key, n in data["shape"].items()})
+    sizes = {key: int(n) for key, n in data["shape"].items()}
+    shape = EpisodicShape(**sizes) if "H" in sizes else Shape(**sizes)
     ranges = {name: r for name, c in space.choices.items() for r in c if isinstance(r, tuple)}
     free = {name: ranges[name] for name in data["free"] if name in ranges}
     coding = space.coding(shape, {**data["fixed"], **free})

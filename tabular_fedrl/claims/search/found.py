@@ -14,6 +14,7 @@ from tabular_fedrl.claims.search.climb import Point
 from tabular_fedrl.claims.theorem import Case, Claim, Theorem
 from tabular_fedrl.claims.verdict import Kind, Mark, Role, Status, Verdict
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.episodic import FederatedEpisodicMDP
 
 DIGITS = 3
 """Significant digits of a suggested constant, rounded up: it must hold on everything found."""
@@ -35,7 +36,7 @@ class Found:
     statement: str
     constant: float | None
     ratio: float | None = None
-    problem: FederatedCMDP | None = None
+    problem: FederatedCMDP | FederatedEpisodicMDP | None = None
     parameters: dict[str, Any] | None = None
     verdict: Verdict | None = None
     point: Point | None = None
@@ -100,8 +101,10 @@ class Found:
         """Plain data for JSON."""
         verdict = self.verdict
         problem = self.problem
-        sizes = {}
-        if problem is not None:
+        sizes: dict[str, float] = {}
+        if isinstance(problem, FederatedEpisodicMDP):
+            sizes = {"S": problem.S, "A": problem.A, "H": problem.H, "N": problem.N}
+        elif problem is not None:
             cmdp = problem.cmdp
             sizes = {"S": cmdp.S, "A": cmdp.A, "m": cmdp.m, "N": problem.N, "gamma": float(cmdp.gamma)}
         return {
@@ -128,7 +131,7 @@ class Found:
 
 def describe(theorem: type[Theorem], claims: Sequence[Claim], best: Mapping[str, Point]) -> list[Found]:
     """What there is to say about the best points of some claims; one without a point applied nowhere."""
-    verdicts: dict[bytes, tuple[FederatedCMDP, dict[str, Any], list[Verdict]]] = {}
+    verdicts: dict[bytes, tuple[FederatedCMDP | FederatedEpisodicMDP, dict[str, Any], list[Verdict]]] = {}
     out = []
     for claim in claims:
         names = (theorem.id, claim.name, claim.kind, Mark(theorem.mark), claim.statement, claim.constant)
@@ -140,9 +143,9 @@ def describe(theorem: type[Theorem], claims: Sequence[Claim], best: Mapping[str,
         key = f"{point.coding}".encode() + point.x.tobytes()
         if key not in verdicts:
             problems, parameters = point.coding.decode(point.x[None])
-            problem, chosen = problems.problem(0), point.coding.parameters_of(parameters, 0)
+            instance, values = problems.problem(0), point.coding.parameters_of(parameters, 0)
             with np.errstate(all="ignore"):
-                verdicts[key] = problem, chosen, check_case(theorem, Case(problem, **chosen))
+                verdicts[key] = instance, values, check_case(theorem, Case(instance, **values))
         problem, chosen, found = verdicts[key]
         own = next(v for v in found if v.claim == claim.name)
         out.append(Found(*names, point.ratio, problem, chosen, own, point, _shares(found, claim)))

@@ -16,9 +16,11 @@ import numpy as np
 
 from tabular_fedrl.claims.check import Bench
 from tabular_fedrl.claims.search.coding import Coding, Parameters
+from tabular_fedrl.claims.search.episodic import EpisodicBatch
 from tabular_fedrl.claims.theorem import Case, Claim, Theorem
 from tabular_fedrl.claims.verdict import Kind
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
 from tabular_fedrl.loops import Batch
 from tabular_fedrl.measured import Array, Measured
@@ -76,7 +78,7 @@ class Objective:
         rows = [self.page(problems.problem(i), coding.parameters_of(parameters, i)) for i in range(len(X))]
         return np.reshape(rows, (len(X), len(self.claims))), True
 
-    def page(self, problem: FederatedCMDP, parameters: Parameters) -> list[float]:
+    def page(self, problem: FederatedCMDP | FederatedEpisodicMDP, parameters: Parameters) -> list[float]:
         """The ratio of each claim on one instance, by the page itself."""
         try:
             with np.errstate(all="ignore"):
@@ -92,7 +94,9 @@ class Objective:
             self.reason = str(error)
             return [-np.inf] * len(self.claims)
 
-    def _batch(self, problems: Batch, parameters: Parameters) -> dict[str, tuple[Array, Array]]:
+    def _batch(
+        self, problems: Batch | EpisodicBatch, parameters: Parameters
+    ) -> dict[str, tuple[Array, Array]]:
         """The sides that the page's ``batch`` gives, if it has one and it suits these problems."""
         batch: Any = getattr(self.theorem(), "batch", None)
         if batch is None:

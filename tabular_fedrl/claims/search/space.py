@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.claims.search.coding import Coding
-from tabular_fedrl.claims.search.family import Family, Shape
+from tabular_fedrl.claims.search.episodic import EpisodicCoding
+from tabular_fedrl.claims.search.family import EpisodicShape, Family, Shape
 from tabular_fedrl.claims.theorem import Range, Table, Theorem
 from tabular_fedrl.errors import InvalidProblem
 
@@ -53,11 +54,14 @@ class Space:
             fixed[name] = values[int(rng.integers(len(values)))]
         return self.coding(shape, fixed)
 
-    def coding(self, shape: Shape, fixed: Mapping[str, Any]) -> Coding:
+    def coding(self, shape: Shape | EpisodicShape, fixed: Mapping[str, Any]) -> Coding:
         """The coding of a structure; a choice that is a range becomes a coordinate."""
         ranges = {name: value for name, value in fixed.items() if isinstance(value, tuple)}
         rest = {name: value for name, value in fixed.items() if name not in ranges}
-        return Coding(shape, self.family.gamma, rest, {**self.reals, **ranges}, self.tables)
+        free = {**self.reals, **ranges}
+        if isinstance(shape, EpisodicShape):
+            return EpisodicCoding(shape, self.family.gamma, rest, free, self.tables)
+        return Coding(shape, self.family.gamma, rest, free, self.tables)
 
     def neighbours(self, coding: Coding) -> Iterator[Coding]:
         """Structures with the same coordinates in which one free parameter is another."""
