@@ -84,27 +84,51 @@ def _cycle(
     shadow[:], p[:] = r, r
     rho = np.einsum("sk,sk->k", shadow, r)
     active = size > np.maximum(tolerance, relative * largest(x))
-    with np.errstate(all="ignore"):
-        for step in range(LONGEST_CYCLE):
-            sigma = operator.product(p, v, shadow)[0]
-            alpha = np.where(active, rho / sigma, 0.0)
-            if not np.isfinite(alpha).all():
-                return 2 * step + 1
-            over_chunks(_half_step, S, alpha, v.reshape(-1), r.reshape(-1))
-            st, tt = operator.product(r, t, r)
-            omega = np.where(active & (tt > 0), st / tt, 0.0)
-            sums = np.empty((chunks(S), 3, k))
-            over_chunks(_step, S, alpha, omega, shadow.reshape(-1), p.reshape(-1), t.reshape(-1),
-                        x.reshape(-1), r.reshape(-1), sums)  # fmt: skip
-            following = sums[:, 0].sum(axis=0)
-            now, far = sums[:, 1:].max(axis=0)
-            active &= now > np.maximum(tolerance, relative * far)
-            beta = np.where(active, following / rho * (alpha / omega), 0.0)
-            if not active.any() or not np.isfinite(beta).all() or (now > 1e3 * size).any():
-                return 2 * step + 2
-            rho = following
-            over_chunks(_direction, S, beta, omega, r.reshape(-1), v.reshape(-1), p.reshape(-1))
+    alpha, omega, beta = np.empty(k), np.empty(k), np.empty(k)
+    sums = np.empty((chunks(S), 3, k))
+    flat = [vector.reshape(-1) for vector in (shadow, p, t, x, r)]
+    for step in range(LONGEST_CYCLE):
+        if not _length(rho, operator.product(p, v, shadow)[0], active, alpha):
+            return 2 * step + 1
+        over_chunks(_half_step, S, alpha, v.reshape(-1), flat[-1])
+        st, tt = operator.product(r, t, r)
+        _length(st, tt, active & (tt > 0), omega)
+        over_chunks(_step, S, alpha, omega, *flat, sums)
+        if not _turn(sums, size, tolerance, relative, alpha, omega, rho, active, beta):
+            return 2 * step + 2
+        over_chunks(_direction, S, beta, omega, flat[-1], v.reshape(-1), flat[1])
     return 2 * LONGEST_CYCLE
+
+
+@summing
+def _length(over: Array, under: Array, active: Any, length: Array) -> bool:
+    """``length (k,)``: the quotient in active columns, 0 in others. Whether all are finite."""
+    for j in range(over.size):
+        length[j] = over[j] / under[j] if active[j] else 0.0
+    return bool(np.isfinite(length).all())
+
+
+@summing
+def _turn(
+    sums: Array, size: Array, tolerance: Array, relative: float, alpha: Array, omega: Array, rho: Array,
+    active: Any, beta: Array,
+) -> bool:  # fmt: skip
+    """The coefficients ``beta (k,)`` of the next directions from the ``sums`` of :func:`_step`, and which
+    columns are still ``active``. Whether to go on."""
+    go_on = True
+    for j in range(rho.size):
+        following, now, far = 0.0, 0.0, 0.0
+        for chunk in range(len(sums)):
+            following += sums[chunk, 0, j]
+            # NaN, which compares as false, is kept.
+            top, reach = sums[chunk, 1, j], sums[chunk, 2, j]
+            now = top if top > now or np.isnan(top) else now
+            far = reach if reach > far or np.isnan(reach) else far
+        active[j] = active[j] and now > max(tolerance[j], relative * far)
+        beta[j] = following / rho[j] * (alpha[j] / omega[j]) if active[j] else 0.0
+        rho[j] = following
+        go_on = go_on and np.isfinite(beta[j]) and not now > 1e3 * size[j]
+    return go_on and bool(active.any())
 
 
 def largest(x: Array) -> Array:

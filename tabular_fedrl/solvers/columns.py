@@ -23,8 +23,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import highspy
 import numpy as np
-from scipy.optimize import linprog
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
@@ -34,6 +34,12 @@ from tabular_fedrl.policies import softmax
 from tabular_fedrl.solvers.policy_iteration import Optimum, optimise
 
 MAX_COLUMNS = 400
+
+OPTIONS: dict[str, str | float] = {
+    "solver": "simplex",
+    "primal_feasibility_tolerance": 1e-10,
+    "dual_feasibility_tolerance": 1e-10,
+}
 
 
 @dataclass(frozen=True)
@@ -149,33 +155,55 @@ def master(table: Array, thresholds: Array, with_reward: bool) -> tuple[Array, A
     unit = np.where(unit > 0, unit, 1.0) if with_reward else np.full(m, max(float(unit.max()), UNIT))
     scale = max(float(np.abs(gain).max()), UNIT)
     simplex = np.append(np.ones(K), 0.0)
-    answer = linprog(
+    free = 0.0 if with_reward else np.inf
+    x, prices = _program(
         -gain / scale,
-        A_ub=rows / unit[:, None],
-        b_ub=thresholds / unit,
-        A_eq=simplex[None],
-        b_eq=[1.0],
-        bounds=[(0, None)] * K + [(0, 0) if with_reward else (None, None)],
-        method="highs-ds",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        np.append(np.zeros(K), -free),
+        np.append(np.full(K, np.inf), free),
+        np.vstack([rows / unit[:, None], simplex]),
+        np.append(thresholds / unit, 1.0),
     )
-    if answer.status != 0:
-        raise SolverFailure(f"the master program over {K} policies failed: {answer.message}")
-    duals = np.maximum(-answer.ineqlin.marginals, 0.0) * scale / unit
-    used = np.append(answer.x[:-1] > 1e-9, not with_reward)
-    active = (duals * unit > 1e-9 * scale) | (thresholds - rows @ answer.x < 1e-8 * unit)
+    duals = np.maximum(-prices[:-1], 0.0) * scale / unit
+    used = np.append(x[:-1] > 1e-9, not with_reward)
+    active = (duals * unit > 1e-9 * scale) | (thresholds - rows @ x < 1e-8 * unit)
     system = np.vstack([rows[active][:, used] / unit[active, None], simplex[used]])
     right = np.append(thresholds[active] / unit[active], 1.0)
-    w = answer.x.copy()
+    w = x.copy()
     w[used] = _refined(system, right, w[used], free=None if with_reward else -1)
     w[:-1] = np.where(used[:-1], w[:-1], 0.0)
     w[:-1] /= w[:-1].sum()
     priced = duals * unit > 1e-9 * scale
     system = np.vstack([rows[priced][:, used] / unit[priced, None], simplex[used]]).T
-    start = np.append(duals[priced] * unit[priced], -float(answer.eqlin.marginals[0]) * scale)
+    start = np.append(duals[priced] * unit[priced], -float(prices[-1]) * scale)
     lam = np.zeros(m)
     lam[priced] = _refined(system / 1.0, gain[used], start, free=-1)[:-1] / unit[priced]
     return w[:-1], lam, float(gain @ w)
+
+
+def _program(cost: Array, lower: Array, upper: Array, rows: Array, right: Array) -> tuple[Array, Array]:
+    """Minimise ``cost @ x`` with ``lower <= x <= upper``, the last row equal to its right-hand side and the
+    others at most theirs: x and the rows' marginals, ``(n,)`` and ``(rows,)``."""
+    n, count = cost.size, len(right)
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = n, count
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, lower, upper
+    lp.row_lower_, lp.row_upper_ = np.append(np.full(count - 1, -np.inf), right[-1]), right
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = np.arange(0, n * count + 1, n, dtype=np.int32)
+    lp.a_matrix_.index_ = np.tile(np.arange(n, dtype=np.int32), count)
+    lp.a_matrix_.value_ = rows.ravel()
+    highs = highspy.Highs()
+    highs.silent()
+    for name, value in OPTIONS.items():
+        highs.setOptionValue(name, value)
+    highs.passModel(lp)
+    highs.run()
+    status, answer = highs.getModelStatus(), highs.getSolution()
+    if status != highspy.HighsModelStatus.kOptimal:
+        raise SolverFailure(
+            f"the master program over {n - 1} policies failed: {highs.modelStatusToString(status)}"
+        )
+    return np.array(answer.col_value), np.array(answer.row_dual)
 
 
 def _refined(system: Array, right: Array, start: Array, free: int | None) -> Array:
