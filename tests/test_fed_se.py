@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from itertools import product as pairs
 
@@ -25,11 +26,13 @@ from tabular_fedrl.algorithms.fed_se_adapters import (
 from tabular_fedrl.algorithms.fed_se_buffer import exact_weights, sampled_weights
 from tabular_fedrl.algorithms.fed_se_server import AGGREGATIONS, truncated, weighted
 from tabular_fedrl.balls import Balls
+from tabular_fedrl.cli import main
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP, environments, exact, start_value
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Ledger
 from tabular_fedrl.instances import load_episodic
 from tabular_fedrl.measured import Measured
+from tabular_fedrl.runner import run
 
 SUITE = "success-garnet:S=3,A=4,H=2,goals=1,clients=4,heterogeneity=0.7,seed=5"
 
@@ -292,3 +295,43 @@ def test_minorities_lose_and_by_themselves_nobody_does():
     assert ours[5] < base[5]
     assert (last_values(problem, aggregation=None) > base).all()
     assert start_value(problem, np.full((6, 4, 9, 4), 0.25)) == pytest.approx(base)
+
+
+# ---- runs --------------------------------------------------------------------------------------------------
+def test_a_run_measures_the_policies_that_are_played():
+    problem = load_episodic(SUITE)
+    result = run("fed-se", problem, rounds=3, rank=1, sweeps=4, by_successes=True)
+    played = list(islice(fed_se(problem, Choice(rank=1, sweeps=4, by_successes=True), Ledger()), 4))
+    for t, step in enumerate(played):
+        values = start_value(problem, step.policies)
+        assert (np.abs(result.value.value[t] - values) <= result.value.error[t] + 1e-15).all()
+    assert result.value.error.max() < 1e-13
+    assert list(np.diff(result.bits)) == [4 * 64 * (2 * (6 + 4) + 1)] * 3
+    assert result.bits[0] == 0
+    with balls.precision(128):
+        certain = run("fed-se", exact(problem), rounds=2, rank=1, sweeps=2)
+    assert certain.value.error.max() < 1e-15
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rnk": 1}, "no parameter 'rnk'; did you mean 'rank'"),
+        ({"sweeps": 0}, "sweeps"),
+        ({"filtered": 1}, "filtered = 1: expected true or false"),
+        ({"rounds": 0}, "rounds"),
+    ],
+)
+def test_bad_settings_of_a_run_are_named(given, message):
+    with pytest.raises(InvalidProblem, match=message):
+        run("fed-se", load_episodic(SUITE), **{"rounds": 2, **given})
+
+
+def test_the_command_shows_every_client(capsys):
+    assert main(["run", "fed-se", SUITE, "--rounds", "2", "--set", "rank=none", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["clients"] == len(data["success"]["last"]) == 4
+    assert data["parameters"]["rank"] is None
+    assert main(["run", "fed-se", SUITE, "--rounds", "2", "--eta", "0.1"]) == 2
+    assert main(["run", "fed-se", "episodic-tree:H=2", "--rounds", "2"]) == 2
+    assert "expected 0 before the last step" in capsys.readouterr().err

@@ -40,11 +40,11 @@ def _theorems() -> list[dict[str, Any]]:
 def _algorithms() -> list[dict[str, Any]]:
     from tabular_fedrl.algorithms import ALGORITHMS
     from tabular_fedrl.algorithms.preference_registry import PREFERENCE_ALGORITHMS
+    from tabular_fedrl.runner.evolution import FED_SE, PARAMETERS, SUMMARY
 
-    return [
-        {"name": a.name, "title": a.summary, "parameters": dict(a.parameters)}
-        for a in (*ALGORITHMS.values(), *PREFERENCE_ALGORITHMS.values())
-    ]
+    algorithms: list[Any] = [*ALGORITHMS.values(), *PREFERENCE_ALGORITHMS.values()]
+    found = [{"name": a.name, "title": a.summary, "parameters": dict(a.parameters)} for a in algorithms]
+    return [*found, {"name": FED_SE, "title": SUMMARY, "parameters": PARAMETERS}]
 
 
 def _instances() -> list[dict[str, Any]]:

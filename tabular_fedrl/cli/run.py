@@ -17,6 +17,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load, load_episodic
 from tabular_fedrl.runner import Run
 from tabular_fedrl.runner import run as run_rounds
+from tabular_fedrl.runner.evolution import FED_SE, run_evolution
 from tabular_fedrl.runner.preferences import run_preferences
 
 
@@ -36,13 +37,14 @@ def run_algorithm(
     """Run ``algorithm`` on the problem that ``source`` names; ``given``: None for the theory's value."""
     if resume and out is None:
         raise InvalidProblem("--resume continues the run in a file: name it with --out FILE")
-    if algorithm in PREFERENCE_ALGORITHMS:
+    if algorithm in PREFERENCE_ALGORITHMS or algorithm == FED_SE:
         refused = [name for name, value in given.items() if value is not None]
         if refused or out is not None or every != 1 or backend != "numpy":
             raise InvalidProblem(
                 f"{algorithm} takes its parameters by --set KEY=VALUE, and of the options --rounds and --seed"
             )
-        return _by_preferences(output, algorithm, source, rounds, settings, seed)
+        method = _by_successes if algorithm == FED_SE else _by_preferences
+        return method(output, algorithm, source, rounds, settings, seed)
     parameters = {
         **{name: value for name, value in given.items() if value is not None},
         **_further(algorithm, given, settings),
@@ -94,6 +96,28 @@ def _by_preferences(
         f"sent {data['bits']} bits; {data['episodes']} episodes; {data['memory']} numbers kept by each agent",
     ]
     return Answer(data, view, brief=[f"{data['value'][1]:.12g}"])
+
+
+def _by_successes(
+    output: Output, algorithm: str, source: str, rounds: int, settings: Sequence[str], seed: int
+) -> Answer:
+    """Fed-SE, on environments whose episodes succeed or fail."""
+    with output.waiting(f"reading {source}"):
+        problem = load_episodic(source)
+    with output.progress(algorithm, "rounds") as tick:
+        result = run_evolution(problem, rounds, seed=seed, progress=tick, **parse_settings(settings))
+    data = {"status": "ok", "source": source, **result.to_dict()}
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for head in ("client", "success at the start", "at the end"):
+        table.add_column(head, justify="left" if head == "client" else "right")
+    for k, pair in enumerate(zip(data["success"]["first"], data["success"]["last"])):
+        table.add_row(str(k), *(f"{x:.9g}" for x in pair))
+    view: list[RenderableType] = [
+        f"{algorithm}: rounds = {rounds}, " + ", ".join(f"{k} = {v}" for k, v in data["parameters"].items()),
+        table,
+        f"sent up {data['bits_up']} bits, down {data['bits_down']} bits",
+    ]
+    return Answer(data, view, brief=[f"{x:.12g}" for x in data["success"]["last"]])
 
 
 def _further(algorithm: str, given: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:

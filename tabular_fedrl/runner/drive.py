@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms import ALGORITHMS
@@ -18,6 +18,7 @@ from tabular_fedrl.policies import log_probabilities, mean_weights
 from tabular_fedrl.runner.engine import Asked, Engine, Task
 from tabular_fedrl.runner.engine_numpy import coarser
 from tabular_fedrl.runner.engines import ENGINES, choose
+from tabular_fedrl.runner.evolution import FED_SE, EvolutionRun, run_evolution
 from tabular_fedrl.runner.files import RunFile
 from tabular_fedrl.runner.measure import Observer
 from tabular_fedrl.runner.overall import Sums, added, overall
@@ -38,6 +39,16 @@ SAVE_EVERY = 30.0
 """Seconds between two checkpoints."""
 
 
+@overload
+def run(
+    algorithm: Literal["fed-se"],
+    problem: EpisodicMDP | FederatedEpisodicMDP,
+    rounds: int = 1000,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    **parameters: Any,
+) -> EvolutionRun: ...
 @overload
 def run(
     algorithm: str,
@@ -67,8 +78,11 @@ def run(
 ) -> Run: ...
 def run(algorithm: str, problem: Any, rounds: int = 1000, **given: Any) -> Any:
     """Run an algorithm: on a discounted problem as :func:`run_discounted` says; on a finite-horizon problem a
-    method that learns from preferences, :func:`~tabular_fedrl.runner.preferences.run_preferences`."""
+    method that learns from preferences, :func:`~tabular_fedrl.runner.preferences.run_preferences`, or from
+    successes, :func:`~tabular_fedrl.runner.evolution.run_evolution`."""
     if isinstance(problem, EpisodicMDP | FederatedEpisodicMDP):
+        if algorithm == FED_SE:
+            return run_evolution(problem, rounds, **given)
         return run_preferences(algorithm, problem, rounds, **given)
     return run_discounted(algorithm, problem, rounds, **given)
 
