@@ -23,6 +23,7 @@ from figures import (
     rates,
     ratios,
     relatives,
+    rlhf,
     slack,
 )
 from tabular_fedrl.errors import InvalidProblem
@@ -44,6 +45,7 @@ SCRIPTS = (
     relatives,
     rates,
     growth,
+    rlhf,
     crosslm,
     fed_se,
 )
