@@ -2,10 +2,12 @@
 
 import inspect
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
+from scipy.optimize import brentq
 
 from paper.build import compile_paper, complaints
 from paper.citations import BIBLIOGRAPHY, cited
@@ -17,9 +19,12 @@ from paper.statements import statement, verdicts
 from tabular_fedrl.claims.discovery import theorems
 from tabular_fedrl.claims.suite import verify_all
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.instances import load
+from tabular_fedrl.policies import softmax
 from tabular_fedrl.report import results_data
 from tabular_fedrl.report.references import read_references
 from tabular_fedrl.report.words import number
+from tabular_fedrl.solvers import solve
 
 PAPER = Path("paper")
 THEOREMS = theorems()
@@ -131,15 +136,27 @@ def test_numbers_are_the_reports(data):
 
 
 def test_the_text_holds_no_result_typed_by_hand():
-    """Decimal fractions stand only in layout; and what the text refers to exists."""
+    """Numbers of two digits stand only in layout and formulas; and what the text refers to exists."""
     for path in sorted(PAPER.glob("*.tex")):
         text = path.read_text()
         if path.name != "preamble.tex":
             plain = re.sub(r"\\(?:cite|input|plot|theorem)\{[^}]*\}|\[[^\]]*em[^\]]*\]", "", text)
-            assert not re.findall(r"\d+\.\d+", plain), path
+            plain = re.sub(r"\\(?:ref|theorem|cite|label)\{[^}]*\}|\\frac\d+", "", plain)
+            assert not re.findall(r"\d+\.\d+|\d{2,}", plain), path
         for key in re.findall(r"\\fact\{([^#}]*)\}", text):
             theorem = key.split("/")[1] if key.startswith(("ratio/", "found/")) else None
             assert theorem is None or theorem in THEOREMS, (path, key)
+
+
+def test_numbers_that_pages_work_out():
+    """What a page says of its own instance is what the package finds."""
+    visits = _page(THEOREMS["drpo.two-visitations"])
+    assert f"({0.9 * 2**0.5 / 2 - 0.1 * (2**0.5 - 1):.3f})" in visits
+    threshold = brentq(lambda x: 2 * math.exp(0.9 * x) / (math.exp(x) + 1) - 1, 1, 20)
+    assert f"about {threshold:.1f} for b = 0.9" in _page(THEOREMS["fednpg.heterogeneity-fixed"])
+    best = solve(load("textbook:heterogeneous-bandit").cmdp)
+    plays = ", ".join(f"{p:.1f}" for p in softmax(best.log_policy)[0])
+    assert f"(LP: {float(best.value):.2f}) plays ({plays})" in _page(THEOREMS["fednpg.heterogeneous-duals"])
 
 
 def test_every_theorem_has_its_place(tmp_path):
