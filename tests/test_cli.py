@@ -10,6 +10,7 @@ from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import TEXTBOOK, families, load, save
 from tabular_fedrl.runner import run
+from tabular_fedrl.runner.evolution import FED_SE
 from tests.commandline import call, start
 
 SOLVE_KEYS = {"status", "value", "multipliers", "costs", "slater_slack", "duality_gap"}
@@ -143,7 +144,7 @@ def test_run_on_a_terminal_or_not_says_the_same(capsys):
 
 def test_list(capsys):
     said = call(capsys, "list", "--json")
-    assert {a["name"] for a in said.data["algorithms"]} == {*ALGORITHMS, *PREFERENCE_ALGORITHMS}
+    assert {a["name"] for a in said.data["algorithms"]} == {*ALGORITHMS, *PREFERENCE_ALGORITHMS, FED_SE}
     names = {i["name"] for i in said.data["instances"]}
     assert names >= {*families, *(f"textbook:{n}" for n in TEXTBOOK), "gym:Taxi-v4"}
     assert all(t["mark"] in ("paper", "code", "ours", "recalled") for t in said.data["theorems"])
