@@ -35,6 +35,7 @@ from tabular_fedrl.episodic import (
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.instances.episodic_families import bandit, chain, episodic_garnet, tree
+from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import enclosed, softmax
 from tests.strategies import episodic_mdps
 
@@ -135,6 +136,18 @@ def test_floats_are_within_their_stated_error(drawn):
     for key, x in found.items():
         assert (np.abs(x.value - truth[key]) <= x.error + 1e-16).all(), key
         assert x.error.max() < 1e-12, key
+
+
+def test_rows_that_sum_to_one_within_rounding_stand_for_the_normalised_ones():
+    S, H, off = 200, 20, 1 + 150 * 2.0**-53
+    mdp = EpisodicMDP(np.full((S, 1, S), off / S), np.ones((S, 1)), np.full(S, off / S), H)
+    assert mdp.P[0].sum(axis=-1).min() > 1 + 1e-14  # kept as it is
+    pi = Measured(np.ones((H, S, 1)))
+    value, laws = start_value(mdp, pi), occupancy(mdp, pi)
+    # The exact answers are H and the uniform law.
+    assert 1e-12 < abs(float(value.value) - H) <= float(value.error) < 5e-11
+    assert np.abs(laws.value - 1 / S).max() > 1e-15
+    assert (np.abs(laws.value - 1 / S) <= laws.error).all()
 
 
 # ---- other oracles ----------------------------------------------------------------------------------------
