@@ -73,10 +73,10 @@ class Budget(Theorem):
     blocks.
 
     What the figures show on one problem, without a proof: against votes, K hardly matters to either method,
-    if perturbations have the same length, :math:`\mu_{FedAvg} = \mu_{Par}/\sqrt K`. With the same size in every
-    coordinate the longer ones of the average win with few answers, and lose with many, where they mislead. In
-    bits the average costs K(d+1) a round against d + K, and K with shared seeds, which is the least. (The
-    steps of ZPG and ZBCPG were lengthened by a factor of 12, chosen after looking.)
+    if perturbations have the same length, :math:`\mu_{FedAvg} = \mu_{Par}/\sqrt K`. With the same size in
+    every coordinate the longer ones of the average win with few answers, and lose with many, where they
+    mislead. In bits the average costs K(d+1) a round against d + K, and K with shared seeds, which is the
+    least. (The steps of ZPG and ZBCPG were lengthened by a factor of 12, chosen after looking.)
 
     **Proof.** ``rlhf.theorem-1`` and ``rlhf.fedavg``.
 

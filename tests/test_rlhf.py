@@ -1,0 +1,107 @@
+"""The pages on one-bit preferences: vacuous bounds are called so; exact laws against simulated runs."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from proofs_check.rlhf import inverted_links
+from proofs_check.rlhf.convergence import TheoremOne
+from proofs_check.rlhf.fedavg import FedAvg
+from proofs_check.rlhf.landscape import all_signs
+from proofs_check.rlhf.walk import Lattice, averaged, grouped
+from tabular_fedrl.algorithms.fedavg_s2zpo import fedavg_s2zpo
+from tabular_fedrl.algorithms.par_s2zpo import par_s2zpo
+from tabular_fedrl.algorithms.preference_feedback import Feedback
+from tabular_fedrl.claims import confidence, verify
+from tabular_fedrl.episodic import start_value
+from tabular_fedrl.federation import Ledger
+from tabular_fedrl.instances import load_episodic
+from tabular_fedrl.measured import Measured
+from tabular_fedrl.policies import softmax
+from tabular_fedrl.preferences import comparison_of
+
+BANDIT = "episodic-bandit:A=2"
+
+
+def only(theorem: str, claim: str, **parameters):
+    return next(v for v in verify(theorem, BANDIT, **parameters) if v.claim == claim)
+
+
+@pytest.mark.parametrize(
+    "theorem, claim",
+    [("rlhf.theorem-1", "stationary"), ("rlhf.fedavg", "stationary"), ("rlhf.drift", "drift")],
+)
+def test_sixteen_answers_are_called_vacuous(theorem, claim):
+    rounds = {} if theorem == "rlhf.drift" else {"rounds": 50}
+    finite = only(theorem, claim, questions=16, **rounds)
+    assert finite.status == "holds"
+    assert finite.vacuous
+    infinite = only(theorem, claim, questions=16, link="logistic", scale=1.0, **rounds)
+    assert infinite.status == "not applicable"
+    assert "vacuous" in infinite.reason
+    one_more = only(theorem, claim, questions=17, link="logistic", scale=1.0, **rounds)
+    assert one_more.status == "holds"
+    assert one_more.vacuous
+
+
+def test_some_bounds_say_something():
+    assert (
+        only("rlhf.theorem-1", "stationary", rounds=600, alpha=2.0**-5, questions=10**14, mu=2.0**-11).vacuous
+        is False
+    )
+    assert (
+        only("rlhf.fedavg", "stationary", agents=2, rounds=300, questions=10**14, mu=2.0**-11).vacuous
+        is False
+    )
+    assert only("rlhf.vote-error", "error").vacuous is False
+    assert only("rlhf.drift", "drift", questions=10**16, mu=2.0**-13).vacuous is False
+
+
+@pytest.mark.parametrize("source", [BANDIT, "episodic-bandit:A=3", "episodic-chain:H=1"])
+@pytest.mark.parametrize("method, page", [(par_s2zpo, TheoremOne), (fedavg_s2zpo, FedAvg)])
+def test_exact_laws_are_those_of_the_algorithm(source, method, page):
+    """Values after some rounds, of thousands of runs of the algorithm, against the law on the lattice."""
+    problem, K, T, runs = load_episodic(source).mdp, 2 if source != "episodic-bandit:A=3" else 3, 6, 20_000
+    given = {"link": "logistic", "scale": 0.5, "people": 3, "questions": 5}
+    x = page().setup(problem, agents=K, rounds=T, alpha=0.5, mu=0.25, **given)
+    exactly = x.values if page is TheoremOne else x.mean(x.at.value)
+    feedback = Feedback(problem, comparison_of(problem, **given), K, 0.25, 0.5)
+    start = np.zeros((runs, problem.H, problem.S, problem.A))
+    rounds = list(islice(method(feedback, start, np.random.default_rng(0), Ledger()), T))
+    for t, step in enumerate(rounds, start=1):
+        seen = confidence.bounded(start_value(problem, softmax(step.next_theta)), 1.0, 0.9999)
+        assert seen.lower <= exactly.value[t] <= seen.upper
+    # The bandits climb by more than the enclosure is wide.
+    assert exactly.value[-1] - exactly.value[0] > 0
+    assert exactly.error.max() < 1e-9
+
+
+def test_lattices_merge_equal_policies():
+    updates = all_signs(2).reshape(-1, 1, 1, 2)
+    uniform = Measured(np.full((1, 4), 0.25))
+    shifts, law = grouped(updates, uniform)
+    np.testing.assert_array_equal(shifts[:, 0, 0, 0], [-2, 0, 2])
+    np.testing.assert_allclose(law.value, [[0.25, 0.5, 0.25]])
+    lattice = Lattice.reached(shifts, 5)
+    assert len(lattice.points) == 11
+    chances = Measured(np.repeat(law.value, 11, axis=0))
+    last = list(lattice.laws(chances, 5))[-1]
+    order = np.argsort(lattice.points[:, 0, 0, 0])
+    # Five times -1, 0 or 1 with chances 1/4, 1/2, 1/4: ten fair coins.
+    np.testing.assert_allclose(
+        last.value[order], [1, 10, 45, 120, 210, 252, 210, 120, 45, 10, 1] / np.float64(1024)
+    )
+    two, both = averaged(updates, uniform, 2)
+    np.testing.assert_array_equal(two[:, 0, 0, 0], [-4, -2, 0, 2, 4])
+    np.testing.assert_allclose(both.value, [[1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16]])
+
+
+def test_the_rules_on_the_disc_have_converged(monkeypatch):
+    problem = load_episodic(BANDIT).mdp
+    coarse = inverted_links.InvertedLinks().setup(problem, mu=1.0).circle()
+    monkeypatch.setattr(inverted_links, "ANGLES", 128)
+    monkeypatch.setattr(inverted_links, "RADII", 32)
+    fine = inverted_links.InvertedLinks().setup(problem, mu=1.0).circle()
+    for a, b in zip(coarse, fine):
+        assert np.abs(a.value - b.value).max() < 1e-12
