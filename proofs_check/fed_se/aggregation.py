@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from proofs_check.fed_se.clients import Clients, clients
-from proofs_check.fed_se.learner import Sides, last_probabilities, stacked
+from proofs_check.fed_se.learner import (
+    GARNETS,
+    Sides,
+    last_probabilities,
+    stacked,
+)
 from tabular_fedrl.algorithms.fed_se_adapters import product
 from tabular_fedrl.algorithms.fed_se_server import average_factors, average_products, remainder, weighted
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity
 from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.measured import Measured
-
-GARNETS = "success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"
 
 
 class Aggregation(Theorem):

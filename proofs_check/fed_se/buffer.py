@@ -11,6 +11,7 @@ import numpy as np
 
 from proofs_check.fed_se.learner import (
     EPISODE,
+    GARNETS,
     Learner,
     Sides,
     drawn,
@@ -36,8 +37,6 @@ from tabular_fedrl.claims import (
 )
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP, repeated
 from tabular_fedrl.measured import Measured, dot
-
-GARNETS = "success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"
 
 
 @dataclass(frozen=True)

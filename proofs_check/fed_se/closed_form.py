@@ -7,14 +7,21 @@ from functools import cached_property
 
 import numpy as np
 
-from proofs_check.fed_se.learner import Learner, Sides, drawn, last_probabilities, stacked, success
+from proofs_check.fed_se.learner import (
+    GARNETS,
+    Learner,
+    Sides,
+    drawn,
+    last_probabilities,
+    stacked,
+    success,
+)
 from tabular_fedrl.algorithms.fed_se_adapters import closed_form
 from tabular_fedrl.arithmetic import array
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight, upper
 from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.measured import Measured, dot
 
-GARNETS = "success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"
 MIXED = (0.5, 0.1, 1e-3, 1e-6)
 """Shares of the uniform policy."""
 

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from proofs_check.fed_se.clients import Clients, clients, midpoints
-from proofs_check.fed_se.learner import Sides, last_probabilities, stacked
+from proofs_check.fed_se.learner import (
+    GARNETS,
+    Sides,
+    last_probabilities,
+    stacked,
+)
 from tabular_fedrl.algorithms.fed_se_adapters import centred, product
 from tabular_fedrl.algorithms.fed_se_server import truncated, weighted
 from tabular_fedrl.arithmetic import array, exp, logsumexp
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity
 from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.measured import Measured
-
-GARNETS = "success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP, action_val
 from tabular_fedrl.measured import Measured, dot
 
 Sides = tuple[Measured, Measured]
+GARNETS = "success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"
+"""The suite of most controls."""
 EPISODE = (-3, -2, -1)
 """The axes of steps, states and actions."""
 
@@ -127,8 +129,9 @@ def drawn(
 def stacked(sides: Iterable[Sides]) -> Sides:
     """Both sides of one statement for several settings, in one row each."""
     left, right = zip(*sides, strict=True)
-    return _row(left), _row(right)
+    return row(left), row(right)
 
 
-def _row(parts: Iterable[Any]) -> Measured:
+def row(parts: Iterable[Any]) -> Measured:
+    """Arrays of any shapes, one after another."""
     return Measured.concatenate([Measured.of(x).reshape(-1) for x in parts])

@@ -10,7 +10,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from proofs_check.fed_se.learner import Learner, Sides, drawn, last_probabilities, possible, stacked, success
+from proofs_check.fed_se.learner import (
+    GARNETS,
+    Learner,
+    Sides,
+    drawn,
+    last_probabilities,
+    possible,
+    row,
+    stacked,
+    success,
+)
 from tabular_fedrl.algorithms.fed_se_adapters import adapted, centred, closed_form, improved
 from tabular_fedrl.algorithms.fed_se_buffer import exact_weights, sampled_weights
 from tabular_fedrl.arithmetic import array
@@ -19,7 +29,6 @@ from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.measured import Measured, dot
 
 Kept = Literal["successes", "failures"]
-GARNETS = "success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"
 LAKES = "frozen-lakes:clients=5,H=12"
 RANKS, SWEEPS = (1, 2), 3
 
@@ -146,10 +155,10 @@ class Monotone(Theorem):
 
     @chain("monotone")
     def monotone_chain(self, x: Fits) -> Iterator[tuple[str, Measured]]:
-        yield "left side", _row(s.before.J.log() for s in x.steps)
+        yield "left side", row(s.before.J.log() for s in x.steps)
         bound = (s.before.J.log() + s.likelihood_gain / s.before.J for s in x.steps)
-        yield "the likelihood does not fall", _row(bound)
-        yield "Jensen's inequality", _row(s.after.J.log() for s in x.steps)
+        yield "the likelihood does not fall", row(bound)
+        yield "Jensen's inequality", row(s.after.J.log() for s in x.steps)
 
     @identity(r"J(\pi') - J(\pi) = \sum_{h,s} d_h^{\pi'}(s) \mathrm{Var}_{\pi_h} Q_h(s,\cdot)/V_h(s)")
     def gain(self, x: Fits) -> Sides:
@@ -194,7 +203,3 @@ def _sweeps(
 
 def _learner(problem: FederatedEpisodicMDP, base: Any, B: Any, A: Any) -> Learner:
     return Learner(problem, adapted(base, B, A).reshape(*base.shape[:-2], problem.H, problem.S, problem.A))
-
-
-def _row(parts: Iterator[Measured]) -> Measured:
-    return Measured.concatenate([x.reshape(-1) for x in parts])

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proofs_check.fed_se.learner import Learner, Sides, drawn, last_probabilities, success
+from proofs_check.fed_se.learner import (
+    GARNETS,
+    Learner,
+    Sides,
+    drawn,
+    last_probabilities,
+    success,
+)
 from tabular_fedrl.algorithms.fed_se_adapters import closed_form
 from tabular_fedrl.algorithms.fed_se_buffer import exact_weights, sampled_weights
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity
 from tabular_fedrl.episodic import FederatedEpisodicMDP, start_value
 from tabular_fedrl.measured import Measured
-
-GARNETS = "success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from proofs_check.fed_se.clients import Clients, clients, midpoints
-from proofs_check.fed_se.learner import Sides, last_probabilities, stacked
+from proofs_check.fed_se.learner import (
+    GARNETS,
+    Sides,
+    last_probabilities,
+    stacked,
+)
 from proofs_check.fed_se.spectrum import squared_norm, squared_singular_values
 from tabular_fedrl.algorithms.fed_se_adapters import product
 from tabular_fedrl.algorithms.fed_se_server import truncated, weighted
@@ -15,8 +20,6 @@ from tabular_fedrl.arithmetic import array
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight
 from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.measured import Measured
-
-GARNETS = "success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"
 
 
 class Rank(Theorem):

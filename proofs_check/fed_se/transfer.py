@@ -7,7 +7,14 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from proofs_check.fed_se.learner import Learner, Sides, last_probabilities, stacked, success
+from proofs_check.fed_se.learner import (
+    GARNETS,
+    Learner,
+    Sides,
+    last_probabilities,
+    stacked,
+    success,
+)
 from proofs_check.fed_se.transfer_study import evolution_study, transfer_study
 from tabular_fedrl.algorithms.fed_se import Choice, fed_se
 from tabular_fedrl.arithmetic import array
@@ -73,7 +80,7 @@ class Transfer(Theorem):
     source = "theory notes, self-evolution, section 1"
     problem_type = FederatedEpisodicMDP
     suite = (
-        Case("success-garnet:S=5,A=4,H=4,clients=3,heterogeneity=0.5,seed=1"),
+        Case(GARNETS),
         Case(OPPOSED, rank=1),
         Case(OPPOSED, rank=None, by_successes=True),
         Case("frozen-lakes:clients=5,H=12", aggregation="truncated"),
