@@ -1,4 +1,4 @@
-"""Learning from one-bit preferences: rates against votes for several numbers of agents, and against bits."""
+"""Learning from one-bit preferences: rates against votes and bits; what people cannot tell apart."""
 
 from __future__ import annotations
 
@@ -13,5 +13,7 @@ from tabular_fedrl.plots import PLOTS
 def figures(report: Path) -> dict[str, Figure]:
     """The figures by file name."""
     return {
-        f"rlhf-{name}": PLOTS["power_rate"](study(report, f"rlhf.budget.{name}")) for name in ("rate", "bits")
+        "rlhf-epsilon": PLOTS["profile"](study(report, "rlhf.distinguishability.found")),
+        "rlhf-rate": PLOTS["power_rate"](study(report, "rlhf.budget.rate")),
+        "rlhf-bits": PLOTS["power_rate"](study(report, "rlhf.budget.bits")),
     }

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from proofs_check.rlhf.landscape import lottery
-from tabular_fedrl.claims import Case, Theorem, control, hypothesis, identity, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, identity, study, upper
+from tabular_fedrl.claims.curves import Curve, profile_study
+from tabular_fedrl.claims.curves import Panel as Axes
 from tabular_fedrl.episodic import EpisodicMDP, extreme_returns, start_value
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.preferences import Comparison, Linear, Logistic, Panel, comparison_of
@@ -146,6 +148,25 @@ class Distinguishability(Theorem):
         panel = x.comparison.panel
         low, high = extreme_returns(x.mdp)
         return x.epsilon, panel.inverse(_weakness(x.mdp, panel, x.comparison.batch)), Measured.of(high - low)
+
+    @study("profile")
+    def found(self) -> StudyData:
+        """What the search finds on the lottery, for batches of several sizes, beside the bound."""
+        sizes, curves = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32]), []
+        for scale in (0.05, 0.1, 0.2):
+            found, bound = [], []
+            for D in sizes.tolist():
+                x = self.setup(LOTTERY, "logistic", scale, batch=D, count=40)
+                found.append(x.epsilon)
+                weakness = _weakness(LOTTERY, x.comparison.panel, D)
+                finite = bool(weakness.upper < 0.5)
+                bound.append(x.comparison.panel.inverse(weakness) if finite else Measured(0.0, 1e300))
+            panel = Axes(f"logistic link, s = {scale:g}", r"$\varepsilon^\star_D$")
+            label = "found, from below"
+            curves.append(Curve(panel, label, sizes, Measured.stack(found), Measured.stack(bound)))
+        return profile_study(
+            "a lottery against a sure return", str(self.mark), "episodes in a batch, D", curves
+        )
 
     @control(
         "a steep link and single episodes: a better policy loses more often than not",
