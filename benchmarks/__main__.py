@@ -51,14 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="the large sizes too (hours with slow peers)")
+    parser.add_argument("--full", action="store_true", help="the large sizes too (half an hour)")
     parser.add_argument(
         "--only", nargs="+", metavar="PATTERN", default=["*"],
         help="rows by name, for instance 'optimum/*' or 'growth/S/*'; the others keep their results",
     )  # fmt: skip
-    parser.add_argument("--limit", type=float, default=20.0, help="seconds for one call (default 20)")
-    parser.add_argument("--budget", type=float, default=4.0, help="seconds for a method's calls (default 4)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of taking turns (default 15)")
+    parser.add_argument("--limit", type=float, default=12.0, help="seconds for one call (default 12)")
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds for a method's calls (default 2)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of taking turns (default 9)")
     parser.add_argument("--out", type=Path, help="the results file (default benchmarks/results/*.json)")
     return parser
 

@@ -10,8 +10,8 @@ share is taken between a sweep and a sum measured in turn.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +21,7 @@ import numba
 import numpy as np
 
 from benchmarks.machine import facts
+from benchmarks.results import described, write_both
 from tabular_fedrl.kernels import packed, sparse
 from tabular_fedrl.kernels.sparse_rows import Rows
 from tabular_fedrl.kernels.structure import line_up
@@ -161,28 +162,45 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def markdown(content: dict[str, Any]) -> str:
+    """The table, with the machine it is of."""
+    rates = (f"{v / 1e9:.1f} GB/s on {k}" for k, v in content["read_bytes_per_second"].items())
+    lines = [
+        "# Sweeps against the memory's limit",
+        "",
+        *described(content["machine"]),
+        "",
+        f"Plain sums read {', '.join(rates)} thread(s). Share: of that on all threads, median (quartiles).",
+        "",
+        "| states | successors | storage | sweep | share |",
+        "|---|---|---|---|---|",
+    ]
+    for row in content["rows"]:
+        cells = (row["states"], row["successors"], row["storage"], row["sweep"], _share(row))
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _share(row: Row) -> str:
+    share = row["share"]
+    return f"{share['median']:.2f} ({share['low']:.2f} to {share['high']:.2f})"
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Measure and print the table; with ``--out``, write it as JSON too."""
+    """Measure and print the table; with ``--out``, write it as JSON and beside it as Markdown."""
     parser = argparse.ArgumentParser(prog="benchmarks.bandwidth", description=__doc__)
     parser.add_argument("--states", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    rates = read_rates()
-    print("plain sums read " + ", ".join(f"{v / 1e9:.1f} GB/s on {k} thread(s)" for k, v in rates.items()))
-    print("states | successors | storage | sweep | share of read bandwidth")
-    found = []
+    content: dict[str, Any] = {"machine": facts(), "read_bytes_per_second": read_rates(), "rows": []}
     for row in measure(options.states, options.rounds):
-        found.append(row)
-        share = row["share"]
-        print(
-            f"{row['states']} | {row['successors']} | {row['storage']} | {row['sweep']} | "
-            f"{share['median']:.2f} ({share['low']:.2f} to {share['high']:.2f})",
-            flush=True,
-        )
+        content["rows"].append(row)
+        cells = (row["states"], row["successors"], row["storage"], row["sweep"], _share(row))
+        print(" | ".join(map(str, cells)), file=sys.stderr, flush=True)
+    print(markdown(content), end="")
     if options.out:
-        text = json.dumps({"machine": facts(), "read_bytes_per_second": rates, "rows": found}, indent=1)
-        options.out.write_text(text + "\n", encoding="utf-8")
+        write_both(options.out, content, markdown(content))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def measure_row(row: Row, limits: Limits) -> dict[str, Any]:
         records = contest({name: ENTRIES[name] for name in row.methods}, path, row.settings, limits)
         reference = _reference(row.job, cmdp, records)
         methods = [_judged(row, cmdp, record, records[0], reference) for record in records]
-    return {"row": row.name, "job": row.job, "problem": row.problem, "tolerance": row.tolerance,
+    return {"row": row.name, "job": row.job, "problem": row.title, "tolerance": row.tolerance,
             "limit_seconds": limits.seconds, "methods": methods}  # fmt: skip
 
 

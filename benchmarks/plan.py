@@ -24,8 +24,13 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """The problem and the settings, if there are any."""
+        return " ".join([self.problem, *(f"{name}={value}" for name, value in self.settings.items())])
+
+    @property
     def name(self) -> str:
-        return f"{self.job}/{self.problem}"
+        return f"{self.job}/{self.title}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def rows(full: bool) -> list[Row]:
         *constrained,
         Row("rounds", small(), ("rounds", "rounds-numpy"), 1e-10),
         Row("batch", small(), ("batch", "rounds-numpy"), 1e-10),
+        Row("batch", small(m=2, agents=3), ("batch", "rounds-numpy"), 1e-10, {"local_steps": 5}),
         Row("verification", "random-mdp:seed=1", ("verification", "verification-run")),
         Row("verification", small(), ("verification", "verification-run")),
     ]
@@ -99,7 +105,7 @@ def rows(full: bool) -> list[Row]:
 
 def series(full: bool) -> list[Series]:
     """Cost against S, A, m, N and E, one at a time."""
-    states = (1000, 3000, 10_000, 30_000, 100_000, *((300_000, 1_000_000) if full else ()))
+    states = (1000, 3000, 10_000, 30_000, 100_000, *((300_000,) if full else ()))
     actions = (2, 4, 8, 16, 32)
     doubling = (1, 2, 4, 8, 16)
 

@@ -57,10 +57,15 @@ def merged(content: dict[str, Any], kind: str, entry: dict[str, Any]) -> dict[st
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write ``path`` (JSON) and its neighbour with the ending ``.md``."""
+    write_both(path, content, markdown(content))
+
+
+def write_both(path: Path, content: dict[str, Any], tables: str) -> None:
+    """Write ``path`` (JSON) and the same as ``tables`` beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for target, text in (
         (path, json.dumps(content, indent=1, allow_nan=False) + "\n"),
-        (path.with_suffix(".md"), markdown(content)),
+        (path.with_suffix(".md"), tables),
     ):
         with atomic_path(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -81,14 +86,21 @@ def markdown(content: dict[str, Any]) -> str:
 def _machine(facts: dict[str, Any] | None) -> list[str]:
     if not facts:
         return []
-    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items() if number)
     return [
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, Python {facts['python']}.",
-        f"{versions}.",
+        *described(facts),
         "",
         "Ratio: how many times as long as ours (a row's first), median (quartiles) over calls that took",
         "turns; above 1 we are ahead. Error: of the worst answer, in units of value, by an independent",
         "check; `!`: above the row's tolerance.",
+    ]
+
+
+def described(facts: dict[str, Any]) -> list[str]:
+    """The kind of machine and the versions."""
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items() if number)
+    return [
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, Python {facts['python']}.",
+        f"{versions}.",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from scipy.stats import linregress
 
 import benchmarks.__main__ as command
 from benchmarks import checks
+from benchmarks.bandwidth import markdown
 from benchmarks.contenders import ENTRIES, Entry, behaviour
 from benchmarks.contest import Limits
 from benchmarks.exponents import exponent
+from benchmarks.machine import facts
 from benchmarks.measure import measure_row, measure_series
 from benchmarks.plan import Row, Series, rows, series
 from benchmarks.ratios import ratio, spread
@@ -197,6 +200,21 @@ def test_the_figure_of_growth_draws_the_series_that_were_measured(tmp_path, monk
     (ax,) = growth.figures(tmp_path)["growth"].axes
     drawn = [line.get_ydata().tolist() for line in ax.lines if line.get_linestyle() == "None"]
     assert drawn == [[1.0, 8.0, 64.0], [1.0, pytest.approx(4 / 3)]]
+
+
+def test_shares_of_the_bandwidth_name_the_machine():
+    share = {"median": 0.5, "low": 0.25, "high": 0.75}
+    row = {"states": 7, "successors": "near", "storage": "even", "sweep": "greedy", "share": share}
+    text = markdown({"machine": facts(), "read_bytes_per_second": {"1": 4e10}, "rows": [row]})
+    assert "| 7 | near | even | greedy | 0.50 (0.25 to 0.75) |" in text
+    assert f"{facts()['cores']} cores" in text
+    assert "40.0 GB/s on 1 thread(s)" in text
+
+
+def test_settings_tell_rows_of_one_problem_apart():
+    row = Row("batch", "P", ("batch",), None, {"local_steps": 5})
+    assert row.name == "batch/P local_steps=5"
+    assert replace(row, settings={}).name == "batch/P"
 
 
 def test_a_row_measured_again_replaces_itself_and_keeps_the_others():

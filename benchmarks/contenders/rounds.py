@@ -37,7 +37,7 @@ def _averages(done: Run) -> dict[str, Any]:
     return {"value": done.value.value.mean(), "costs": done.costs.value.mean(axis=0)}
 
 
-def _many(problem: FederatedCMDP) -> Batch:
+def _many(problem: FederatedCMDP, local_steps: int = 1) -> tuple[Batch, int]:
     """``problem`` first; the others have rewards moved a little, so that no two are alike."""
     one = Batch.of([problem])
     shift = np.random.default_rng(0).uniform(0.0, 0.1, size=(BATCH_SIZE, problem.cmdp.S, problem.cmdp.A))
@@ -45,11 +45,12 @@ def _many(problem: FederatedCMDP) -> Batch:
     same = {
         name: np.repeat(getattr(one, name), BATCH_SIZE, axis=0) for name in ("P", "c", "d", "rho", "gamma")
     }
-    return Batch(r=one.r + shift, mask=one.mask, **same)
+    return Batch(r=one.r + shift, mask=one.mask, **same), local_steps
 
 
-def _iterate(batch: Batch) -> Iterated:
-    return fednpg(batch, ROUNDS, 1, **STEPS)
+def _iterate(given: tuple[Batch, int]) -> Iterated:
+    batch, local_steps = given
+    return fednpg(batch, ROUNDS, local_steps, **STEPS)
 
 
 SPECIFICATION = _run("numpy")

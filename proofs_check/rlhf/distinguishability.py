@@ -154,16 +154,15 @@ class Distinguishability(Theorem):
         """What the search finds on the lottery, for batches of several sizes, beside the bound."""
         sizes, curves = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32]), []
         for scale in (0.05, 0.1, 0.2):
-            found, bound = [], []
-            for D in sizes.tolist():
-                x = self.setup(LOTTERY, "logistic", scale, batch=D, count=40)
-                found.append(x.epsilon)
-                weakness = _weakness(LOTTERY, x.comparison.panel, D)
-                finite = bool(weakness.upper < 0.5)
-                bound.append(x.comparison.panel.inverse(weakness) if finite else Measured(0.0, 1e300))
+            tried = [self.setup(LOTTERY, "logistic", scale, batch=D, count=40) for D in sizes.tolist()]
+            weakness = [_weakness(LOTTERY, x.comparison.panel, x.comparison.batch) for x in tried]
             panel = Axes(f"logistic link, s = {scale:g}", r"$\varepsilon^\star_D$")
-            label = "found, from below"
-            curves.append(Curve(panel, label, sizes, Measured.stack(found), Measured.stack(bound)))
+            found = Measured.stack([x.epsilon for x in tried])
+            curves.append(Curve(panel, "found, from below", sizes, found))
+            finite = [i for i, y in enumerate(weakness) if y.upper < 0.5]
+            if finite:
+                bound = [tried[i].comparison.panel.inverse(weakness[i]) for i in finite]
+                curves.append(Curve(panel, "bound", sizes[finite], None, Measured.stack(bound)))
         return profile_study(
             "a lottery against a sure return", str(self.mark), "episodes in a batch, D", curves
         )

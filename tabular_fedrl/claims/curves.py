@@ -96,7 +96,7 @@ def _study(name: str, mark: str, xlabel: str, curves: Sequence[Curve], law: Law 
         }
         for key, row in arrays.items():
             columns.setdefault(key, []).append(np.asarray(row, dtype=np.float64))
-        if curve.measured is not None:
+        if law is not None and curve.measured is not None:
             known = ~np.isnan(y) & ~np.isnan(bound)
             ratio = f"{(y[known] / bound[known]).max():.3g}" if known.any() else "–"
             rows.append([f"{curve.panel.title}; {curve.label}", *fit.words, other.words[0], ratio])

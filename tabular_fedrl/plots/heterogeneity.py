@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +17,10 @@ from tabular_fedrl.plots.style import BLACK, BLUE, GREEN, ORANGE, PAGE, SKY, VAL
 
 CURVES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"))
 # In grey the two colours are the same: hatching tells them apart.
-TIERS = ({"facecolor": ORANGE, "hatch": ""}, {"facecolor": SKY, "hatch": "////"})
+TIERS: tuple[dict[str, Any], ...] = (
+    {"facecolor": ORANGE, "hatch": ""},
+    {"facecolor": SKY, "hatch": "////"},
+)
 SPREAD = "spread of the clients' data (fraction)"
 
 
