@@ -40,8 +40,8 @@ class ForgettingBudget(Theorem):
 
     **Statement.** For the tilt :math:`G_\eta \propto G e^{\eta\bar s}`, :math:`\eta \ge 0`,
 
-    .. math:: KL(G_\eta\|G) \le \eta\, (E_{G_\eta}\bar s - E_G\bar s) \le \eta h, \qquad
-              (E_{G_\eta} f - E_G f)^2 \le (\mathrm{span}\,f)^2\, \mathrm{TV}(G_\eta, G)^2 \le
+    .. math:: KL(G_\eta\|G) &\le \eta\, (E_{G_\eta}\bar s - E_G\bar s) \le \eta h, \\
+              (E_{G_\eta} f - E_G f)^2 &\le (\mathrm{span}\,f)^2\, \mathrm{TV}(G_\eta, G)^2 \le
               (\mathrm{span}\,f)^2\, \eta h/2 ,
 
     and no law gains as cheaply: for every :math:`Q \ll G`,

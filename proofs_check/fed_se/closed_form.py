@@ -60,9 +60,9 @@ class ClosedForm(Theorem):
     probabilities of success after a pair and after a state. The filtered likelihood of :math:`\nu` on the
     episodes of :math:`\pi` is
 
-    .. math:: F(\nu) = E_{\tau\sim\pi}[R(\tau) \log\nu(\tau)]
-              = \sum_{h,s,a} W_h(s,a) \log \nu_h(a|s) + \mathrm{const}, \qquad
-              W_h(s,a) = d_h^\pi(s)\, \pi_h(a|s)\, Q_h^\pi(s,a) .
+    .. math:: F(\nu) &= E_{\tau\sim\pi}[R(\tau) \log\nu(\tau)]
+              = \sum_{h,s,a} W_h(s,a) \log \nu_h(a|s) + \mathrm{const}, \\
+              W_h(s,a) &= d_h^\pi(s)\, \pi_h(a|s)\, Q_h^\pi(s,a) .
 
     **Statement.** With :math:`m_h(s) = \sum_a W_h(s,a) = d_h(s) V_h(s)`, the policy
 
