@@ -71,6 +71,8 @@ def test_claims_become_latex(name):
     claims = [{**row, "claim": c.name, "statement": c.statement} for c in theorem.claims()]
     table = verdicts({"summary": claims}, name)
     assert all(code(claim["claim"]) in table for claim in claims)
+    # A blank at the end would end no formula of the site.
+    assert all(claim["statement"] == claim["statement"].strip() for claim in claims)
 
 
 def test_the_text_cites_what_the_bibliography_has():

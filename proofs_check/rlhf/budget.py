@@ -136,7 +136,7 @@ class Budget(Theorem):
 
     @upper(
         r"\frac1T\sum_t E\|\nabla V(\theta_t)\|_2 \le \frac{4E[V(\theta_{T+1})-V(\theta_1)]}{\alpha T}"
-        r" + 2L\alpha(\frac{d}{K}+1) + 32(\mu Ld + \frac{1}{\mu}\varsigma^{-1}(\sqrt{4/N})) ",
+        r" + 2L\alpha(\frac{d}{K}+1) + 32(\mu Ld + \frac{1}{\mu}\varsigma^{-1}(\sqrt{4/N}))",
         confidence=SURE,
     )
     def fedavg(self, x: Both) -> tuple[Measured, Measured, float]:
