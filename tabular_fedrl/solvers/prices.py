@@ -10,10 +10,11 @@ is bent upwards, and the step is limited:
           \Big[ V_r^k - \lambda\cdot(V_c^k - d) + \tfrac{\theta}{2} \|\lambda - \lambda^k\|_B^2 \Big] .
 
 B is one diagonal matrix, so all pieces share their quadratic part and this is a quadratic program in m + 1
-variables. The curvature :math:`\theta` follows what g turned out to be, the radius R shrinks when the model
-was far too low and grows after good steps. Near the end g is seen to be polyhedral, and the master's own
-multipliers take turns. Bundle methods with a trust region: Hiriart-Urruty and Lemarechal (1993), chapter XV;
-the bent planes are *ours*.
+variables. The curvature :math:`\theta \le 1` is as large as lifts no plane by more than :data:`SHARE` of the
+room that is left below what is known of g at the best point :math:`\hat\lambda`: more could contradict g
+there. The radius R shrinks when the model was far too low and grows after good steps. Near the end g is seen
+to be polyhedral, and the master's own multipliers take turns. Bundle methods with a trust region:
+Hiriart-Urruty and Lemarechal (1993), chapter XV; the bent planes are *ours*.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from tabular_fedrl.measured import Array
+
+SHARE = 0.5
+"""Part of the room between a plane and the dual function at the best point that its bend may fill. With all
+of it the model would touch g there, and its minimum stay at the best point."""
 
 
 @dataclass
@@ -42,7 +47,6 @@ class Prices:
     thresholds: Array
     best: Array
     upper: float = np.inf
-    theta: float = 1.0
     points: list[Array] = field(default_factory=list)
     expected: tuple[float, float] | None = None
 
@@ -63,7 +67,6 @@ class Prices:
             bent = (float(values[0] + multipliers @ (self.thresholds - values[1:])) - planes) / max(
                 model - planes, 1e-300
             )
-            self.theta = float(np.clip(self.theta * np.clip(bent, 0.1, 4.0), 1e-8, 1.0))
             step = float((np.abs(multipliers - self.best) / self.radius).max())
             if upper < self.upper - 0.1 * (self.upper - model):
                 better = upper < self.upper - 0.5 * (self.upper - model)
@@ -79,7 +82,7 @@ class Prices:
         """The next multipliers ``(m,)``, from the values ``(K, 1+m)`` of the columns found at the points;
         None if they are no new ones."""
         points, heights, slopes = np.array(self.points), columns[:, 0], self.thresholds - columns[:, 1:]
-        bend = self.theta * self.curvature
+        bend = self._bend(heights + slopes @ self.best, points)
         pieces = heights + 0.5 * (points**2 @ bend), slopes - points * bend
         found = _lowest(bend, *pieces, self.best, self.radius)
         if found is None or (np.abs(points - found) <= 1e-11 * (1 + np.abs(found))).all(axis=1).any():
@@ -87,6 +90,12 @@ class Prices:
         model = float((pieces[0] + pieces[1] @ found).max() + 0.5 * (found**2 @ bend))
         self.expected = float((heights + slopes @ found).max()), model
         return found
+
+    def _bend(self, planes: Array, points: Array) -> Array:
+        r""":math:`\theta B`, ``(m,)``, from the values ``(K,)`` of the planes at the best point."""
+        room = SHARE * np.maximum(self.upper - planes, 0.0)
+        lift = 0.5 * (points - self.best) ** 2 @ self.curvature
+        return min(1.0, float((room[lift > 0] / lift[lift > 0]).min(initial=1.0))) * self.curvature
 
 
 def _lowest(bend: Array, heights: Array, slopes: Array, centre: Array, radius: Array) -> Array | None:
