@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import evaluate, evaluate_soft, visitation
-from tabular_fedrl.kernels.cuda import cuda, sweeps
+from tabular_fedrl.kernels.cuda import cuda, krylov, sweeps
 from tabular_fedrl.kernels.cuda.rows import upload, upload_transposed
 from tabular_fedrl.loops import Batch, fednpg
 from tabular_fedrl.loops import cuda as device_loops
@@ -125,6 +125,9 @@ def reduction_checks(g: np.random.Generator, S: int) -> Iterator[Check]:
     yield "dot products", largest(space.dot(*on_device), (x * y).sum(axis=0)), 1e-14 * S
     found = [(y - x).max(axis=0), (x - y).max(axis=0), np.abs(x).max(axis=0)]
     yield "extremes", largest(space.extremes(*on_device), np.array(found)), 0.0
+    bad = np.array([True, False, True])
+    space.each(krylov.restore, cuda.to_device(bad), *on_device)
+    yield "columns put back", largest(on_device[1].copy_to_host(), np.where(bad, x, y)), 0.0
 
 
 def step_checks(g: np.random.Generator, cmdp: CMDP) -> Iterator[Check]:
