@@ -34,15 +34,16 @@ def only(theorem: str, claim: str, **parameters):
 )
 def test_sixteen_answers_are_called_vacuous(theorem, claim):
     rounds = {} if theorem == "rlhf.drift" else {"rounds": 50}
-    finite = only(theorem, claim, questions=16, **rounds)
-    assert finite.status == "holds"
-    assert finite.vacuous
-    infinite = only(theorem, claim, questions=16, link="logistic", scale=1.0, **rounds)
-    assert infinite.status == "not applicable"
-    assert "vacuous" in infinite.reason
-    one_more = only(theorem, claim, questions=17, link="logistic", scale=1.0, **rounds)
-    assert one_more.status == "holds"
-    assert one_more.vacuous
+    logistic = {"link": "logistic", "scale": 0.5}
+    for few in ({"questions": 16}, {"questions": 16, **logistic}, {"questions": 27, **logistic}):
+        verdict = only(theorem, claim, **few, **rounds)
+        assert verdict.status == "not applicable"
+        assert "vacuous" in verdict.reason
+    # Enough to be finite below R, and still more than any norm.
+    for more in ({"questions": 17}, {"questions": 28, **logistic}):
+        verdict = only(theorem, claim, **more, **rounds)
+        assert verdict.status == "holds"
+        assert verdict.vacuous
 
 
 def test_some_bounds_say_something():

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from proofs_check.rlhf.ensembles import Ensemble, Method, ensemble
-from proofs_check.rlhf.landscape import reaches
+from proofs_check.rlhf.landscape import FINITE, enough
 from tabular_fedrl.algorithms.fedavg_s2zpo import fedavg_s2zpo
 from tabular_fedrl.algorithms.par_s2zpo import par_s2zpo
 from tabular_fedrl.algorithms.preference_feedback import Feedback
@@ -96,9 +96,9 @@ class Budget(Theorem):
     )
     small = None  # hundreds of runs: for fixed instances
 
-    @hypothesis("a finite bound: the panel reaches the deviation sqrt(4/N)")
+    @hypothesis(FINITE)
     def finite(self, problem: EpisodicMDP, questions: int) -> bool:
-        return reaches(comparison_of(problem, "linear").panel, questions)
+        return enough(problem, comparison_of(problem, "linear").panel, questions)
 
     def setup(
         self,

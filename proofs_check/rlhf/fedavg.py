@@ -8,14 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from proofs_check.rlhf.convergence import largest_norm
 from proofs_check.rlhf.drift import OneRound
 from proofs_check.rlhf.landscape import (
     FINITE,
     SYMMETRIC,
     Landscape,
     all_signs,
-    reaches,
+    enough,
 )
 from proofs_check.rlhf.walk import Lattice, averaged
 from tabular_fedrl.arithmetic import stack
@@ -139,7 +138,7 @@ class FedAvg(Theorem):
     def finite(
         self, problem: EpisodicMDP, link: str, scale: float | None, people: int, ties: Ties, questions: int
     ) -> bool:
-        return reaches(comparison_of(problem, link, scale, people, ties, 1, 1).panel, questions)
+        return enough(problem, comparison_of(problem, link, scale, people, ties, 1, 1).panel, questions)
 
     def setup(
         self,
@@ -185,7 +184,7 @@ class FedAvg(Theorem):
         r" + 2 L\alpha(\frac{d}{K}+1) + 32(\mu L d + \frac1\mu(\varepsilon + \varsigma_P^{-1}(\sqrt{4/N})))"
     )
     def stationary(self, x: Average) -> tuple[Measured, Measured, Measured]:
-        return x.mean(x.norm)[:-1].mean(), x.bound(), largest_norm(x.at)
+        return x.mean(x.norm)[:-1].mean(), x.bound(), x.at.largest_norm
 
     @chain("stationary")
     def proof(self, x: Average) -> Iterator[tuple[str, Measured]]:

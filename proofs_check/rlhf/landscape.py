@@ -18,17 +18,19 @@ from tabular_fedrl.preferences import Comparison, Panel, majority
 
 MOST_DIRECTIONS = 2**14
 
-FINITE = "a panel that reaches the deviation sqrt(4/N): else the bound is infinite and says nothing (vacuous)"
+FINITE = "answers enough that sqrt(4/N) < varsigma_P(R), hence N > 16: else the bound says nothing (vacuous)"
 SYMMETRIC = "a symmetric panel"
 
 
-def reaches(panel: Panel, questions: int) -> bool:
-    """Whether some difference of returns makes the panel answer with the deviation sqrt(4/N)."""
-    try:
-        panel.inverse(float(2 / np.sqrt(questions)))
-    except InvalidProblem:
-        return False
-    return True
+def enough(mdp: EpisodicMDP, panel: Panel, questions: int) -> bool:
+    r"""Whether :math:`\sqrt{4/N} < \varsigma_P(R)`, R the largest difference of two returns.
+
+    Else :math:`\varsigma_P^{-1}(\sqrt{4/N}) \ge R`, and whatever :math:`\mu` is, the errors of every bound,
+    at least :math:`\mu L d + R/\mu \ge R \sqrt{2d}` with L = R/2, exceed all that its left side can be.
+    """
+    low, high = extreme_returns(mdp)
+    reached = Measured.of(panel.deviation(Measured.of(high - low)))
+    return bool((reached - (Measured(4.0) / float(questions)).sqrt()).lower > 0)
 
 
 def points(mdp: EpisodicMDP, n: int, spread: float, seed: int) -> Measured:
@@ -131,6 +133,12 @@ class Landscape:
     def norm(self) -> Any:
         r""":math:`\|\nabla V\|_{PK}`, ``(n,)``"""
         return self.block_norms.sum(-1)
+
+    @property
+    def largest_norm(self) -> Any:
+        r""":math:`\sqrt{2HK} R/4`: no gradient has a larger block norm. At every step the entries of a state
+        add up to 0 and, without their signs, to at most R/2 times its probability."""
+        return self.spread * Measured(2.0 * self.mdp.H * self.K).sqrt() / 4
 
     @cached_property
     def perturbed(self) -> Any:

@@ -9,8 +9,8 @@ from proofs_check.rlhf.landscape import (
     FINITE,
     SYMMETRIC,
     Landscape,
+    enough,
     points,
-    reaches,
     sign,
 )
 from tabular_fedrl.claims import Case, Theorem, chain, control, hypothesis, upper
@@ -55,7 +55,7 @@ class VoteError(Theorem):
     problem_type = EpisodicMDP
     suite = (
         Case("episodic-bandit:A=2"),
-        Case("episodic-bandit:A=2", questions=17, mu=0.5, link="logistic", scale=0.25),
+        Case("episodic-bandit:A=2", questions=18, mu=0.5, link="logistic", scale=0.25),
         Case("episodic-bandit:A=3", questions=10**4, mu=0.5, people=5),
         Case("episodic-chain:H=2", agents=2, link="logistic", scale=0.1, batch=3),
         Case("episodic-chain:H=3", agents=4, link="clipped", scale=0.5, people=2, questions=10**6),
@@ -78,7 +78,7 @@ class VoteError(Theorem):
     def finite(
         self, problem: EpisodicMDP, link: str, scale: float | None, people: int, ties: Ties, questions: int
     ) -> bool:
-        return reaches(_panel(problem, link, scale, people, ties), questions)
+        return enough(problem, _panel(problem, link, scale, people, ties), questions)
 
     def setup(
         self,
