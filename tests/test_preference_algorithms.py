@@ -203,6 +203,7 @@ def test_run_in_balls():
     [
         ({"agents": 0}, "agents = 0"),
         ({"mu": -1.0}, "mu = -1 is not positive"),
+        ({"mu": 1e308}, "mu = 1e.308: expected a number from 1e-100 to 1e.100"),
         ({"link": "probit"}, "link 'probit'"),
         ({"question": 3}, "did you mean 'questions'"),
         ({"sampled": 2}, "expected true or false"),

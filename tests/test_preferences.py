@@ -259,6 +259,19 @@ def test_comparisons_refuse_absurd_batches():
         Comparison(Panel(Logistic()), batch=10**6).points(problem(), Logistic())
 
 
+def test_too_much_is_refused_before_it_is_begun():
+    mdp, pi, rng = problem(), softmax(logits(problem(), 2)), np.random.default_rng(0)
+    with pytest.raises(InvalidProblem, match="mean returns; at most"):
+        Comparison(Panel(Logistic()), batch=10**12).vote(mdp, *pi)
+    with pytest.raises(InvalidProblem, match="mean returns; at most"):
+        Inversion(Comparison(Panel(Logistic()), batch=10**12), Logistic()).drawn(mdp, *pi, rng)
+    many = Comparison(Panel(Logistic()), questions=10**12)
+    with pytest.raises(InvalidProblem, match="2000000000000 episodes"):
+        sampled_vote(many, mdp, *pi, rng)
+    with pytest.raises(InvalidProblem, match="1000000000000 questions"):
+        Inversion(many, Logistic()).drawn(mdp, *pi, rng)
+
+
 # ---- inverted frequencies ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("believed", [Linear(0.25), Logistic(2.0)], ids=str)
 def test_inverted_frequencies_have_the_computed_mean(believed):

@@ -24,6 +24,8 @@ from tabular_fedrl.preferences.votes import Ties, majority
 
 MOST_POINTS = 20_000
 """Points of the mean return of a batch, at most."""
+MOST_DRAWN = 10_000_000
+"""What is drawn one by one for a decision, at most."""
 
 
 class Deviating(Protocol):
@@ -59,8 +61,9 @@ class Comparison:
 
         Both are policies ``(..., H, S, A)`` whose leading axes broadcast; floats, enclosures or balls.
         """
+        points = self.points(mdp, self.panel)  # refuses batches that are too large
         mine, theirs = (batch_law(return_law(mdp, pi), self.batch) for pi in (first, second))
-        return expectation(self.points(mdp, self.panel), mine, theirs)
+        return expectation(points, mine, theirs)
 
     def vote(self, mdp: EpisodicMDP, first: Any, second: Any) -> Any:
         """The deviation of the decision for ``first``: it is made with probability 1/2 plus this."""
@@ -102,6 +105,17 @@ def comparison_of(
     size = float((high - low).upper)
     panel = Panel(link_of(link, 2 * (size or 1.0) if scale is None else scale), people, panel_ties)
     return Comparison(panel, batch, questions, ties)
+
+
+def few_enough(n: int, what: str) -> None:
+    """Refuse to draw so many one by one.
+
+    Raises
+    ------
+    InvalidProblem: more than :data:`MOST_DRAWN`.
+    """
+    if n > MOST_DRAWN:
+        raise InvalidProblem(f"a decision takes {n} {what}, drawn one by one; at most {MOST_DRAWN} are")
 
 
 def batch_law(mass: Any, D: int) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tabular_fedrl.episodic import EpisodicMDP, return_law
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.preferences.comparison import Comparison, batch_law, expectation
+from tabular_fedrl.preferences.comparison import Comparison, batch_law, expectation, few_enough
 from tabular_fedrl.preferences.links import Linear, Link
 
 
@@ -54,9 +54,11 @@ class Inversion:
         """The mean of N estimates from drawn batches and people, of the leading shape of the policies;
         floats only."""
         asked = self.comparison
+        few_enough(asked.questions, "questions")
+        few_enough(asked.panel.people, "answers of a question")
+        chance = 0.5 + asked.points(mdp, asked.panel.link).value
         laws = np.broadcast_arrays(*(batch_law(return_law(mdp, pi), asked.batch) for pi in (first, second)))
         k = [_draw(law, asked.questions, rng) for law in laws]
-        chance = 0.5 + asked.points(mdp, asked.panel.link).value
         n = laws[0].shape[-1]
         people = rng.binomial(asked.panel.people, np.clip(chance[n - 1 + k[0] - k[1]], 0.0, 1.0))
         return np.asarray(self.estimates.value[people].mean(axis=-1))
@@ -66,4 +68,5 @@ def _draw(law: Array, size: int, rng: np.random.Generator) -> Any:
     """``size`` draws from every law ``(..., n)``: ``(..., size)``."""
     sums = np.cumsum(law, axis=-1)
     u = rng.random((*law.shape[:-1], size)) * sums[..., -1:]
-    return (u[..., None] >= sums[..., None, :]).sum(axis=-1)
+    rows = zip(sums.reshape(-1, law.shape[-1]), u.reshape(-1, size))
+    return np.stack([np.searchsorted(ends, x, side="right") for ends, x in rows]).reshape(u.shape)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tabular_fedrl.episodic import EpisodicMDP, return_grid, sample_returns
 from tabular_fedrl.measured import Array
-from tabular_fedrl.preferences.comparison import Comparison
+from tabular_fedrl.preferences.comparison import Comparison, few_enough
 from tabular_fedrl.preferences.votes import Ties
 
 
@@ -27,6 +27,8 @@ def sampled_answers(
     comparison: Comparison, mdp: EpisodicMDP, first: Array, second: Array, rng: np.random.Generator
 ) -> Any:
     """The panel's answers to N questions, ``(N,)`` booleans."""
+    few_enough(comparison.episodes, "episodes")
+    few_enough(comparison.questions * comparison.panel.people, "answers")
     panel, shape = comparison.panel, (comparison.questions, comparison.batch)
     unit = float(return_grid(mdp).unit)
     mine, theirs = (

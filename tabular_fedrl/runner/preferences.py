@@ -28,6 +28,8 @@ from tabular_fedrl.runner.settings import hint, number, one_of, whole
 
 WHOLE = ("agents", "people", "batch", "questions")
 POSITIVE = ("mu", "scale", "step")
+LEAST, LARGEST = 1e-100, 1e100
+"""Of those: what is computed with them stays among the floats."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,10 @@ def _resolved(algorithm: str, parameters: dict[str, Any]) -> dict[str, Any]:
             given[name] = number(name, given[name])
             if given[name] <= 0:
                 raise InvalidProblem(f"{name} = {given[name]:g} is not positive")
+            if not LEAST <= given[name] <= LARGEST:
+                raise InvalidProblem(
+                    f"{name} = {given[name]:g}: expected a number from {LEAST:g} to {LARGEST:g}"
+                )
     for name, words in chosen.choices.items():
         one_of(name, given[name], words)
     for name in ("stationary", "sampled"):
