@@ -207,6 +207,7 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "gap": np.array([[[1.0, 0.5, 0.1], [1.0, 0.3, -0.2]], [[2.0, 0.2, 0.02], [1.0, 0.1, 1e-4]]]),
             "violation": np.array([[[0.4, 0.1, 0.0], [0.4, 0.0, 0.0]], [[0.2, 0.1, 0.01], [0.3, 0.1, 0.0]]]),
             "bounds": np.array([[5.0, 0.5], [np.nan, np.nan]]),
+            "slopes": np.array([[[[-0.5, -0.6, -0.4]] * 2, [[np.nan] * 3] * 2]] * 2),
             "name": np.array("windy-cliff:ncost=2"),
         },
         **{plot: rates(plot) for plot in ("power_rate", "linear_rate", "profile")},

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from tabular_fedrl.algorithms.unit_form import unit_form
+from tabular_fedrl.claims import verify
+from tabular_fedrl.claims.discovery import theorems
 from tabular_fedrl.claims.relatives import Contender, guarantees, relatives
 from tabular_fedrl.cli.compare import contender
 from tabular_fedrl.errors import InvalidProblem
@@ -10,6 +13,8 @@ from tabular_fedrl.instances import load
 from tabular_fedrl.plots import PLOTS, save
 from tabular_fedrl.runner import run
 from tests.commandline import call
+
+THEOREMS = theorems()
 
 
 def test_curves_are_the_runs():
@@ -43,9 +48,39 @@ def test_guarantees_are_right_sides_of_theorems():
     assert guarantees(Contender("isolated", "isolated", {}), problem, 100) == {}
 
 
+def test_averages_are_those_of_the_theory():
+    """CRPO's over the steps along the reward, PMD-PD's without the start."""
+    problem = load("textbook:three-state")
+    data = relatives([contender(x) for x in ("crpo:tolerance=0", "pmd-pd")], problem, 60).arrays
+    best = float(run("crpo", problem, 1).solution.value.value)
+    rectified, proximal = run("crpo", problem, 60, tolerance=0.0), run("pmd-pd", problem, 61)
+    after = np.concatenate([rectified.multipliers[1:, 0, 0], rectified.final_multipliers])
+    up = after.sum(axis=1) == 0
+    assert 0 < up.sum() < 60
+    assert data["gap"][0, 0, -1] == pytest.approx(best - rectified.value.value[up].mean(), abs=1e-12)
+    assert data["gap"][1, 0, -1] == pytest.approx(best - proximal.value.value[1:].mean(), abs=1e-12)
+    assert data["gap"][1, 1, -1] == pytest.approx(best - proximal.value.value[60], abs=1e-12)
+
+
+def test_guarantees_are_in_the_units_of_the_problem():
+    """Theorems about rewards in [0, 1] promise 20 times as much where the reward is 20."""
+    problem = load("textbook:scaled-arms")
+    unit = unit_form(problem)
+    assert unit.scale == 20
+    one = Contender("npg-pd", "npg-pd", {})
+    given, rescaled = guarantees(one, problem, 50), guarantees(one, unit.problem, 50)
+    assert given["gap"][0] == pytest.approx(20 * rescaled["gap"][0])
+    assert given["violation"][0] == pytest.approx(unit.cost_scales[0] * rescaled["violation"][0])
+    # The least of what theorems promise.
+    published = THEOREMS["npg-pd.published"]
+    loose = {v.claim: v.rhs for v in verify(published, unit.problem, rounds=50)}
+    assert all(rescaled[claim][0] <= loose[claim] for claim in rescaled)
+    assert rescaled["gap"][1] == "fednpg.f2"
+
+
 def test_the_figure_has_a_panel_for_bytes_only_where_something_is_sent(tmp_path):
     problem = load("textbook:two-arm")
-    for names, panels in ((["npg-pd", "crpo"], 2), (["npg-pd", "fednpg"], 4)):
+    for names, panels in ((["npg-pd", "crpo"], 4), (["npg-pd", "fednpg"], 6)):
         study = relatives([contender(x) for x in names], problem, 20)
         figure = PLOTS["relatives"](study.arrays)
         assert len(figure.axes) == panels

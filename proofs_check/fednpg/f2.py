@@ -128,6 +128,8 @@ class F2(Theorem):
     id = "fednpg.f2"
     mark = "ours"
     source = "theory notes, F2"
+    about = "npg-pd"
+    rescaled = True
     suite = (
         Case("random-mdp:seed=1"),
         Case("random-mdp:seed=1,agents=6"),

@@ -76,6 +76,7 @@ class NPGPD(Theorem):
     mark = "recalled"
     source = "Ding, Zhang, Basar, Jovanovic 2020/2025"
     about = "npg-pd"
+    rescaled = True
     suite = (
         Case("windy-cliff:ncost=1", rounds=500),
         Case("random-mdp:seed=5,ncost=1,gamma=0.5", rounds=2000),

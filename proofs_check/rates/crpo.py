@@ -71,6 +71,7 @@ class CRPO(Theorem):
     id = "rates.crpo"
     mark = "ours"
     source = "theory notes, rates; after Xu, Liang, Lan 2021"
+    about = "crpo"
     suite = (
         Case("random-mdp:seed=1"),
         Case("random-mdp:seed=3,gamma=0.5"),

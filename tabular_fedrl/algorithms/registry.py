@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tabular_fedrl.algorithms import drpo_choice, offline_baselines
 from tabular_fedrl.algorithms.averaging import averaging_steps, mean_kernel, policy_averaging
 from tabular_fedrl.algorithms.crpo import crpo, rectified_steps
@@ -45,6 +47,7 @@ from tabular_fedrl.algorithms.unconstrained import (
 from tabular_fedrl.algorithms.unit_form import unit_steps
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.federation import Federation, PublicSteps
+from tabular_fedrl.measured import Array
 
 Values = dict[str, Any]
 
@@ -78,6 +81,8 @@ class Algorithm:
     meaningful. zeros: a policy may have probabilities 0, else one that has is a sign of absurd steps.
     whole: parameters that are whole numbers, with the least one. choices: parameters that are one of a few
     words. acts: from the problem and the parameters to the federation it runs in, if not the given one.
+    start: its theory's averages count the policy that it starts from. counted: from the multipliers after
+    every step ``(R, m)`` to which of the policies before them these averages count, if not all.
     """
 
     name: str
@@ -93,6 +98,8 @@ class Algorithm:
     whole: Mapping[str, int] = field(default_factory=lambda: {"local_steps": 1, "samples": 1})
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"aggregation": MEANS})
     acts: Callable[[FederatedCMDP, Values], FederatedCMDP] | None = None
+    start: bool = True
+    counted: Callable[[Array], np.ndarray[Any, np.dtype[np.bool_]]] | None = None
 
     @property
     def reward_factor(self) -> float | None:
@@ -228,6 +235,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, given: crpo(federation, given["tolerance"]),
             central=True,
             natural=False,
+            counted=lambda multipliers: (multipliers == 0).all(axis=-1),
         ),
         Algorithm(
             "pmd-pd",
@@ -237,6 +245,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             lambda federation, _: pmd_pd(federation),
             central=True,
             natural=False,
+            start=False,
         ),
         Algorithm(
             "opg-pd",

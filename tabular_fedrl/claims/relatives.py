@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.algorithms import ALGORITHMS
-from tabular_fedrl.claims.check import check_case
+from tabular_fedrl.algorithms.unit_form import unit_form
+from tabular_fedrl.claims.check import Bench
 from tabular_fedrl.claims.discovery import theorems
 from tabular_fedrl.claims.slopes import slope
-from tabular_fedrl.claims.theorem import Case, StudyData
-from tabular_fedrl.claims.verdict import Role
+from tabular_fedrl.claims.theorem import Case, StudyData, Theorem
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.measured import Array
+from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner import Run, run
 
 POINTS = 60
@@ -45,9 +45,11 @@ def relatives(
 ) -> StudyData:
     """Data of the plot ``relatives``: every algorithm with the steps that theory gives it for ``rounds``.
 
-    ``progress``: called with the rounds done and in all, and the label. Averages are over all rounds so far;
-    *last* is the current policy. The slopes are those of the last decade of rounds, with the confidence
-    interval of the straight line, which knows nothing of how the points of a curve depend on each other.
+    ``progress``: called with the rounds done and in all, and the label. Averages are those that the method's
+    theory speaks of: over all rounds so far, for CRPO over the steps along the reward, for PMD-PD without the
+    start; *last* is the current policy. The slopes are those of the last decade of rounds, with the
+    confidence interval of the straight line, which knows nothing of how the points of a curve depend on each
+    other.
 
     Raises
     ------
@@ -58,12 +60,15 @@ def relatives(
             raise InvalidProblem(f"{one.name} works on another problem than the given one")
     at = np.unique(np.round(np.geomspace(1, rounds, POINTS)).astype(np.int64))
     curves: dict[str, list[Array]] = {"gap": [], "violation": [], "bytes": []}
-    slopes, rows, bounds = [], [], []
+    slopes: list[dict[str, Any]] = []
+    rows, bounds = [], []
     for done, one in enumerate(contenders):
         tick = None if progress is None else _shifted(progress, done, len(contenders), one.label)
-        result = run(one.name, problem, rounds, seed=seed, progress=tick, **one.parameters)
+        late = one.name in ALGORITHMS and not ALGORITHMS[one.name].start
+        result = run(one.name, problem, rounds + late, seed=seed, progress=tick, **one.parameters)
         ends = []
         for key, both in (("gap", _gap(result)), ("violation", _violation(result))):
+            both = both[:, int(late) :]
             curves[key].append(both[:, at - 1])
             ends += [float(x) for x in both[:, -1]]
             for kind, y in zip(("averaged", "last"), both[:, at - 1]):
@@ -89,22 +94,42 @@ def relatives(
         "rounds": at.astype(np.float64),
         **{key: np.stack(parts) for key, parts in curves.items()},
         "bounds": np.array(bounds),
+        "slopes": np.array([_interval(entry) for entry in slopes]).reshape(-1, 2, 2, 3),
     }
     table = {"title": f"After {rounds} rounds", "head": head, "rows": rows}
     return StudyData(arrays, {"slopes": slopes, "tables": [table]})
 
 
 def guarantees(one: Contender, problem: FederatedCMDP, rounds: int) -> dict[str, tuple[float, str]]:
-    """What theorems promise here: the right side of each claim of :data:`CLAIMS`, and the theorem's id.
-    Nothing where a hypothesis fails, or for parameters that a theorem has not."""
-    found = {}
+    """What theorems promise here: the least right side of each claim of :data:`CLAIMS`, in the units of the
+    problem, and the theorem's id. Nothing where a hypothesis fails, or for parameters that a theorem has
+    not."""
+    found: dict[str, tuple[float, str]] = {}
     for theorem in theorems().values():
         if theorem.about != one.name or not set(one.parameters) <= set(theorem.parameters()):
             continue
-        for verdict in check_case(theorem, Case(problem, rounds=rounds, **one.parameters)):
-            if verdict.role is Role.CLAIM and verdict.claim in CLAIMS and verdict.rhs is not None:
-                found[verdict.claim] = (float(verdict.rhs), theorem.id)
+        bench = Bench(theorem, Case(problem, rounds=rounds, **one.parameters))
+        x, blocked = bench.prepare()
+        for claim in theorem.claims():
+            if claim.name not in CLAIMS or claim.name in blocked:
+                continue
+            right = float(np.max(Measured.of(claim.function(bench.theorem, x)[1]).value))
+            promised = (right * _unit(theorem, problem, claim.name), theorem.id)
+            found[claim.name] = min(found.get(claim.name, promised), promised)
     return found
+
+
+def _unit(theorem: type[Theorem], problem: FederatedCMDP, claim: str) -> float:
+    """How much of the problem's own value a unit of the theorem's claim is."""
+    if not theorem.rescaled:
+        return 1.0
+    unit = unit_form(problem)
+    return float(unit.scale if claim == "gap" else np.max(unit.cost_scales))
+
+
+def _interval(entry: Mapping[str, Any]) -> list[float]:
+    """Slope and interval, NaN where there is none."""
+    return [entry[key] if entry["slope"] is not None else np.nan for key in ("slope", "low", "high")]
 
 
 def _shifted(
@@ -118,14 +143,14 @@ def _gap(result: Run) -> Array:
     """Averaged and last, ``(2, K)``."""
     assert result.solution is not None
     value = result.value.value
-    return float(result.solution.value.value) - np.stack([_running(value), value])
+    return float(result.solution.value.value) - np.stack([_running(value, result), value])
 
 
 def _violation(result: Run) -> Array:
     """Of the constraint that is violated most, averaged and last, ``(2, K)``."""
     costs = result.costs.value
-    both = np.stack([_running(costs), costs]) - result.problem.cmdp.d
-    return np.asarray(np.maximum(both, 0.0).max(axis=-1, initial=0.0))
+    both = np.stack([_running(costs, result), costs]) - result.problem.cmdp.d
+    return np.asarray(np.maximum(both, 0.0).max(axis=-1, initial=0.0))  # NaN stays NaN
 
 
 def _sent(result: Run) -> Array:
@@ -137,7 +162,13 @@ def _sent(result: Run) -> Array:
     return np.cumsum(total)
 
 
-def _running(x: Array) -> Array:
-    """Means over the rounds so far."""
-    counts = np.arange(1.0, len(x) + 1).reshape(-1, *(1,) * (x.ndim - 1))
-    return np.asarray(np.cumsum(x, axis=0) / counts)
+def _running(x: Array, result: Run) -> Array:
+    """Means over the rounds so far that the algorithm's theory counts; NaN before the first."""
+    algorithm, counted = ALGORITHMS[result.algorithm], np.ones(len(x), dtype=bool)
+    if algorithm.counted is not None:
+        after = [*result.multipliers[1:, 0, 0], result.final_multipliers[0]]
+        counted = algorithm.counted(np.stack(after))
+    counted[0] &= algorithm.start
+    counts = np.cumsum(counted).reshape(-1, *(1,) * (x.ndim - 1))
+    sums = np.cumsum(np.where(counted.reshape(counts.shape), x, 0.0), axis=0)
+    return np.asarray(np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0))

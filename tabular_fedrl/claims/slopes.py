@@ -60,7 +60,7 @@ def _straight(x: Array, y: Array, confidence: float) -> tuple[float, float, int]
     """Slope of log ``y (..., n)`` against ``x (n,)``, half of its confidence interval, the number of points;
     or why there is none."""
     at, values = np.broadcast_to(x, y.shape).ravel(), y.ravel()
-    if (values <= 0).any():
+    if not (values > 0).all():
         return "n/a: zero or negative"
     if at.size < 3:
         return f"n/a: {at.size} points"

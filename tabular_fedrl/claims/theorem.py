@@ -226,6 +226,8 @@ class Theorem:
     about: ClassVar[str] = ""
     """The algorithm of whose run with the theory's steps its claims ``gap`` and ``violation`` speak, if any:
     their right sides are drawn beside its curves."""
+    rescaled: ClassVar[bool] = False
+    """Whether its claims speak of values of the problem rescaled to rewards and costs in [0, 1]."""
     suite: ClassVar[Iterable[Case]] = (
         Case("random-mdp:seed=1"),
         Case("textbook:three-state"),

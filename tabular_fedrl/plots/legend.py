@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,3 +35,13 @@ def below(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
     handles: list[Any] = [h for h, _ in ordered]
     labels = [s for _, s in ordered]
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def wrapped(name: str, width: int) -> str:
+    """``name`` in lines of about ``width`` characters, broken after commas only."""
+    lines = [""]
+    for piece in re.findall(r"[^,]*,\s*|[^,]+$", name):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)

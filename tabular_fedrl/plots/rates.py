@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,7 +74,8 @@ def draw(data: Data, scale: Scale) -> Figure:
     for ax, title, rows in zip(axes, panels, chosen):
         ax.set(title=title, xlabel=xlabel, ylabel=ylabels[rows[0]])
         hidden |= _panel(ax, x[rows], {key: y[rows] for key, y in tables.items()}, scale)
-        _legend(ax, [labels[i] + _number(fit[i], scale) for i in rows], tables["measured"][rows])
+        looks = [{} if np.isfinite(tables["measured"][i]).any() else BOUND for i in rows]
+        beneath(ax, [labels[i] + fitted(fit[i], scale) for i in rows], looks)
     for ax in axes[len(panels) :]:
         ax.remove()
     figure.suptitle(text(data, "name"))
@@ -118,7 +120,7 @@ def _panel(ax: Axes, x: Array, tables: dict[str, Array], scale: Scale) -> bool:
     return hidden
 
 
-def _number(fit: Array, scale: Scale) -> str:
+def fitted(fit: Array, scale: Scale) -> str:
     """The fitted number with its interval; nothing where there is none."""
     if not np.isfinite(fit).all():
         return ""
@@ -126,13 +128,12 @@ def _number(fit: Array, scale: Scale) -> str:
     return f": {scale.fitted} {value} ({low} to {high})"
 
 
-def _legend(ax: Axes, labels: list[str], measured: Array) -> None:
-    """Below the axes, a row for each curve: its look, its label, what was fitted."""
+def beneath(ax: Axes, labels: list[str], looks: Sequence[dict[str, Any]] = ()) -> None:
+    """Below the axes, a row for each curve: its look, if another than a measured curve's, and its label."""
     figure = ax.get_figure()
     assert figure is not None
     handles: list[Any] = []
-    for i, y in enumerate(measured):
-        look = {} if np.isfinite(y).any() else BOUND
+    for i, look in enumerate(looks or [{}] * len(labels)):
         handles.append(legend.line("", color=COLORS[i], marker=SHAPES[i], **look)[0])
     below = ax.transAxes + ScaledTranslation(0.0, -LABELS_BELOW / 72, figure.dpi_scale_trans)
     ax.legend(

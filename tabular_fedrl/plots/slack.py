@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from typing import Any
 
@@ -30,8 +29,9 @@ from tabular_fedrl.plots.style import (
 )
 
 COLORS = (SKY, ORANGE, GREEN, PURPLE, VERMILION, YELLOW, GREY)
-FILLS = [(color, hatch) for hatch in ("", "////", "....") for color in COLORS]
-"""Colour and hatch of the links, in order; then they begin again."""
+HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "", "----")
+FILLS = [(color, HATCHES[(i + j) % len(HATCHES)]) for j in range(3) for i, color in enumerate(COLORS)]
+"""Colour and hatch of the links, in order, told apart in grey too; then they begin again."""
 
 BEGIN: dict[str, Any] = {
     "color": BLACK,
@@ -53,7 +53,7 @@ def draw(data: Data) -> Figure:
     """
     labels, names = texts(data, "labels"), texts(data, "names")
     values = numbers(data, "values", len(names), len(labels))
-    rows = [_wrapped(name, 36) for name in names]
+    rows = [legend.wrapped(name, 36) for name in names]
     height = sum(0.13 * (1 + row.count("\n")) + 0.09 for row in rows)
     keys = -(-len(labels) // 2)
     figure = Figure(figsize=(PAGE, height + 0.15 * keys + 0.75))
@@ -104,13 +104,3 @@ def _bar(ax: Axes, at: int, chain: Array) -> None:
 def _patch(i: int) -> Patch:
     color, hatch = FILLS[i % len(FILLS)]
     return Patch(facecolor=color, hatch=hatch, edgecolor="white")
-
-
-def _wrapped(name: str, width: int) -> str:
-    """``name`` in lines of about ``width`` characters, broken after commas only."""
-    lines = [""]
-    for piece in re.findall(r"[^,]*,\s*|[^,]+$", name):
-        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return "\n".join(line.rstrip() for line in lines)
