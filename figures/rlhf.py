@@ -13,7 +13,7 @@ from tabular_fedrl.plots import PLOTS
 def figures(report: Path) -> dict[str, Figure]:
     """The figures by file name."""
     return {
-        "rlhf-epsilon": PLOTS["profile"](study(report, "rlhf.distinguishability.found")),
+        "rlhf-epsilon": PLOTS["power_rate"](study(report, "rlhf.distinguishability.found")),
         "rlhf-rate": PLOTS["power_rate"](study(report, "rlhf.budget.rate")),
         "rlhf-bits": PLOTS["power_rate"](study(report, "rlhf.budget.bits")),
     }
