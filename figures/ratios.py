@@ -14,6 +14,7 @@ SUBJECTS = {
     "fednpg": ("lemmas", "fednpg"),
     "drpo": ("drpo",),
     "others": ("related", "npg-pd", "rates"),
+    "systems": ("rlhf", "fed-se", "crosslm"),
 }
 """Figures, and what the ids of their theorems begin with."""
 

@@ -34,7 +34,15 @@ class RoundDual(Theorem):
     * Geometric mean: the violation that FedNPG shows disappears; for large E the policy becomes conservative.
     * Arithmetic mean: at E = 1000 nothing is repaired. An agent's E steps take it to the better of its own
       arm and the third one, and its own arm is better for every multiplier: it is the *other* arm that the
-      multiplier makes dear. The mean of two collapsed policies plays each arm with probability 1/2.
+      multiplier makes dear. The mean of two collapsed policies plays each arm with probability 1/2: with
+      :math:`x = \eta E` a round leaves at most :math:`2e^{-x/20}` of the odds of the third arm, and rounds
+      leave nothing once :math:`x > 20 \log 2`.
+
+    **Proof of the last point.** By symmetry :math:`\bar\pi = (p, p, q)`. Whatever its multiplier, an
+    agent's steps multiply the weight of its own arm by :math:`e^{x/2}` and that of the third by
+    :math:`e^{0.45x}`; its share of the third is at most :math:`q/(q + p e^{x/20})`. So is the mean's,
+    :math:`q'`, and each other arm has :math:`p' = (1-q')/2`:
+    :math:`q'/p' = 2q'/(1-q') \le 2e^{-x/20} q/p`.
 
     **Source.** Theory notes, fednpg section 6.
     """

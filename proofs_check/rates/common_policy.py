@@ -43,14 +43,20 @@ class CommonPolicy(Theorem):
     agents.
 
     **Instance.** A closed door with two handles, reward 1 when it opens, nothing afterwards. One agent's
-    door opens by the left handle, the other's by the right. A deterministic policy opens one of the doors at
-    once and the other never: 1/2. The uniform policy opens each after a geometric time:
+    door opens by the left handle, the other's by the right.
 
-    .. math:: \sum_{t \ge 0} \gamma^t 2^{-t-1} = \frac{1}{2 - \gamma} > \frac12 \quad\text{for } \gamma > 0 .
+    **Statement.** A deterministic policy is worth 1/2, the uniform one :math:`1/(2-\gamma)`, more for
+    :math:`\gamma > 0`, and no stationary policy is better. In a single kernel a deterministic optimal policy
+    always exists.
 
-    No stationary policy is better: of the left handle with probability p the value is the mean of
-    :math:`p/(1-\gamma(1-p))` and of the same at 1 - p, which is concave and symmetric. In a single kernel a
-    deterministic optimal policy always exists.
+    **Proof.** A deterministic policy opens one of the doors at once and the other never. The left handle with
+    probability p opens its door after a geometric time,
+
+    .. math:: f(p) = \sum_{t \ge 0} \gamma^t (1-p)^t p = \frac{p}{1-\gamma+\gamma p} , \qquad
+              f''(p) = -\frac{2\gamma(1-\gamma)}{(1-\gamma+\gamma p)^3} \le 0 ,
+
+    and the other door is worth :math:`f(1-p)`; f is concave, so that
+    :math:`\frac12(f(p) + f(1-p)) \le f(\frac12) = \frac{1}{2-\gamma}`.
 
     **Source.** The phenomenon: Labbi, Mangold, Tiapkin, Moulines (2025), quoted from memory; the instance is
     ours.

@@ -24,7 +24,7 @@ from tabular_fedrl.preferences import comparison_of
 SURE = 0.99
 """The probability with which the error bounds of every claim hold."""
 
-NORM = r"mean $\|\nabla V\|_2$ so far"
+NORM = r"mean $\|\nabla V\|_2$ (units of value)"
 
 STUDIED = "episodic-garnet:S=3,A=2,H=2"
 """Twelve logits."""

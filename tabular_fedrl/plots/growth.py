@@ -28,6 +28,14 @@ LOOKS = (
 
 COLUMNS = 3
 
+NAMES = {
+    "S": "states $S$",
+    "A": "actions $A$",
+    "m": "constraints $m$",
+    "N": "agents $N$",
+    "E": "local steps $E$",
+}
+
 
 @paper()
 def draw(data: Data) -> Figure:
@@ -75,7 +83,7 @@ def _panel(
     ax.set(xscale="log", yscale="log", xlim=logarithmic.limits(size, spare=1.3), ylim=(low, high))
     logarithmic.plain_ticks(ax.xaxis, *ax.get_xlim())
     logarithmic.plain_ticks(ax.yaxis, low, high)
-    ax.set_xlabel(f"${parameter}$")
+    ax.set_xlabel(NAMES.get(parameter, f"${parameter}$"))
     ax.set_ylabel("cost / first cost (dimensionless)")
     for place, (x, y, fit, (color, marker)) in enumerate(zip(size, relative, exponent, looks)):
         known = (x > 0) & (y > 0)
@@ -86,8 +94,10 @@ def _panel(
         level = np.exp(np.mean(np.log(y[known]) - fit[0] * np.log(x[known])))
         ax.plot(ends, level * ends ** fit[0], color=color, linewidth=0.9, zorder=3)
         label = f"{fit[0]:.2f} ({fit[1]:.2f} to {fit[2]:.2f})"
+        # The marker beside the exponent says whose it is where colours do not.
+        ax.scatter(0.045, 0.955 - 0.085 * place, s=9.0, color=color, marker=marker, transform=ax.transAxes)
         ax.text(
-            0.03, 0.98 - 0.085 * place, label, color=color, fontsize=6.5, va="top",
+            0.09, 0.98 - 0.085 * place, label, color=color, fontsize=6.5, va="top",
             transform=ax.transAxes, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip
 
