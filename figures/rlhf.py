@@ -15,5 +15,6 @@ def figures(report: Path) -> dict[str, Figure]:
     return {
         "rlhf-epsilon": PLOTS["power_rate"](study(report, "rlhf.distinguishability.found")),
         "rlhf-rate": PLOTS["power_rate"](study(report, "rlhf.budget.rate")),
-        "rlhf-bits": PLOTS["power_rate"](study(report, "rlhf.budget.bits")),
+        "rlhf-bits": PLOTS["log_profile"](study(report, "rlhf.budget.bits")),
+        "rlhf-progress": PLOTS["log_profile"](study(report, "rlhf.budget.progress")),
     }

@@ -52,10 +52,13 @@ def data() -> dict[str, dict[str, np.ndarray]]:
         },
         "transfer": {
             "heterogeneity": np.array([0.0, 0.5, 1.0]),
-            "labels": np.array(["factors", "by successes", "products", "products cut to rank r"]),
-            "loss": np.array([[0.0, 0.05, 0.2]] * 4),
-            "low": np.array([[-0.01, 0.02, 0.1]] * 4),
-            "high": np.array([[0.01, 0.08, 0.3]] * 4),
+            "labels": np.array(["factors", "by successes", "products", "weighted", "cut", "cut, weighted"]),
+            "loss": np.array([[0.0, 0.05, 0.2]] * 6),
+            "low": np.array([[-0.01, 0.02, 0.1]] * 6),
+            "high": np.array([[0.01, 0.08, 0.3]] * 6),
+            "saved": np.array([[0.0, 0.01, 0.02]] * 6),
+            "saved_low": np.array([[0.0, -0.01, 0.01]] * 6),
+            "saved_high": np.array([[0.0, 0.02, 0.03]] * 6),
             "conflict": np.array([1.0, 0.3, 0.0]),
             "ranks": np.array(["rank 1", "rank 2"]),
             "harmed": np.array([[0.0, 0.1, 0.2], [0.0, 0.0, 0.1]]),
@@ -210,7 +213,7 @@ def data() -> dict[str, dict[str, np.ndarray]]:
             "slopes": np.array([[[[-0.5, -0.6, -0.4]] * 2, [[np.nan] * 3] * 2]] * 2),
             "name": np.array("windy-cliff:ncost=2"),
         },
-        **{plot: rates(plot) for plot in ("power_rate", "linear_rate", "profile")},
+        **{plot: rates(plot) for plot in ("power_rate", "linear_rate", "profile", "log_profile")},
     }
 
 
@@ -480,7 +483,12 @@ def test_a_rate_stands_beside_its_bound_with_its_fit():
 
 @pytest.mark.parametrize(
     ("plot", "scales"),
-    [("power_rate", ("log", "log")), ("linear_rate", ("linear", "log")), ("profile", ("linear", "linear"))],
+    [
+        ("power_rate", ("log", "log")),
+        ("linear_rate", ("linear", "log")),
+        ("profile", ("linear", "linear")),
+        ("log_profile", ("log", "log")),
+    ],
 )
 def test_scales_of_the_rates(plot, scales):
     ax = PLOTS[plot](data()[plot]).axes[0]

@@ -64,6 +64,12 @@ def test_bits(method, setup, bits):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_runs_side_by_side_send_their_bits_each(method):
+    one, many = (rounds(method, 3, start=np.zeros((n, *SHAPE)))[1] for n in (1, 5))
+    assert all(many.bits(way) == 5 * one.bits(way) for way in ("up", "down"))
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_updates_follow_the_votes(method):
     """Sure votes: each block, or each direction, is followed where it gains and left where it loses."""
     steps, _ = rounds(method, 6, questions=10**18)

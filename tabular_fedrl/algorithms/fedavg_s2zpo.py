@@ -34,7 +34,7 @@ def fedavg_s2zpo(
     """The rounds from the logits ``theta (..., L, S, A)``."""
     K = feedback.agents
     if shared_seeds:
-        ledger.carry(0, "down", EVERYBODY, "seed", np.zeros(K))
+        ledger.carry(0, "down", EVERYBODY, "seed", np.zeros((*theta.shape[:-3], K)))
     t = 0
     while True:
         drawn: Any = rng.random((*theta.shape[:-3], K, *theta.shape[-3:])) < 0.5

@@ -73,7 +73,7 @@ def linear_study(name: str, mark: str, xlabel: str, curves: Sequence[Curve]) -> 
 
 
 def profile_study(name: str, mark: str, xlabel: str, curves: Sequence[Curve]) -> StudyData:
-    """Data of the plot ``profile``, to which nothing is fitted."""
+    """Data of the plots ``profile`` and ``log_profile``, to which nothing is fitted."""
     return _study(name, mark, xlabel, curves, None)
 
 

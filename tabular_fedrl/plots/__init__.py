@@ -56,6 +56,7 @@ PLOTS: dict[str, Callable[[Data], Figure]] = {
     "power_rate": rates.power,
     "linear_rate": rates.linear,
     "profile": rates.profile,
+    "log_profile": rates.log_profile,
     "transfer": transfer.draw,
     "evolution": evolution.draw,
 }

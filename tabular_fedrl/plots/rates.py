@@ -41,6 +41,7 @@ class Scale:
 POWER = Scale("log", "log", "slope", ".2f")
 LINEAR = Scale("linear", "log", "factor", ".4f")
 PLAIN = Scale("linear", "linear", "", "")
+LOG = Scale("log", "log", "", "")
 
 
 @paper()
@@ -142,4 +143,4 @@ def beneath(ax: Axes, labels: list[str], looks: Sequence[dict[str, Any]] = ()) -
     )  # fmt: skip
 
 
-power, linear, profile = (partial(draw, scale=scale) for scale in (POWER, LINEAR, PLAIN))
+power, linear, profile, log_profile = (partial(draw, scale=scale) for scale in (POWER, LINEAR, PLAIN, LOG))
