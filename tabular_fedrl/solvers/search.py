@@ -22,7 +22,7 @@ from tabular_fedrl.solvers.prices import Prices
 from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, cost_scale
 
 GAP = 1e-10
-"""Duality gap that is aimed at, relative to the largest priced signal times the horizon."""
+"""Duality gap that is aimed at, relative to the reward's largest value."""
 
 LOOSE = 2e-3
 """Pricing is as exact as this share of the gap at the time."""
@@ -168,7 +168,7 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
             best = greedy
         prices.observe(multipliers, column.values, upper)
         # What rounding permits is relative to the priced signal's values.
-        goal = 0.4 * GAP * (unit + float(prices.best @ sizes))
+        goal = GAP * max(0.4 * unit, 0.1 * (unit + float(prices.best @ sizes)))
         weights, duals, value = master(search.table, thresholds, True)
         known = len(search.columns) == before
         while (known or prices.upper - value <= goal) and search.sharpen(weights):
