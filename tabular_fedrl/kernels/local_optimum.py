@@ -21,7 +21,7 @@ from tabular_fedrl.kernels.offline import (
     subtract_from_rows,
 )
 from tabular_fedrl.kernels.packs import aligned
-from tabular_fedrl.measured import Array
+from tabular_fedrl.measured import UNIT, Array
 
 IMPROVEMENTS = 500
 """Policy iteration takes about eight."""
@@ -130,8 +130,8 @@ def cql_optimum(
     ``p``."""
     S, A, W = r.shape
     apart = P.shape[0] == S
-    going, better = np.ones(W), np.empty(W)
-    reached, best = np.full((S, W), -np.inf), np.full((S, A, W), np.nan)
+    going, better, far = np.ones(W), np.empty(W), np.empty(W)
+    reached, newest = np.full((S, W), -np.inf), np.empty((S, A, W))
     for s in range(S):
         for a in range(A):
             for w in range(W):
@@ -142,13 +142,22 @@ def cql_optimum(
         _add_excess_squares(log_policy, log_b, lam, x.penalty)
         add_divergence(p, log_policy, log_pi, beta, x.penalty)
         _penalised_values(P, r, p, gamma, x)
+        for s in range(S):
+            for a in range(A):
+                for w in range(W):
+                    newest[s, a, w] = log_policy[s, a, w] if going[w] > 0.0 else newest[s, a, w]
         for w in range(W):
-            better[w] = 0.0
+            better[w], far[w] = 0.0, 0.0
+        for s in range(S):
+            for w in range(W):
+                size = abs(x.V[0, s, w])
+                far[w] = far[w] if size <= far[w] else size
+        join(apart, True, far)
         for s in range(S):
             for w in range(W):
                 V = x.V[0, s, w]
-                rise = V - reached[s, w]
-                better[w] = 1.0 if rise > 1e-13 * (1.0 + abs(V)) else better[w]
+                noise = 1e-13 * (1.0 + abs(V)) + 8 * UNIT * far[w] / (1.0 - gamma[w])
+                better[w] = better[w] if V - reached[s, w] <= noise else 1.0
         join(apart, True, better)
         some = False
         for w in range(W):
@@ -157,9 +166,6 @@ def cql_optimum(
         for s in range(S):
             for w in range(W):
                 reached[s, w] = x.V[0, s, w] if going[w] > 0.0 else reached[s, w]
-            for a in range(A):
-                for w in range(W):
-                    best[s, a, w] = log_policy[s, a, w] if going[w] > 0.0 else best[s, a, w]
         if not some:
             break
         _successors(P, r, x.V[0], gamma, x.Q)
@@ -167,7 +173,7 @@ def cql_optimum(
     for s in range(S):
         for a in range(A):
             for w in range(W):
-                log_policy[s, a, w] = best[s, a, w] + 0.0 * reached[s, w]
+                log_policy[s, a, w] = newest[s, a, w] + 0.0 * reached[s, w]
                 p[s, a, w] = exp(log_policy[s, a, w])
 
 
