@@ -100,6 +100,7 @@ def test_what_is_written_as_text_is_taken_exactly(write):
         ("episodic-garnet:b=9", "b = 9 distinct successors do not exist"),
         ("episodic-garnet:gamma=0.5", "unknown key 'gamma'"),
         ("episodic-chain:H=1000000", "over the limit of 10000 steps"),
+        ("episodic-bandit:A=1000000000", "1e.09 entries are over the limit"),
         ("episodic-chain:H=1000000000000", "over the limit of 1e"),
         ("episodic-tree:H=40", "over the limit of 10"),
         ("episodic-chain:rho=5", "rho: state 5, but there are 2"),

@@ -67,6 +67,8 @@ def test_lakes_have_different_layouts_and_gymnasiums_dynamics():
         ("success-garnet:heterogeneity=1.5", "heterogeneity = 1.5 is not between 0 and 1"),
         ("frozen-lakes:side=2", "side = 2 has only 3 layouts"),
         ("frozen-lakes:side=50", "side = 50"),
+        ("frozen-lakes:H=100000000", "entries are over the limit"),
+        ("success-garnet:H=20000", "H = 20000 is over the limit of 10000 steps"),
     ],
 )
 def test_bad_parameters_are_named(source, message):

@@ -13,6 +13,7 @@ from proofs_check.fed_se.learner import (
     Sides,
     drawn,
     last_probabilities,
+    possible,
     stacked,
     success,
 )
@@ -97,6 +98,10 @@ class ClosedForm(Theorem):
     def probabilities(self, problem: FederatedEpisodicMDP) -> bool:
         return last_probabilities(problem)
 
+    @hypothesis("some episode succeeds in every environment")
+    def successful(self, problem: FederatedEpisodicMDP) -> bool:
+        return possible(problem)
+
     def setup(self, problem: FederatedEpisodicMDP, draws: int = 16, seed: int = 0) -> list[Fit]:
         """Random policies, half of them with zeros; against each a random one and ones near the maximiser."""
         rng = np.random.default_rng(seed)
@@ -124,7 +129,7 @@ class ClosedForm(Theorem):
     def stationary(self, x: list[Fit]) -> Sides:
         return stacked((fit.before.W, fit.mass[..., None] * fit.after.p) for fit in x)
 
-    @upper(r"F((1-\epsilon)\pi' + \epsilon/|A|) < F(\pi')")
+    @upper(r"F((1-\epsilon)\pi' + \epsilon/|A|) < F(\pi') \text{ unless } \pi' \text{ is uniform}")
     def not_attained(self, x: list[Fit]) -> Sides:
         return stacked((fit.mixed(e).likelihood(fit.before.W), fit.best()) for fit in x for e in MIXED[:3])
 

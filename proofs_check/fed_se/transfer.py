@@ -67,8 +67,9 @@ class Transfer(Theorem):
     * A round sends :math:`64\, r(n + |A|)` bits to the server for each client, :math:`64\, n|A|` at full
       rank.
 
-    That averaging cannot hurt is false: with opposed goals the minority loses, at every rank and for every
-    average. The studies measure how much.
+    That averaging cannot hurt is false: with opposed goals a client of the minority ends below the base, at
+    rank 1 and at full rank (controls). The studies measure how often, and how much averaging costs, for every
+    average and with and without weights.
 
     **Proof.** ``fed-se.monotone``; the performance difference lemma with :math:`0 \le Q \le 1`.
 

@@ -16,7 +16,7 @@ from tabular_fedrl.federation import Ledger
 from tabular_fedrl.instances import load_episodic
 from tabular_fedrl.measured import Array, Measured
 
-ROUNDS, SWEEPS = 8, 5
+ROUNDS, SWEEPS, RANK = 8, 5, 1
 SPREADS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Heterogeneity of the suites."""
 SUITES, TRIALS = 8, 40
@@ -27,7 +27,9 @@ AVERAGES: dict[str, dict[str, Any]] = {
     "factors": {"aggregation": "factors"},
     "factors, by successes": {"aggregation": "factors", "by_successes": True},
     "products": {"aggregation": "products"},
+    "products, by successes": {"aggregation": "products", "by_successes": True},
     "products cut to rank r": {"aggregation": "truncated"},
+    "products cut, by successes": {"aggregation": "truncated", "by_successes": True},
 }
 RANKS: dict[str, int | None] = {"1": 1, "2": 2, "3": 3, "full": None}
 NAMED = (
@@ -36,6 +38,8 @@ NAMED = (
     "frozen-lakes:clients=5",
     "frozen-lakes:clients=5,slippery=false",
 )
+OPPOSED = "opposed-grid:side=3,clients=6,opposed={},H=4"
+LAKES = "frozen-lakes:clients=5,H=8,slippery=false,seed={}"
 
 
 def transfer_study() -> StudyData:
@@ -50,14 +54,15 @@ def transfer_study() -> StudyData:
     for j, spread in enumerate(SPREADS):
         for seed in range(SUITES):
             problem = _garnets(spread, seed)
-            local = last_values(problem, aggregation=None)
+            local = last_values(problem, rank=RANK, aggregation=None)
             conflict[j, seed] = gradient_conflict(problem)
             for i, choice in enumerate(AVERAGES.values()):
-                loss[i, j, seed] = (local - last_values(problem, **choice)).mean()
+                loss[i, j, seed] = (local - last_values(problem, rank=RANK, **choice)).mean()
     ranks = ("1", "2")
     harmed = np.array([[_harmed(spread, RANKS[rank]) for spread in SPREADS] for rank in ranks])
     shares = [[binomial(int(k), TRIALS, CONFIDENCE) for k in row] for row in harmed]
     low, high = (np.array([[float(end(x)) for x in row] for row in shares]) for end in (_low, _high))
+    saved = loss[0] - loss
     named = [_row(source) for source in NAMED]
     arrays = {
         "heterogeneity": np.array(SPREADS),
@@ -65,14 +70,19 @@ def transfer_study() -> StudyData:
         "loss": loss.mean(axis=-1),
         "low": loss.min(axis=-1),
         "high": loss.max(axis=-1),
+        "saved": saved.mean(axis=-1),
+        "saved_low": saved.min(axis=-1),
+        "saved_high": saved.max(axis=-1),
         "conflict": conflict.mean(axis=-1),
         "ranks": np.array([f"rank {rank}" for rank in ranks]),
         "harmed": harmed / TRIALS,
         "harmed_low": low,
         "harmed_high": high,
-        "name": np.array(f"Garnet suites of 4 clients, {ROUNDS} rounds"),
+        "name": np.array(
+            f"{SUITES} Garnet suites of 4 clients, {ROUNDS} rounds at rank {RANK}: means, least and largest"
+        ),
     }
-    return StudyData(arrays, {"tables": [_shares(harmed, low, high, ranks), _table(named)]})
+    return StudyData(arrays, {"tables": [_shares(harmed, ranks), _elsewhere(), _table(named)]})
 
 
 def evolution_study() -> StudyData:
@@ -140,9 +150,38 @@ def _garnets(spread: float, seed: int) -> FederatedEpisodicMDP:
 
 def _harmed(spread: float, rank: int | None) -> int:
     """How many first clients of the suites end below the base."""
-    suites = [_garnets(spread, 1000 + seed) for seed in range(TRIALS)]
-    # What is smaller is rounding.
-    return sum(bool(last_values(p, rank=rank)[0] < base_values(p)[0] - 1e-9) for p in suites)
+    return sum(_is_harmed(_garnets(spread, 1000 + seed), 0, rank=rank) for seed in range(TRIALS))
+
+
+def _is_harmed(problem: FederatedEpisodicMDP, client: int, **choice: Any) -> bool:
+    """Whether a client ends below the base by more than rounding."""
+    return bool(last_values(problem, **choice)[client] < base_values(problem)[client] - 1e-9)
+
+
+def _elsewhere() -> dict[str, Any]:
+    """The share of harmed clients on grids whose goals are drawn by a coin for each client, and on lakes."""
+    rng = np.random.default_rng(0)
+    # The clients with the other goal are the last ones: which client is looked at is drawn as well.
+    drawn = [(OPPOSED.format(rng.binomial(6, 0.5)), int(rng.integers(6)), k) for k in range(TRIALS)]
+    suites = {"grids with two goals": drawn, "frozen lakes": [(LAKES.format(k), 0, k) for k in range(TRIALS)]}
+    rows = []
+    for name, cases in suites.items():
+        problems = [(load_episodic(source), client, seed) for source, client, seed in cases]
+        counts = [
+            sum(_is_harmed(p, k, rank=RANK, seed=seed, by_successes=weighted) for p, k, seed in problems)
+            for weighted in (False, True)
+        ]
+        rows.append([name, *map(_counted, counts)])
+    return {
+        "title": f"The same at rank {RANK} on other suites",
+        "head": ["suite", "factors", "factors, by successes"],
+        "rows": rows,
+    }
+
+
+def _counted(count: int) -> str:
+    share = binomial(count, TRIALS, CONFIDENCE)
+    return f"{count}/{TRIALS} [{float(_low(share)):.2f}, {float(_high(share)):.2f}]"
 
 
 def _low(share: Measured) -> Array:
@@ -155,10 +194,10 @@ def _high(share: Measured) -> Array:
 
 def _row(source: str) -> list[str]:
     problem = load_episodic(source)
-    base, local = base_values(problem), last_values(problem, aggregation=None)
+    base, local = base_values(problem), last_values(problem, rank=RANK, aggregation=None)
     cells = [source, f"{base.mean():.3f}", f"{local.mean():.3f}"]
     for choice in AVERAGES.values():
-        ours = last_values(problem, **choice)
+        ours = last_values(problem, rank=RANK, **choice)
         harmed = int((ours < base - 1e-9).sum())
         cells.append(f"{ours.mean():.3f}" + (f", {harmed} harmed" if harmed else ""))
     return [*cells, f"{gradient_conflict(problem):.2f}"]
@@ -167,17 +206,14 @@ def _row(source: str) -> list[str]:
 def _table(rows: list[list[str]]) -> dict[str, Any]:
     head = ["suite", "base", "alone", *AVERAGES, "cosine of gradients"]
     return {
-        "title": f"Mean probability of success after {ROUNDS} rounds at rank 2",
+        "title": f"Mean probability of success after {ROUNDS} rounds at rank {RANK}",
         "head": head,
         "rows": rows,
     }
 
 
-def _shares(harmed: Any, low: Array, high: Array, ranks: tuple[str, ...]) -> dict[str, Any]:
-    rows = [
-        [rank, *(f"{k}/{TRIALS} [{a:.2f}, {b:.2f}]" for k, a, b in zip(*row))]
-        for rank, row in zip(ranks, zip(harmed, low, high))
-    ]
+def _shares(harmed: Any, ranks: tuple[str, ...]) -> dict[str, Any]:
+    rows = [[rank, *(_counted(int(k)) for k in row)] for rank, row in zip(ranks, harmed)]
     head = ["rank", *(f"heterogeneity {x:g}" for x in SPREADS)]
     title = (
         f"Clients that end below the base (averaged factors), Clopper-Pearson intervals at {CONFIDENCE:.0%}"

@@ -44,6 +44,7 @@ def episodic_garnet(
 def bandit(A: int = 2) -> EpisodicMDP:
     r"""One state, one step; arm a pays a/(A-1). By hand: :math:`V = \sum_a \pi(a)\,a/(A-1)`."""
     at_least("episodic-bandit", A=(A, 2))
+    limit_size("episodic-bandit", A)
     return EpisodicMDP(np.ones((1, A, 1)), np.arange(A)[None] / (A - 1), [1.0], 1)
 
 

@@ -35,7 +35,7 @@ def opposed_grid(
         raise InvalidProblem(
             f"opposed-grid: side = {side}, slip = {slip:g}: expected a side up to {MOST_SIDE}, a probability"
         )
-    limit_size("opposed-grid", side**4 * 4 + clients * H * side**2 * 4)
+    limit_size("opposed-grid", side**2 * 4 * (side**2 + clients * H))
     S = side**2
     row, column = np.divmod(np.arange(S), side)
     reached = np.stack(
@@ -98,7 +98,7 @@ def frozen_lakes(
     at_least("frozen-lakes", clients=(clients, 1), side=(side, 2), H=(H, 1), seed=(seed, 0))
     if side > MOST_SIDE:
         raise InvalidProblem(f"frozen-lakes: side = {side}: expected one up to {MOST_SIDE}")
-    limit_size("frozen-lakes", clients * side**4 * 4)
+    limit_size("frozen-lakes", clients * side**2 * 4 * (side**2 + H))
     S = side**2
     mdps = []
     for layout in _layouts(side, clients, seed):
