@@ -61,8 +61,8 @@ class Votes(Theorem):
 
     **Statement.** The decision is for the first policy with probability :math:`1/2 + M_N(m)`,
 
-    .. math:: M_{2k+1}(m) = (2k+1) \binom{2k}{k} 4^{-k} \int_0^m (1 - 4u^2)^k\,du
-              = \sum_{j > k} \binom{2k+1}{j} \big(\tfrac12 + m\big)^j \big(\tfrac12 - m\big)^{2k+1-j}
+    .. math:: M_{2k+1}(m) &= (2k+1) \binom{2k}{k} 4^{-k} \int_0^m (1 - 4u^2)^k\,du \\
+              &= \sum_{j > k} \binom{2k+1}{j} \big(\tfrac12 + m\big)^j \big(\tfrac12 - m\big)^{2k+1-j}
               - \tfrac12 , \qquad M_{2k} = M_{2k-1} ,
 
     and is wrong with probability :math:`1/2 - M_N(|m|) \le e^{-2 N m^2}`. Checked for the m of random pairs
