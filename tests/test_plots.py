@@ -68,6 +68,8 @@ def data() -> dict[str, dict[str, np.ndarray]]:
         "evolution": {
             "labels": np.array(["exact", "40 episodes a round", "exact, no filter", "no filter"]),
             "value": np.linspace(0.1, 0.4, 36).reshape(4, 9),
+            "low": np.linspace(0.09, 0.38, 36).reshape(4, 9),
+            "high": np.linspace(0.12, 0.45, 36).reshape(4, 9),
             "ranks": np.array(["1", "2", "full"]),
             "rank_labels": np.array(["alone, 0.25", "together, 0.25", "alone, 1", "together, 1"]),
             "by_rank": np.linspace(0.2, 0.5, 12).reshape(4, 3),
@@ -276,7 +278,7 @@ def test_axes_carry_labels_with_units(plot):
     for ax in PLOTS[plot](data()[plot]).axes:
         labels = ax.get_xlabel() + ax.get_ylabel()
         assert labels
-        assert any(unit in labels for unit in ("value", "probability", "fraction", "dimensionless"))
+        assert any(unit in labels for unit in ("value", "probability", "fraction", "dimensionless", "nats"))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, 1e-300])

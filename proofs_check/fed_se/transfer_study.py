@@ -19,8 +19,8 @@ from tabular_fedrl.measured import Array, Measured
 ROUNDS, SWEEPS, RANK = 8, 5, 1
 SPREADS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Heterogeneity of the suites."""
-SUITES, TRIALS = 8, 40
-"""Random suites behind each point, and behind each share of harmed clients."""
+SUITES, SEEDS, TRIALS = 8, 8, 40
+"""Random suites behind each point, seeds of a run, and suites behind each share of harmed clients."""
 CONFIDENCE = 0.95
 
 AVERAGES: dict[str, dict[str, Any]] = {
@@ -94,7 +94,11 @@ def evolution_study() -> StudyData:
         "exact, no filter": {"filtered": False},
         "40 episodes, no filter": {"episodes": 40, "filtered": False},
     }
-    values = np.array([_values(problem, 2 * ROUNDS, **choice).mean(axis=-1) for choice in settings.values()])
+    runs = [
+        [_values(problem, 2 * ROUNDS, seed=seed, **choice).mean(axis=-1) for seed in range(SEEDS)]
+        for choice in settings.values()
+    ]
+    values = np.mean(runs, axis=1)
     by_rank = np.empty((2, 2, len(RANKS)))
     for j, spread in enumerate((0.25, 1.0)):
         suites = [_garnets(spread, seed) for seed in range(SUITES)]
@@ -105,12 +109,16 @@ def evolution_study() -> StudyData:
     arrays = {
         "labels": np.array(list(settings)),
         "value": values,
+        "low": np.min(runs, axis=1),
+        "high": np.max(runs, axis=1),
         "ranks": np.array(list(RANKS)),
         "by_rank": by_rank.reshape(4, -1),
         "rank_labels": np.array(
             [f"{who}, heterogeneity {x}" for x in ("0.25", "1") for who in ("alone", "together")]
         ),
-        "name": np.array("Fed-SE on Garnet suites of 4 clients"),
+        "name": np.array(
+            f"Fed-SE on Garnets of 4 clients: {SEEDS} seeds of one suite, and means of {SUITES} suites"
+        ),
     }
     return StudyData(arrays, dict(zip(settings, (f"after {2 * ROUNDS} rounds {v[-1]:.3f}" for v in values))))
 

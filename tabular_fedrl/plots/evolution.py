@@ -16,19 +16,22 @@ RANKS = ((GREEN, "o", "-"), (GREEN, "s", ":"), (PURPLE, "o", "-"), (PURPLE, "s",
 
 @paper()
 def draw(data: Data) -> Figure:
-    """Left: the mean probability of success in every round; right: after the last one, against the rank.
+    """Left: the mean probability of success in every round, and its range over seeds; right: after the last
+    one, against the rank.
 
-    ``labels (4,)``, ``value (4, T+1)``; ``ranks (k,)``: names in their order, ``rank_labels (4,)``,
-    ``by_rank (4, k)``; ``name``: the title.
+    ``labels (4,)``, ``value, low, high (4, T+1)``; ``ranks (k,)``: names in their order, ``rank_labels
+    (4,)``, ``by_rank (4, k)``; ``name``: the title.
     """
     labels, lines = texts(data, "labels", len(SETTINGS)), texts(data, "rank_labels", len(RANKS))
     value = numbers(data, "value", len(SETTINGS), None)
+    low, high = (numbers(data, key, *value.shape) for key in ("low", "high"))
     ranks = texts(data, "ranks")
     by_rank = numbers(data, "by_rank", len(RANKS), len(ranks))
     figure = Figure(figsize=(PAGE, 3.0))
     left, right = figure.subplots(1, 2)
     rounds = np.arange(value.shape[1])
-    for (color, marker, style), row in zip(SETTINGS, value):
+    for (color, marker, style), row, least, most in zip(SETTINGS, value, low, high):
+        left.fill_between(rounds, least, most, color=color, alpha=0.15, linewidth=0)
         left.plot(rounds, row, color=color, linestyle=style, marker=logarithmic.markers(len(rounds), marker))
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set(xlabel="round $t$", ylabel="success (probability)")
