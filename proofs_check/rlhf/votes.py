@@ -158,6 +158,9 @@ class SimulatedVotes(Theorem):
     drawn: exact intervals of Clopper and Pearson (1934), for all pairs of policies together with probability
     0.9999.
 
+    **Proof.** Trials are independent draws of the decision itself, so that each interval covers its
+    probability with its confidence; what they may miss adds up over the pairs.
+
     A statement about draws, with a confidence: not certified.
 
     **Source.** Theory notes, federated RLHF, section 5.
