@@ -35,7 +35,7 @@ def draw(data: Data) -> Figure:
     _panel(left, np.broadcast_to(logarithmic.visible(weight, 0.0), errors[0].shape), errors, WEIGHTS)
     _panel(right, forgotten, along, PATHS)
     left.set_xlabel(r"weight of the generated items $w m/n$ (dimensionless)")
-    right.set_xlabel(r"forgotten: $KL(G_T\|G_0)$ (dimensionless)")
+    right.set_xlabel(r"forgotten: $KL(G_T\|G_0)$ (nats)")
     left.set_ylabel("error / error of private items (dimensionless)")
     figure.suptitle(text(data, "name"))
     entries = [legend.line(s, color=c, marker=m) for s, (c, m) in zip(labels, WEIGHTS)]

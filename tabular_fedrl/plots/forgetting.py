@@ -20,7 +20,7 @@ BY_SPAN: dict[str, Any] = {"color": GREY, "linestyle": ":"}
 
 @paper()
 def draw(data: Data) -> Figure:
-    r"""Left: :math:`KL(G'\|G)` of one update against the gain of the mean score; right: :math:`KL(G_T\|G_0)`
+    r"""Left: :math:`KL(G_1\|G_0)` of one update against the gain of the mean score; right: :math:`KL(G_T\|G_0)`
     against the number of rounds.
 
     ``gain, tilt, budget (r,)``: of tilts of growing strength, the budget being :math:`\eta` times the gain;
@@ -58,8 +58,8 @@ def _once(ax: Axes, gain: Array, tilt: Array, budget: Array, kept: Array) -> Non
     if across[0] < kept[0] < across[1] and low < kept[1] < high:
         ax.vlines(kept[0], max(kept[2], low), kept[3], color=FILTER[0], linewidth=0.9, zorder=4)
         ax.plot(kept[0], kept[1], color=FILTER[0], marker=FILTER[1], linestyle="none", zorder=4)
-    ax.set_xlabel(r"gain of the mean score $E_{G'}\bar s - E_G\bar s$ (dimensionless)")
-    ax.set_ylabel(r"forgotten in one update: $KL(G'\|G)$ (dimensionless)")
+    ax.set_xlabel(r"gain of the mean score $E_{G_1}\bar s - E_{G_0}\bar s$ (dimensionless)")
+    ax.set_ylabel(r"forgotten in a round: $KL(G_1\|G_0)$ (nats)")
 
 
 def _over_rounds(ax: Axes, rounds: Array, bands: list[Array], paid: Array, spans: Array) -> None:
@@ -70,5 +70,5 @@ def _over_rounds(ax: Axes, rounds: Array, bands: list[Array], paid: Array, spans
         ax.plot(rounds, mean, color=color, marker=logarithmic.markers(len(rounds), marker))
     high = np.nanmax(np.concatenate([spans, paid, *bands, [0.0]], axis=None))
     ax.set_ylim(0.0, 1.08 * high if high > 0 else 1.0)
-    ax.set_xlabel("rounds (dimensionless)")
-    ax.set_ylabel(r"forgotten: $KL(G_T\|G_0)$ (dimensionless)")
+    ax.set_xlabel("rounds T")
+    ax.set_ylabel(r"forgotten: $KL(G_T\|G_0)$ (nats)")
