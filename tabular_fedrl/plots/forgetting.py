@@ -20,8 +20,8 @@ BY_SPAN: dict[str, Any] = {"color": GREY, "linestyle": ":"}
 
 @paper()
 def draw(data: Data) -> Figure:
-    r"""Left: :math:`KL(G_1\|G_0)` of one update against the gain of the mean score; right: :math:`KL(G_T\|G_0)`
-    against the number of rounds.
+    r"""Left: :math:`KL(G_1\|G_0)` of one update against the gain of the mean score; right:
+    :math:`KL(G_T\|G_0)` against the number of rounds.
 
     ``gain, tilt, budget (r,)``: of tilts of growing strength, the budget being :math:`\eta` times the gain;
     ``filter (4,)``: the filter's gain, its divergence and the ends of that one's confidence interval;
