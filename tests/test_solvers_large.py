@@ -222,24 +222,46 @@ def test_functions_found_nearby_start_the_next_pricing():
     assert Search(cmdp, with_reward=True)._start(base) is None
 
 
-def test_prices_minimise_a_quadratic_in_a_few_steps():
-    """g(x) = |x - 1|^2 / 2, all planes tangent: the bent planes are exact from the second step on."""
-    prices = Prices.between(np.array([0.0, 0.0, 0.0]), np.array([1.0, 1.0, 1.0]), np.ones(3), np.zeros(2))
-    target, x, columns = np.array([1.0, 0.2]), np.zeros(2), []
-    for _ in range(12):
-        g, slope = 0.5 * float((x - target) @ (x - target)), x - target
+def minimised(value, slope, m, steps, goal=-np.inf):
+    """Prices after ``steps`` on a dual function with exact planes; fewer if it is below ``goal`` before."""
+    prices = Prices.between(np.zeros(m + 1), np.ones(m + 1), np.ones(m + 1), np.zeros(m))
+    x, columns = np.zeros(m), []
+    for _ in range(steps):
+        g, s = value(x), slope(x)
         # The column there: V_r = g - x.slope, d - V_c = slope with d = 0.
-        columns.append(np.append(g - x @ slope, -slope))
+        columns.append(np.append(g - x @ s, -s))
         prices.observe(x, columns[-1], g)
         following = prices.following(np.array(columns))
-        if following is None:
+        if following is None or prices.upper <= goal:
             break
         assert (following >= 0).all()
         x = following
+    return prices
+
+
+def test_prices_minimise_a_quadratic_in_a_few_steps():
+    """g(x) = |x - 1|^2 / 2, all planes tangent: the bent planes are exact from the second step on."""
+    target = np.array([1.0, 0.2])
+    prices = minimised(lambda x: 0.5 * float((x - target) @ (x - target)), lambda x: x - target, 2, 12)
     assert prices.best == pytest.approx(target, abs=1e-3)
 
 
-@pytest.mark.parametrize(("S", "m"), [(10_000, 1), (3_000, 3)])
+@pytest.mark.parametrize("m", [2, 4, 8])
+def test_prices_find_the_bottom_of_a_valley_with_rounded_corners(m):
+    """Flat far away and sharply bent near the minimum: a curvature that suits one of both misleads in the
+    other."""
+    target = np.linspace(0.2, 1.0, m)
+
+    def length(x):
+        return np.sqrt(1e-4 + (x - target) ** 2)
+
+    prices = minimised(
+        lambda x: float((length(x) - 1e-2).sum()), lambda x: (x - target) / length(x), m, 50, 1e-6
+    )
+    assert prices.upper <= 1e-6
+
+
+@pytest.mark.parametrize(("S", "m"), [(10_000, 1), (3_000, 10)])
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_thousands_of_states(name, S, m):
     cmdp = structured(name, S, m)

@@ -32,14 +32,18 @@ SHARE = 0.5
 """Part of the room between a plane and the dual function at the best point that its bend may fill. With all
 of it the model would touch g there, and its minimum stay at the best point."""
 
+FALL = 0.3
+"""The curvature falls to no less than this part of itself at a time: planes are tilted a little, and one
+alone can leave no room where there is some."""
+
 
 @dataclass
 class Prices:
     """What is known of the dual function of one problem.
 
     ``radius``, ``curvature`` ``(m,)``: R and the diagonal of B. ``points``: multipliers priced. ``best``,
-    ``upper``: where the dual function is lowest. ``expected``: its planes' and the model's value at the next
-    multipliers.
+    ``upper``: where the dual function is lowest. ``theta``: the curvature last used. ``expected``: the
+    planes' and the model's value at the next multipliers.
     """
 
     radius: Array
@@ -47,6 +51,7 @@ class Prices:
     thresholds: Array
     best: Array
     upper: float = np.inf
+    theta: float = 1.0
     points: list[Array] = field(default_factory=list)
     expected: tuple[float, float] | None = None
 
@@ -95,7 +100,9 @@ class Prices:
         r""":math:`\theta B`, ``(m,)``, from the values ``(K,)`` of the planes at the best point."""
         room = SHARE * np.maximum(self.upper - planes, 0.0)
         lift = 0.5 * (points - self.best) ** 2 @ self.curvature
-        return min(1.0, float((room[lift > 0] / lift[lift > 0]).min(initial=1.0))) * self.curvature
+        most = float((room[lift > 0] / lift[lift > 0]).min(initial=1.0))
+        self.theta = max(most, FALL * self.theta)
+        return self.theta * self.curvature
 
 
 def _lowest(bend: Array, heights: Array, slopes: Array, centre: Array, radius: Array) -> Array | None:
