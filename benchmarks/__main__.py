@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure what is asked for; 2 if nothing is, or a results file cannot be used."""
     options = _parser().parse_args(arguments)
     limits = Limits(options.limit, options.budget, options.rounds)
-    chosen = [x for x in (*rows(options.full), *series(options.full)) if _wanted(x.name, options.only)]
+    chosen = [x for x in (*rows(options.full), *series()) if _wanted(x.name, options.only)]
     if not chosen:
         print(f"error: no row is named {' or '.join(options.only)}", file=sys.stderr)
         return 2
@@ -51,14 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="the large sizes too (half an hour)")
+    parser.add_argument("--full", action="store_true", help="the large sizes too (twenty minutes)")
     parser.add_argument(
         "--only", nargs="+", metavar="PATTERN", default=["*"],
         help="rows by name, for instance 'optimum/*' or 'growth/S/*'; the others keep their results",
     )  # fmt: skip
-    parser.add_argument("--limit", type=float, default=12.0, help="seconds for one call (default 12)")
-    parser.add_argument("--budget", type=float, default=2.0, help="seconds for a method's calls (default 2)")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds of taking turns (default 9)")
+    parser.add_argument("--limit", type=float, default=8.0, help="seconds for one call (8)")
+    parser.add_argument("--budget", type=float, default=1.5, help="seconds for a method's calls (1.5)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of taking turns (5)")
     parser.add_argument("--out", type=Path, help="the results file (default benchmarks/results/*.json)")
     return parser
 

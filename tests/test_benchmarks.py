@@ -247,13 +247,13 @@ def test_a_foreign_results_file_is_refused(tmp_path, text):
 # ---- plan and peers -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("full", [False, True])
 def test_the_plan_names_known_methods_once_and_ours_first(full):
-    planned = [*rows(full), *series(full)]
+    planned = [*rows(full), *series()]
     assert len({x.name for x in planned}) == len(planned)
     for row in rows(full):
         assert set(row.methods) <= set(ENTRIES)
         assert ENTRIES[row.methods[0]].label.startswith("ours")
-    assert {one.parameter for one in series(full)} == set("SAmNE")
-    assert {one.job for one in series(full)} <= set(ENTRIES)
+    assert {one.parameter for one in series()} == set("SAmNE")
+    assert {one.job for one in series()} <= set(ENTRIES)
 
 
 PEERS = {

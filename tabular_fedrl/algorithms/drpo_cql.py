@@ -77,7 +77,7 @@ def cql_optimum(cmdp: CMDP, log_b: Array, log_pi: Array, lam: float, beta: float
         # residual at rounding level leaves values this far from exact: less is no improvement.
         noise = 1e-13 * (1 + abs(V[0])) + 8 * UNIT * cmdp.horizon * abs(V[0]).max()
         if (V[0] <= reached + noise).all():
-            # The newest: values are flat at the optimum, a policy that falls short by noise is off by its root.
+            # The newest: values are flat at the optimum, so one that falls short by noise is off by its root.
             return policy
         reached = V[0]
         policy = cql_step(log_pi, log_b, Q[0], lam, beta)
