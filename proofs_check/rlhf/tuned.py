@@ -122,7 +122,7 @@ class Corollary(Theorem):
     def par(self, x: Tuned) -> tuple[Measured, Measured, Measured]:
         return x.par.norms.mean(), x.bound(x.d, x.K), x.par.round.at.largest_norm
 
-    @upper(r"\frac1T\sum_t E\|\nabla V(\theta_t)\|_2 \le 4R\sqrt{(d+K)/(KT)} + 64\sqrt{Ld\tau} ")
+    @upper(r"\frac1T\sum_t E\|\nabla V(\theta_t)\|_2 \le 4R\sqrt{(d+K)/(KT)} + 64\sqrt{Ld\tau}")
     def fedavg(self, x: Tuned) -> tuple[Measured, Measured, Measured]:
         mean = x.fedavg.mean(x.fedavg.norm)[:-1].mean()
         return mean, x.bound(x.d / x.K + 1), x.fedavg.at.largest_norm
