@@ -86,7 +86,7 @@ class Budget(Theorem):
     suite = (
         Case("episodic-bandit:A=2", agents=2),
         Case("episodic-chain:H=2", agents=4),
-        Case(TWELVE, agents=1, votes=384),
+        Case(TWELVE, agents=2, votes=384),
         Case(TWELVE, agents=4, votes=384),
     )
     small = None  # hundreds of runs: for fixed instances
