@@ -31,7 +31,6 @@ from tabular_fedrl.claims import (
     hypothesis,
     identity,
     tight,
-    upper,
 )
 from tabular_fedrl.episodic import FederatedEpisodicMDP, repeated
 from tabular_fedrl.measured import Measured, dot
@@ -91,6 +90,7 @@ class CumulativeBuffer(Theorem):
         Case("opposed-grid:side=3,clients=3,opposed=1,H=4"),
         Case("frozen-lakes:clients=5,H=12", draws=2),
         Case("episodic-chain:H=4", rounds=12),
+        Case("episodic-chain:H=1", rounds=2, start=[[1.0, 0.0], [1.0, 0.0]]),
         Case(late_bloomer(), draws=1, rounds=3, sweeps=10),
         Case(ONE_OF_FOUR, draws=1, rounds=4, sweeps=100, rank=None, aggregation="factors"),
     )
@@ -177,7 +177,7 @@ class CumulativeBuffer(Theorem):
     def gain(self, x: Rounds) -> Sides:
         return stacked(_gain(x.full, t) for t in range(len(x.full.played)))
 
-    @upper(r"J(\pi_t) e^{-\eta_t/J(\pi_t)} \le J(\pi'_t) \text{ for fits of a few sweeps}")
+    @tight(r"J(\pi_t) e^{-\eta_t/J(\pi_t)} \le J(\pi'_t) \text{ for fits of a few sweeps}")
     def partial_fits(self, x: Rounds) -> Sides:
         return x.run.floor, row(new.J for new in x.run.fitted)
 
