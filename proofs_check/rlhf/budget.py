@@ -66,8 +66,8 @@ class Budget(Theorem):
     :math:`M^{-1/2}`, as the bounds do, and the same votes do as much for every K: exactly, on two logits,
     where the blocks are equal, and in simulated runs on twelve, if perturbations have the same length,
     :math:`\mu_{FedAvg} = \mu_{Par}/\sqrt K`. With few answers the average gains from longer perturbations:
-    of one size in every coordinate, they promise about K times the growth of a block's. With many answers all
-    are close, and Par-S2ZPO is ahead by a few per cent. In bits the average costs K(d+1) a round against
+    of one size in every coordinate, they promise up to K times the growth of a block's. With many answers all
+    are close, and Par-S2ZPO is ahead by about a tenth. In bits the average costs K(d+1) a round against
     d + K, and K once seeds of 64 bits are shared, which is the least in long runs. (In the figure on bits the
     steps are 8 times the theory's, 16 times for ZPG and ZBCPG, chosen after looking.)
 
