@@ -86,7 +86,9 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> Said:
 
 def start(*words: object, prepare: str = "", **options: Any) -> subprocess.Popen[str]:
     """``tabular-fedrl WORDS`` as a process of its own, after the statements in ``prepare``."""
-    program = f"{prepare}\nimport sys\nfrom tabular_fedrl.cli import main\nsys.exit(main())"
+    # Tests that run in the background of a shell inherit that interrupts are ignored.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heard}\n{prepare}\nimport sys\nfrom tabular_fedrl.cli import main\nsys.exit(main())"
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(

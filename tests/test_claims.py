@@ -3,6 +3,7 @@
 import json
 from fractions import Fraction
 from textwrap import dedent
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -234,8 +235,74 @@ def test_controls_must_fail_and_attained_bounds_must_be_equalities():
 def test_title_and_parameters_are_read_from_the_class():
     assert Arms.title() == "Facts on two arms. This sentence is not part of the title"
     assert Arms.parameters() == {"bound": 1.0}
-    with pytest.raises(InvalidProblem, match="no parameter 'bond'; its parameters: bound"):
+    with pytest.raises(InvalidProblem, match="no parameter 'bond'; did you mean 'bound'"):
         verify(Arms, TWO_ARM, bond=1)
+
+
+class Typed(Theorem):
+    """A page whose parameters say what they take."""
+
+    id, mark = "typed", "ours"
+
+    def setup(
+        self, problem: object, t: float = 1.0, n: int = 2, how: Literal["one", "two"] = "one", on: bool = True
+    ) -> object:
+        return problem
+
+    @upper("0 \\le 1")
+    def trivial(self, x: object) -> tuple[float, float]:
+        return 0.0, 1.0
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({"t": "abc"}, "typed: t = 'abc': expected a number"),
+        ({"t": True}, "t = True: expected a number"),
+        ({"t": None}, "t = None: expected a number"),
+        ({"n": 2.5}, "n = 2.5: expected a whole number"),
+        ({"how": "three"}, "how = 'three': expected 'one' or 'two'"),
+        ({"on": 1}, "on = 1: expected true or false"),
+    ],
+)
+def test_a_parameter_of_another_type_is_refused(given, expected):
+    with pytest.raises(InvalidProblem, match=expected):
+        verify(Typed, TWO_ARM, **given)
+    assert verify(Typed, TWO_ARM, t=2, n=3.0, how="two", on=False)[0].status is HOLDS
+
+
+def test_a_fault_of_a_page_is_placed(tmp_path):
+    """The line of the page, also where the error arises below it; the package's own errors stay."""
+    path = tmp_path / "faulty.py"
+    path.write_text(
+        dedent("""\
+        import numpy as np
+        from tabular_fedrl.claims import Theorem, upper
+        class Faulty(Theorem):
+            id, mark = "faulty", "ours"
+            def setup(self, problem, fault="name"):
+                return fault
+            @upper("a")
+            def claim(self, fault):
+                if fault == "name":
+                    return fault.values, 1.0
+                return 0.0 if fault == "side" else (np.zeros(2), np.zeros(3))
+        """)
+    )
+    (faulty,) = load_file(path)
+    with pytest.raises(AttributeError) as raised:
+        verify(faulty, TWO_ARM)
+    assert raised.value.__notes__ == [f"in faulty::claim on {TWO_ARM} (faulty.py, line 10)"]
+    with pytest.raises(ValueError, match="broadcast") as raised:
+        verify(faulty, TWO_ARM, fault="shape")
+    assert raised.value.__notes__ == [f"in faulty::claim on {TWO_ARM};fault=shape"]
+    with pytest.raises(InvalidProblem, match="faulty::claim must return its left side, its right side"):
+        verify(faulty, TWO_ARM, fault="side")
+
+
+def test_a_suite_holds_cases():
+    with pytest.raises(TypeError, match="careless: suite and certified hold cases"):
+        type("Careless", (Theorem,), {"id": "careless", "mark": "ours", "suite": (TWO_ARM,)})
 
 
 def test_a_parameter_without_default_must_be_given():

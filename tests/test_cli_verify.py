@@ -184,7 +184,9 @@ def alive(pids):
     return [pid for pid in pids if _parent(Path(f"/proc/{pid}")) is not None]
 
 
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+@pytest.mark.parametrize(
+    "kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["interrupted", "terminated", "killed"]
+)
 def test_end_during_a_verification(tmp_path, kill):
     """The earlier report stays as it was, no file is half-written, no worker stays behind."""
     (tmp_path / "slow.py").write_text(SLOW)
@@ -198,7 +200,7 @@ def test_end_during_a_verification(tmp_path, kill):
     time.sleep(1.0)
     process.send_signal(kill)
     out, _ = process.communicate(timeout=30)
-    if kill == signal.SIGINT:
+    if kill != signal.SIGKILL:
         assert process.returncode == 130
         assert json.loads(out) == {"status": "error", "message": "interrupted"}
     assert [(p.name, p.read_text()) for p in report.iterdir()] == [("index.html", "the earlier report")]

@@ -400,7 +400,9 @@ def test_messages_name_field_and_numbers(f1, write):
     key = next(iter(f1["bases"]))
     assert message("bases", key, value=[0, 1, 2, 3]).startswith("bases: that of the optimum proves nothing: ")
     assert "bases: 3 are stated, the page needs 2" in message("bases", "optimum:0", value=[1])
-    assert "claims: 13 are stated, the page gives 14" in message("claims", value=f1["claims"][:-1])
+    count = len(f1["claims"])
+    fewer = message("claims", value=f1["claims"][:-1])
+    assert f"claims: {count - 1} are stated, the page gives {count}" in fewer
     assert "the page cannot be run on this" in message("parameters", "rounds", value="many")
 
 
@@ -573,7 +575,7 @@ def test_command(capsys, f1, write):
     assert said.code == 0
     for words in ("fednpg.f1 (ours)", "holds", "✓ every status follows", "every digit is the same"):
         assert words in said.out
-    assert "Confirmed as stated at 128 bits: 14 holds" in said.out
+    assert f"Confirmed as stated at 128 bits: {len(f1['claims'])} holds" in said.out
     assert call(capsys, "recheck", write(f1), "--quiet").out.startswith("Confirmed as stated")
     data = call(capsys, "recheck", write(f1), "--json").data
     assert (data["status"], data["mismatch"]) == ("confirmed", None)

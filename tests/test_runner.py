@@ -235,7 +235,7 @@ def test_absurd_steps_are_named(name, sparse):
         ("fednpgg", {}, "did you mean 'fednpg'"),
         ("npg_pd", {}, "did you mean 'npg-pd'"),
         ("fednpg", {"local_step": 2}, "did you mean 'local_steps'"),
-        ("fednpg", {"tau": 2}, "fednpg has no parameter 'tau'; it has local_steps"),
+        ("fednpg", {"tau": 2}, "fednpg has no parameter 'tau'; known: local_steps"),
         ("npg-pd", {"local_steps": 2}, "no parameter"),
         ("fednpg", {"backend": "fortran"}, "backend 'fortran'"),
         ("fednpg", {"record": "all"}, "'metrics' or 'iterates'"),

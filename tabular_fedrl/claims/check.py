@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tabular_fedrl import balls
+from tabular_fedrl.claims.parameters import check_parameters
+from tabular_fedrl.claims.places import placed
 from tabular_fedrl.claims.theorem import LINK_TOLERANCE, Case, Chain, Claim, Control, Hypothesis, Theorem
 from tabular_fedrl.claims.verdict import Kind, Level, Mark, Role, Status, Verdict, decide
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, NotSlater, Undecided
 from tabular_fedrl.instances import Problem, load_any
+from tabular_fedrl.instances.text import shorten
 from tabular_fedrl.measured import Measured
 
 AnyProblem = str | Problem
@@ -58,7 +62,9 @@ def check_control(theorem: type[Theorem], control: Control) -> Verdict:
     """A control on its own case; it is as expected when it fails."""
     bench = Bench(theorem, control.case)
     begin = time.perf_counter()
-    sides = control.function(bench.theorem, bench.context())
+    x = bench.context()
+    with placed(theorem, control.name, control.case.label):
+        sides = control.function(bench.theorem, x)
     return bench.verdict(
         control.name, control.kind, control.shows, sides, control.tolerance, Role.CONTROL, begin=begin
     )
@@ -70,7 +76,9 @@ def check_attained(theorem: type[Theorem], claim: Claim) -> Verdict:
         raise ValueError(f"{theorem.id}::{claim.name} names no instance that attains it")
     bench = Bench(theorem, claim.attained)
     begin = time.perf_counter()
-    sides = claim.function(bench.theorem, bench.context())[:2]
+    x = bench.context()
+    with placed(theorem, claim.name, claim.attained.label):
+        sides = claim.function(bench.theorem, x)[:2]
     return bench.verdict(
         claim.name, Kind.IDENTITY, claim.statement, sides, claim.tolerance, Role.ATTAINED, begin=begin
     )
@@ -106,10 +114,7 @@ class Bench:
         self.case = case
         self.reached: float | None = None
         known = theorem.parameters()
-        unknown = [k for k in case.parameters if k not in known]
-        if unknown:
-            allowed = ", ".join(known) or "none"
-            raise InvalidProblem(f"{theorem.id} has no parameter {unknown[0]!r}; its parameters: {allowed}")
+        check_parameters(theorem, case.parameters)
         self.parameters = {**known, **case.parameters}
         missing = [k for k, v in self.parameters.items() if v is inspect.Parameter.empty]
         if missing:
@@ -119,7 +124,8 @@ class Bench:
         self.problem: Any = given.mdp if alone and given.N == 1 else given
 
     def context(self) -> Any:
-        return self.theorem.setup(self.problem, **self.parameters)
+        with self._placed("setup"):
+            return self.theorem.setup(self.problem, **self.parameters)
 
     def prepare(self) -> tuple[Any, dict[str, str]]:
         """What ``setup`` gives (None if no claim applies), and why claims do not apply, by name."""
@@ -154,7 +160,8 @@ class Bench:
                 yield self._not_applicable(claim, blocked[claim.name])
                 continue
             try:
-                sides = claim.function(self.theorem, x)
+                with self._placed(claim.name):
+                    sides = claim.function(self.theorem, x)
             except Undecided as open_question:
                 yield self._undecided(claim.name, claim.kind, claim.statement, Role.CLAIM, open_question)
                 continue
@@ -178,7 +185,13 @@ class Bench:
         previous: Measured | None = None
         number, begin = 0, time.perf_counter()
         try:
-            for number, (reason, value) in enumerate(chain.function(self.theorem, x)):
+            links = enumerate(chain.function(self.theorem, x))
+            while True:
+                with self._placed(chain.name):
+                    found = next(links, None)
+                if found is None:
+                    return
+                number, (reason, value) = found
                 if previous is not None:
                     name, sides = f"{chain.of}/{number}", (previous, value)
                     yield self.verdict(
@@ -192,9 +205,12 @@ class Bench:
 
     def _met(self, hypothesis: Hypothesis) -> bool:
         wanted = list(inspect.signature(hypothesis.function).parameters)[2:]
-        return bool(
-            hypothesis.function(self.theorem, self.problem, **{k: self.parameters[k] for k in wanted})
-        )
+        with self._placed(hypothesis.name):
+            given = {k: self.parameters[k] for k in wanted}
+            return bool(hypothesis.function(self.theorem, self.problem, **given))
+
+    def _placed(self, part: str) -> AbstractContextManager[None]:
+        return placed(type(self.theorem), part, self.case.label)
 
     def _undecided(self, name: str, kind: Kind, statement: str, role: Role, why: Undecided) -> Verdict:
         return Verdict(
@@ -221,12 +237,18 @@ class Bench:
         confidence: float | None = None,
     ) -> Verdict:
         names = self._names(name, kind, statement)
-        lhs, rhs, *trivial = sides
-        if (Measured.of(lhs) - Measured.of(rhs)).size == 0:
-            return Verdict(
-                **names, role=role, status=Status.NOT_APPLICABLE, reason="nothing to check: no entry"
+        if not isinstance(sides, tuple) or len(sides) not in (2, 3):
+            raise InvalidProblem(
+                f"{self.theorem.id}::{name} must return its left side, its right side and, if it likes, the "
+                f"trivial range of the left side; it returns {shorten(repr(sides))}"
             )
-        decision = decide(kind, lhs, rhs, tolerance, *trivial)
+        with self._placed(name):
+            lhs, rhs, *trivial = sides
+            if (Measured.of(lhs) - Measured.of(rhs)).size == 0:
+                return Verdict(
+                    **names, role=role, status=Status.NOT_APPLICABLE, reason="nothing to check: no entry"
+                )
+            decision = decide(kind, lhs, rhs, tolerance, *trivial)
         return Verdict(
             **names,
             role=role,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tabular_fedrl.claims.certify import certify
 from tabular_fedrl.claims.check import AnyProblem, check_attained, check_case, check_control
 from tabular_fedrl.claims.discovery import load_file
+from tabular_fedrl.claims.places import placed
 from tabular_fedrl.claims.theorem import Case, StudyData, Theorem
 from tabular_fedrl.claims.verdict import Level, Role, Status, Verdict
 
@@ -98,7 +99,9 @@ def perform(task: Task) -> list[Verdict] | StudyData | Search:
 
         return search(theorem, budget=theorem.effort)
     if task.part == "study":
-        data: StudyData = theorem.studies()[task.index].function(theorem())
+        study = theorem.studies()[task.index]
+        with placed(theorem, study.name):
+            data: StudyData = study.function(theorem())
         return data
     if task.part == "control":
         return [check_control(theorem, theorem.controls()[task.index])]

@@ -40,9 +40,8 @@ from tabular_fedrl.claims.verdict import Kind, Mark
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.instances import Problem
-from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.measured import Array
 
-Side = Measured | Array | float
 Method = Callable[..., Any]
 Rows = Sequence[Sequence[float]]
 """A free parameter that is a table ``(S, A)``, as nested lists, so that it can be written to a file."""
@@ -252,6 +251,8 @@ class Theorem:
         super().__init_subclass__(**kwargs)
         if "id" in cls.__dict__:
             cls.mark = Mark(cls.mark)
+            if not all(isinstance(case, Case) for case in (*cls.suite, *cls.certified)):
+                raise TypeError(f"{cls.id}: suite and certified hold cases, as in suite = (Case(SOURCE),)")
 
     def setup(self, problem: Any) -> Any:
         """What the claims talk about; by default the problem itself, of ``problem_type``."""

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tabular_fedrl import __version__
-from tabular_fedrl.cli.guard import BAD_INPUT, INTERRUPTED, deliver, fail
+from tabular_fedrl.cli.guard import BAD_INPUT, INTERRUPTED, deliver, fail, terminable
 from tabular_fedrl.cli.output import Answer, Output
 
 NAME = "tabular-fedrl"
@@ -423,7 +423,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Seen here, not only where it is parsed: a line that cannot be parsed is answered in JSON too.
     output = Output(json="--json" in options)
     try:
-        code = typer.main.get_command(app).main(words, prog_name=NAME, standalone_mode=False, obj=output)
+        with terminable():
+            code = typer.main.get_command(app).main(words, prog_name=NAME, standalone_mode=False, obj=output)
     except typer.TyperException as error:
         return fail(output, f"{error.format_message()} (see {NAME} --help)", BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from tabular_fedrl.cli.output import Answer, Output
@@ -15,6 +18,24 @@ from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, TabularFedRLErr
 BAD_INPUT, INFEASIBLE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 3, 4, 130, 141
 DEBUG = "TABULAR_FEDRL_DEBUG"
 """Environment variable that asks for tracebacks."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """A request to terminate, as batch systems send it, is an interrupt: work done so far is kept, workers
+    end, temporary files go. Outside the main thread, which alone hears signals, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def deliver(output: Output, command: Callable[[Output], Answer]) -> int:
@@ -43,6 +64,9 @@ def deliver(output: Output, command: Callable[[Output], Answer]) -> int:
     except MemoryError:
         return fail(output, "there is not enough memory for this problem", INTERNAL)
     except Exception as error:
+        # Python wraps an interrupt that falls into the making of a class, as while a library is imported.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return fail(output, "interrupted", INTERRUPTED, prefix="")
         return _internal(output, error)
 
 

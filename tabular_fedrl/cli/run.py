@@ -15,6 +15,7 @@ from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load, load_episodic
+from tabular_fedrl.instances.text import suggestion
 from tabular_fedrl.runner import Run
 from tabular_fedrl.runner import run as run_rounds
 from tabular_fedrl.runner.evolution import FED_SE, run_evolution
@@ -128,7 +129,7 @@ def _further(algorithm: str, given: Mapping[str, Any], settings: Sequence[str]) 
         if name in given or name in ("rounds", "seed", "backend", "every", "out", "resume"):
             raise InvalidProblem(f"--set {name}: it has an option, --{name.replace('_', '-')}")
         if known and name not in known:
-            raise InvalidProblem(f"{algorithm} has no parameter {name!r}; it has {', '.join(known)}")
+            raise InvalidProblem(f"{algorithm} has no parameter {name!r}{suggestion(name, known)}")
         if isinstance(value, str) and not isinstance(known.get(name), str):
             raise InvalidProblem(f"--set {name}={value}: expected a number, or numbers joined by +")
     return values

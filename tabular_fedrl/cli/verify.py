@@ -20,6 +20,7 @@ from tabular_fedrl.cli.pool import processors, workers
 from tabular_fedrl.cli.settings import parse_settings
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load_any
+from tabular_fedrl.instances.text import suggestion
 from tabular_fedrl.report import failures, headline, publish, save_results, verdict_table, write_report
 
 DEFAULT_REPORT = "report"
@@ -81,7 +82,8 @@ def verify_theorems(
     idle = all(v.status is Status.NOT_APPLICABLE for v in results.verdicts)
     if idle:
         reasons = "; ".join(sorted({v.reason for v in results.verdicts}))
-        output.warn(f"nothing was verified: no claim applies ({reasons})")
+        why = f"no claim applies ({reasons})" if reasons else "there is no claim"
+        output.warn(f"nothing was verified: {why}")
     status = "not applicable" if idle else STATUS[results.exit_code]
     answer = {
         "status": status,
@@ -130,7 +132,7 @@ def _by_parameters(
     for name in parameters:
         if not any(name in t.parameters() for t in chosen):
             known = sorted({key for t in chosen for key in t.parameters()})
-            raise InvalidProblem(f"no parameter {name!r} here; there are: {', '.join(known) or 'none'}")
+            raise InvalidProblem(f"no parameter {name!r} here{suggestion(name, known)}")
     groups: dict[tuple[str, ...], list[type[Theorem]]] = {}
     for theorem in chosen:
         own = tuple(name for name in parameters if name in theorem.parameters())

@@ -85,8 +85,9 @@ def parse_boolean(text: str, what: str) -> bool:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` when something known is close to ``word``, else the list of what is known."""
     names = list(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+    spellings = (word, word.replace("_", "-"), word.replace("-", "_"))
+    close = [name for x in spellings for name in difflib.get_close_matches(x, names, n=1, cutoff=0.7)]
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names) or 'none'}"
 
 
 def shorten(text: str, length: int = 60) -> str:

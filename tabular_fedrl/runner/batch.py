@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.loops import Batch, Iterated, fednpg
@@ -49,7 +48,7 @@ def run_batch(
     InvalidProblem: what :func:`~tabular_fedrl.runner.run` refuses; another algorithm; problems or parameters
         that do not go together.
     """
-    chosen = look_up("algorithm", algorithm, ALGORITHMS)
+    chosen = look_up(algorithm)
     if algorithm not in NAMES:
         raise InvalidProblem(f"batches of {algorithm} are not compiled; there are {', '.join(NAMES)}")
     one_of("backend", backend, ("numba", "cuda"))

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Literal, overload
 
 from tabular_fedrl import balls
-from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
@@ -128,7 +127,7 @@ def run_discounted(
     NotSlater: the theory's dual cap is needed and no policy is strictly feasible. InfeasibleCMDP: no policy
     is feasible.
     """
-    chosen = look_up("algorithm", algorithm, ALGORITHMS)
+    chosen = look_up(algorithm)
     one_of("backend", backend, tuple(ENGINES))
     one_of("record", record, ("metrics", "iterates"))
     K, seed = whole("rounds", rounds, 1), whole("seed", seed, 0)

@@ -13,8 +13,9 @@ from tabular_fedrl.algorithms.fed_se import Choice, fed_se
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP, environments, start_value
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Ledger
+from tabular_fedrl.instances.text import suggestion
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.runner.settings import hint, whole
+from tabular_fedrl.runner.settings import whole
 
 FED_SE = "fed-se"
 SUMMARY = "clients that learn from their own successes, with averaged low-rank adapters (finite horizon)"
@@ -93,8 +94,7 @@ def run_evolution(
 def _choice(parameters: dict[str, Any], seed: int) -> Choice:
     for name in parameters:
         if name not in PARAMETERS:
-            close = hint(name, tuple(PARAMETERS))
-            raise InvalidProblem(f"{FED_SE} has no parameter {name!r}{close}; it has {', '.join(PARAMETERS)}")
+            raise InvalidProblem(f"{FED_SE} has no parameter {name!r}{suggestion(name, PARAMETERS)}")
     given = {**PARAMETERS, **parameters}
     for name in ("rank", "episodes", "sweeps"):
         if given[name] is not None or name == "sweeps":

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.algorithms.offline_clients import DATA, Client, clients_of
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
@@ -56,7 +55,7 @@ def improve_batch(
     InvalidProblem: what :func:`~tabular_fedrl.runner.run` refuses with ``backend="numba"``; problems or
         parameters that do not go together.
     """
-    chosen = look_up("algorithm", algorithm, ALGORITHMS)
+    chosen = look_up(algorithm)
     if algorithm not in (*NAMES, ALONE):
         raise InvalidProblem(f"batches of {algorithm} are not compiled here; there are {', '.join(NAMES)}")
     K = whole("rounds", rounds, 1)

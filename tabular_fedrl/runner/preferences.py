@@ -22,9 +22,10 @@ from tabular_fedrl.episodic import (
 )
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Ledger
+from tabular_fedrl.instances.text import suggestion
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.policies import enclosed
-from tabular_fedrl.runner.settings import hint, number, one_of, whole
+from tabular_fedrl.runner.settings import number, one_of, whole
 
 WHOLE = ("agents", "people", "batch", "questions")
 POSITIVE = ("mu", "scale", "step")
@@ -93,12 +94,9 @@ def run_preferences(
     ------
     InvalidProblem: an unknown name or a value out of range; several environments.
     """
-    known = tuple(PREFERENCE_ALGORITHMS)
     if algorithm not in PREFERENCE_ALGORITHMS:
-        raise InvalidProblem(
-            f"no algorithm {algorithm!r} for finite-horizon problems{hint(algorithm, known)}; there are "
-            f"{', '.join(known)}"
-        )
+        close = suggestion(algorithm, PREFERENCE_ALGORITHMS)
+        raise InvalidProblem(f"no algorithm {algorithm!r} for finite-horizon problems{close}")
     chosen = PREFERENCE_ALGORITHMS[algorithm]
     T, seed, mdp = whole("rounds", rounds, 1), whole("seed", seed, 0), environments(problem).mdp
     if mdp.is_exact != bool(balls.working()):
@@ -151,12 +149,10 @@ def _measured(mdp: EpisodicMDP, theta: Array) -> tuple[Measured, Measured]:
 
 def _resolved(algorithm: str, parameters: dict[str, Any]) -> dict[str, Any]:
     chosen = PREFERENCE_ALGORITHMS[algorithm]
-    names = tuple(chosen.parameters)
     for name in parameters:
-        if name not in names:
-            raise InvalidProblem(
-                f"{algorithm} has no parameter {name!r}{hint(name, names)}; it has {', '.join(names)}"
-            )
+        if name not in chosen.parameters:
+            close = suggestion(name, chosen.parameters)
+            raise InvalidProblem(f"{algorithm} has no parameter {name!r}{close}")
     given = {**chosen.parameters, **{k: v for k, v in parameters.items() if v is not None}}
     for name in WHOLE:
         given[name] = whole(name, given[name], 1)

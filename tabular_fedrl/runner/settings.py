@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tabular_fedrl import balls
-from tabular_fedrl.algorithms import Algorithm
+from tabular_fedrl.algorithms import ALGORITHMS, Algorithm
+from tabular_fedrl.algorithms.preference_registry import PREFERENCE_ALGORITHMS
 from tabular_fedrl.arithmetic import array
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import PublicSteps
+from tabular_fedrl.instances.text import suggestion
 from tabular_fedrl.measured import Array
 
 
@@ -22,10 +23,8 @@ def resolve(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, An
     """All parameters of the algorithm, the given ones in place of their defaults."""
     for name in parameters:
         if name not in algorithm.parameters:
-            known = tuple(algorithm.parameters)
-            raise InvalidProblem(
-                f"{algorithm.name} has no parameter {name!r}{hint(name, known)}; it has {', '.join(known)}"
-            )
+            close = suggestion(name, algorithm.parameters)
+            raise InvalidProblem(f"{algorithm.name} has no parameter {name!r}{close}")
     values = dict(algorithm.parameters)
     values.update({name: value for name, value in parameters.items() if value is not None})
     if values.get("eta") is not None and not isinstance(values["eta"], Balls):
@@ -100,15 +99,17 @@ def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
         raise InvalidProblem(f"{what} {value!r}: expected {' or '.join(map(repr, known))}")
 
 
-def look_up(what: str, name: str, table: Mapping[str, Algorithm]) -> Algorithm:
-    """The algorithm of that name."""
-    if name not in table:
-        raise InvalidProblem(f"no {what} {name!r}{hint(name, tuple(table))}; there are {', '.join(table)}")
-    return table[name]
+def look_up(name: str) -> Algorithm:
+    """The algorithm of that name.
 
+    Raises
+    ------
+    InvalidProblem: there is none, or none for discounted problems.
+    """
+    from tabular_fedrl.runner.evolution import FED_SE
 
-def hint(name: str, known: tuple[str, ...]) -> str:
-    """A question after the nearest known name, or nothing."""
-    spellings = (name.replace("_", "-"), name.replace("-", "_"))
-    close = [k for x in spellings for k in difflib.get_close_matches(x, known, 1, cutoff=0.7)]
-    return f"; did you mean {close[0]!r}?" if close else ""
+    if name in (*PREFERENCE_ALGORITHMS, FED_SE):
+        raise InvalidProblem(f"{name} runs on finite-horizon problems, where a discounted one is meant")
+    if name not in ALGORITHMS:
+        raise InvalidProblem(f"no algorithm {name!r}{suggestion(name, ALGORITHMS)}")
+    return ALGORITHMS[name]

@@ -19,7 +19,7 @@ from tabular_fedrl.runner.settings import resolve
 
 Grid: TypeAlias = Mapping[str, Sequence[Any]]
 
-MOST = 100_000_000
+MOST = 10_000_000
 """Values of one axis, and cells of one sweep."""
 
 _RANGE = re.compile(r"(?<=[:,])([^:,=]+=)(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})(?=,|$)")

@@ -18,14 +18,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tabular_fedrl import __version__
-from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 from tabular_fedrl.instances.source import names_file
-from tabular_fedrl.instances.text import shorten, suggestion
+from tabular_fedrl.instances.text import shorten
 from tabular_fedrl.loops.variants import NAMES as VARIANTS
 from tabular_fedrl.runner.engines import ENGINES
+from tabular_fedrl.runner.settings import look_up
 from tabular_fedrl.sweeps import axes
 
 FORMAT = "tabular-fedrl sweep 1"
@@ -189,8 +189,7 @@ def check_algorithms(algorithms: str | Sequence[str]) -> tuple[str, ...]:
     """The names, each known and given once."""
     names = axes.axis("algorithms", [algorithms] if isinstance(algorithms, str) else algorithms)
     for name in names:
-        if name not in ALGORITHMS:
-            raise InvalidProblem(f"no algorithm {name!r}{suggestion(str(name), ALGORITHMS)}")
+        look_up(str(name))
     return names
 
 

@@ -22,6 +22,7 @@ from tabular_fedrl.claims.verdict import Kind
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.episodic import FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
+from tabular_fedrl.instances.text import suggestion
 from tabular_fedrl.loops import Batch
 from tabular_fedrl.measured import Array, Measured
 
@@ -39,7 +40,7 @@ def searched(theorem: type[Theorem], names: Sequence[str] | None = None) -> list
     known = {claim.name: claim for claim in theorem.claims()}
     for name in names or ():
         if name not in known:
-            raise InvalidProblem(f"{theorem.id} has no claim {name!r}; its claims: {', '.join(known)}")
+            raise InvalidProblem(f"{theorem.id} has no claim {name!r}{suggestion(name, known)}")
         if known[name].kind is Kind.IDENTITY:
             raise InvalidProblem(f"{theorem.id}::{name} is an identity: there is no ratio to maximise")
         if known[name].confidence is not None:

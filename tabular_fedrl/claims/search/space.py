@@ -13,6 +13,7 @@ from tabular_fedrl.claims.search.episodic import EpisodicCoding
 from tabular_fedrl.claims.search.family import EpisodicShape, Family, Shape
 from tabular_fedrl.claims.theorem import Range, Table, Theorem
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.instances.text import suggestion
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class Space:
         sorts: tuple[dict[str, Any], ...] = ({}, {}, {}, {})
         for name, values in {**theorem.space, **settings}.items():
             if name not in known:
-                allowed = ", ".join(known) or "none"
-                raise InvalidProblem(f"{theorem.id} has no parameter {name!r}; its parameters: {allowed}")
+                raise InvalidProblem(f"{theorem.id} has no parameter {name!r}{suggestion(name, known)}")
             sorts[_sort(name, values)][name] = values
         return cls(family, *sorts)
 
