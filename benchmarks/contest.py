@@ -20,13 +20,16 @@ Answer = Mapping[str, Any]
 PAUSE = 0.02
 """Seconds between two calls: a thread pool that spins for a while after its work must not slow the next."""
 
+PREPARATION = 40.0
+"""Seconds for what is not timed: a process that starts, and a model in a peer's own format."""
+
 _THREADS = ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """``seconds``: for one call (and as much for its preparation); ``budget``: seconds for all counted calls
-    of a method together; ``rounds``: of taking turns, at most."""
+    """``seconds``: for one call; ``budget``: seconds for all counted calls of a method together; ``rounds``:
+    of taking turns, at most."""
 
     seconds: float
     budget: float
@@ -120,7 +123,7 @@ class _Process:
         NoAnswer: it was late, or raised an exception, or the process died.
         """
         try:
-            prepared = self._receive(seconds, "its model was not ready")
+            prepared = self._receive(PREPARATION, "its model was not ready")
             if prepared != PREPARED:
                 raise NoAnswer(f"failed: {prepared}")
             self.pipe.send("solve")

@@ -101,7 +101,9 @@ def rows(full: bool) -> list[Row]:
         *constrained,
         Row("rounds", small(), ("rounds", "rounds-numpy"), 1e-10),
         Row("batch", small(), ("batch", "rounds-numpy"), 1e-10),
-        Row("batch", small(m=2, agents=3), ("batch", "rounds-numpy"), 1e-10, {"local_steps": 5}),
+        Row(
+            "batch", small(m=2, agents=3), ("batch", "rounds-numpy"), 1e-10, {"local_steps": 5, "rounds": 60}
+        ),
         Row("verification", "random-mdp:seed=1", ("verification", "verification-run")),
         Row("verification", small(), ("verification", "verification-run")),
     ]

@@ -37,7 +37,7 @@ def _averages(done: Run) -> dict[str, Any]:
     return {"value": done.value.value.mean(), "costs": done.costs.value.mean(axis=0)}
 
 
-def _many(problem: FederatedCMDP, local_steps: int = 1) -> tuple[Batch, int]:
+def _many(problem: FederatedCMDP, rounds: int = ROUNDS, local_steps: int = 1) -> tuple[Batch, int, int]:
     """``problem`` first; the others have rewards moved a little, so that no two are alike."""
     one = Batch.of([problem])
     shift = np.random.default_rng(0).uniform(0.0, 0.1, size=(BATCH_SIZE, problem.cmdp.S, problem.cmdp.A))
@@ -45,12 +45,11 @@ def _many(problem: FederatedCMDP, local_steps: int = 1) -> tuple[Batch, int]:
     same = {
         name: np.repeat(getattr(one, name), BATCH_SIZE, axis=0) for name in ("P", "c", "d", "rho", "gamma")
     }
-    return Batch(r=one.r + shift, mask=one.mask, **same), local_steps
+    return Batch(r=one.r + shift, mask=one.mask, **same), rounds, local_steps
 
 
-def _iterate(given: tuple[Batch, int]) -> Iterated:
-    batch, local_steps = given
-    return fednpg(batch, ROUNDS, local_steps, **STEPS)
+def _iterate(given: tuple[Batch, int, int]) -> Iterated:
+    return fednpg(*given, **STEPS)
 
 
 SPECIFICATION = _run("numpy")
