@@ -86,7 +86,7 @@ def test_killed_again_and_again(tmp_path, rows):
     out, kills, random = tmp_path / "s.arrow", 0, Random(7)
     while True:
         process = start(out, SLOW)
-        limit = random.randint(3, 6)
+        limit = random.randint(5, 7)
         told = []
         for line in process.stdout:
             told.append(line.strip())
