@@ -142,7 +142,7 @@ def _details(found: Found, command: str | None) -> Iterable[RenderableType]:
     chosen = ", ".join(f"{key} = {_short(value)}" for key, value in data["parameters"].items())
     yield f"{found.claim}: {sizes}" + (f"; {chosen}" if chosen else "")
     for reason, share in found.shares:
-        yield Text(f"    {100 * share:5.1f} % of the slack   {reason}", style="dim")
+        yield Text(f"    {100 * share:z5.1f} % of the slack   {reason}", style="dim")
     if command is not None:
         yield Text(f"    {command}", style="dim")
 
