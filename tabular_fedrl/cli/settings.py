@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.instances.text import parse_boolean, parse_integer, parse_number
+from tabular_fedrl.instances.text import literal, parse_number
 
 _PLUS = re.compile(r"(?<![eE])\+")
 
@@ -38,11 +38,9 @@ def parse_value(text: str) -> Any:
     """One value."""
     if text.lower() == "none":
         return None
-    for parse in (parse_boolean, parse_integer, parse_number):
-        try:
-            return parse(text, "")
-        except InvalidProblem:
-            continue
+    value = literal(text)
+    if not isinstance(value, str):
+        return value
     try:
         if ":" in text:
             return [[parse_number(word, "") for word in _PLUS.split(row)] for row in _rows(text)]

@@ -38,6 +38,7 @@ from tabular_fedrl.instances.families import families as discounted_families
 from tabular_fedrl.instances.files import is_npz, read_npz
 from tabular_fedrl.instances.gym import DEFAULT_GAMMA, read_gym
 from tabular_fedrl.instances.text import (
+    literal,
     parse_boolean,
     parse_integer,
     parse_number,
@@ -192,7 +193,7 @@ def _file(head: str, options: dict[str, str], exact: bool) -> Draft | EpisodicDr
 
 
 def _gym(name: str, options: dict[str, str]) -> Draft:
-    passed = {key: _literal(options.pop(key)) for key in list(options) if key not in OVERRIDES}
+    passed = {key: literal(options.pop(key)) for key in list(options) if key not in OVERRIDES}
     draft = read_gym(name, passed)
     gamma = DEFAULT_GAMMA
     if "gamma" in options:
@@ -214,16 +215,6 @@ def _gym(name: str, options: dict[str, str]) -> Draft:
         for j in range(m)
     ]
     return replace(draft, d=d, notes=(*draft.notes, *notes))
-
-
-def _literal(text: str) -> Any:
-    """An option of ``gymnasium.make``: true, false, a number, or text."""
-    for parse in (parse_boolean, parse_integer, parse_number):
-        try:
-            return parse(text, "")
-        except InvalidProblem:
-            continue
-    return text
 
 
 def _textbook(name: str) -> Draft:

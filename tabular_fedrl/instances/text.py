@@ -82,6 +82,16 @@ def parse_boolean(text: str, what: str) -> bool:
     return text.strip().lower() == "true"
 
 
+def literal(text: str) -> bool | int | float | str:
+    """True, false, a number, or else the text itself."""
+    for parse in (parse_boolean, parse_integer, parse_number):
+        try:
+            return parse(text, "")
+        except InvalidProblem:
+            continue
+    return text
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` when something known is close to ``word``, else the list of what is known."""
     names = list(known)
