@@ -92,7 +92,8 @@ class RunFile:
                 arrays = {name: file[name] for name in file.files}
             header, progress = json.loads(str(arrays["header"])), json.loads(str(arrays["state"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InvalidProblem(f"{self.path} is not the file of a run, or is damaged: {error}") from None
+            why = f"no key {error}" if isinstance(error, KeyError) else error
+            raise InvalidProblem(f"{self.path} is not the file of a run, or is damaged: {why}") from None
         self._same(header)
         try:
             tracks.restore(arrays, int(progress["round"]))
