@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flint import arb, fmpq
 
 import tabular_fedrl.claims.certificate as module
-from tabular_fedrl import __version__
+from tabular_fedrl import __version__, balls
+from tabular_fedrl.balls import Balls
 from tabular_fedrl.claims import Case, Theorem, find, identity, tight, upper
 from tabular_fedrl.claims.certificate import certificate, write_certificates
 from tabular_fedrl.claims.certify import certify
+from tabular_fedrl.claims.recheck_proof import follows
+from tabular_fedrl.claims.verdict import Kind, decide
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
 from tabular_fedrl.instances.rational_json import from_json
 from tabular_fedrl.instances.strict_json import canonical, sha256
@@ -43,6 +47,37 @@ class Values(Theorem):
 
 def certified(source="textbook:two-budgets,gamma=9/10,d=1/3+3", **parameters):
     return certify(Values, Case(source, **parameters))
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs", "status"),
+    [
+        ("0.1", "0.1", "holds"),
+        ("1 +/- 0.25", "1.75 +/- 0.25", "holds"),
+        ("1 +/- 0.25", "1.5 +/- 0.25", "undecided"),
+        ("1 +/- inf", "1.5", "undecided"),
+        ("1.75 +/- 0.25", "1.5 +/- 0.25", "undecided"),
+        ("2.5 +/- 0.25", "1.5 +/- 0.25", "fails"),
+    ],
+)
+def test_sides_that_touch_are_ordered_and_the_file_says_the_same(lhs, rhs, status):
+    """The radius of a difference of balls is rounded up, even that of two numbers without one."""
+    with balls.precision(128):
+        sides = [Balls(np.array([ball(text)], dtype=object)) for text in (lhs, rhs)]
+        decision = decide(Kind.UPPER, *sides, 0.0)
+    assert decision.status == status
+    if "inf" not in decision.enclosure:
+        a, b, c, d = map(fraction, decision.enclosure)
+        assert follows("upper", (a, b), (c, d), fmpq(0)) == status
+
+
+def ball(text: str) -> arb:
+    middle, _, radius = text.partition(" +/- ")
+    return arb(float(middle), float(radius or 0))
+
+
+def fraction(text: str) -> fmpq:
+    return fmpq(*Fraction(text).as_integer_ratio())
 
 
 def test_a_certificate_says_everything():

@@ -156,11 +156,11 @@ def decide(
 ) -> Decision:
     r"""Decide ``lhs = rhs`` (identity) or ``lhs <= rhs`` entry by entry from enclosures.
 
-    An inequality holds when its enclosures are ordered, fails when they are ordered the other way, and is
-    undecided when they overlap. An identity fails when 0 is outside the enclosure of ``lhs - rhs``, holds
-    when 0 is inside and the radius is at most ``tolerance * max(1, |lhs|, |rhs|)``, and is undecided when
-    the radius is larger. A *tight* inequality also holds where it is an equality in that sense. One failing
-    entry fails the claim.
+    An inequality holds when its enclosures are ordered (balls may touch), fails when they are ordered the
+    other way, and is undecided when they overlap. An identity fails when 0 is outside the enclosure of
+    ``lhs - rhs``, holds when 0 is inside and the radius is at most ``tolerance * max(1, |lhs|, |rhs|)``, and
+    is undecided when the radius is larger. A *tight* inequality also holds where it is an equality in that
+    sense. One failing entry fails the claim.
     """
     left, right = Measured.of(lhs), Measured.of(rhs)
     difference = left - right
@@ -175,6 +175,8 @@ def decide(
         fails, holds, badness = d > e, d <= -e, d
         if kind is Kind.TIGHT:
             holds = holds | equal
+        if isinstance(left, Balls) and isinstance(right, Balls):
+            holds = holds | _touching(left, right, ~fails & ~holds)
     rank = np.where(fails, 2, np.where(holds, 0, 1))
     # The entry shown decides the status; among those, the worst one.
     worst = int(np.lexsort((badness, rank))[-1])
@@ -203,6 +205,22 @@ def decide(
         entries=int(difference.size),
         enclosure=enclosure,
     )
+
+
+def _touching(left: Balls, right: Balls, asked: np.ndarray) -> np.ndarray:
+    """Where, among the entries ``asked``, lhs ends where rhs begins or before: the radius of a difference is
+    rounded up, and does not tell."""
+    x, y = (
+        np.broadcast_to(side.items, np.broadcast_shapes(left.shape, right.shape)).ravel()
+        for side in (left, right)
+    )
+    found = np.zeros(asked.shape, dtype=bool)
+    for i in np.flatnonzero(asked):
+        try:
+            found[i] = ends(x[i])[1] <= ends(y[i])[0]
+        except Undecided:  # unbounded
+            continue
+    return found
 
 
 def _written(x: Any, y: Any) -> tuple[str, str, str, str]:
