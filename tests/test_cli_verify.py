@@ -1,6 +1,7 @@
 """``verify``: verdicts, exit codes, the report it leaves; what interrupts and kills leave."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -28,6 +29,34 @@ def test_suite(capsys, theorem):
     for words in ("tiny.range (ours)", "2 hold", "1/1 link holds", "control: tenth", "fails, as it must"):
         assert words in said.out
     assert "All 2 claims of 1 theorem hold on every instance they apply to." in said.out
+
+
+GENEROUS = """
+from tabular_fedrl.claims import Theorem, upper
+
+
+class Bounded(Theorem):
+    'A reward is at most a constant.'
+
+    id, mark = "tiny.reward", "ours"
+
+    def setup(self, problem, bound=2.0):
+        return float(problem.cmdp.r.max()), bound
+
+    @upper("r <= bound")
+    def bound(self, x):
+        return *x, 1.5
+"""
+
+
+@pytest.mark.parametrize(("bound", "words"), [(2.0, "1 hold[s]; 1 vacuous"), (1.4, "1 hold[s]  ")])
+def test_a_bound_that_says_nothing_is_called_so(capsys, tmp_path, bound, words):
+    """Above 1.5, what the left side can be at most."""
+    path = tmp_path / "mine.py"
+    path.write_text(GENEROUS)
+    said = call(capsys, "verify", path, "--on", "textbook:two-arm", "--set", f"bound={bound}")
+    assert re.search(words, said.out)
+    assert ("vacuous" in said.out) == (bound > 1.5)
 
 
 def test_suite_json(capsys, theorem):

@@ -8,7 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tabular_fedrl.report.data import Data
-from tabular_fedrl.report.words import Row, counts_in_words, largest_ratio, links_in_words, links_of, number
+from tabular_fedrl.report.words import (
+    Row,
+    counts_in_words,
+    largest_ratio,
+    links_in_words,
+    links_of,
+    number,
+    vacuous,
+)
 
 STYLES = {"fails": "bold red", "undecided": "yellow", "not applicable": "dim", "holds": "green"}
 NAMES, VERDICTS = 30, 26
@@ -84,7 +92,10 @@ def _verdicts(row: Row) -> Text:
     style = STYLES.get(worst, "")
     if row["role"] == "control":
         style = "green" if row["expected"] else "bold red"
-    return Text(counts_in_words(row), style=style)
+    words = Text(counts_in_words(row), style=style)
+    if n := vacuous(row):
+        words.append(f"; {n} vacuous", style="yellow")
+    return words
 
 
 def _worst(row: Row) -> tuple[Text, Text]:

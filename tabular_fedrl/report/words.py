@@ -38,6 +38,14 @@ def counts_in_words(row: Row) -> str:
     return ", ".join(parts)
 
 
+def vacuous(row: Row) -> int:
+    """On how many instances a claim's bound is no less than all that its left side can be; 0 where the claim
+    names no such limit."""
+    if row["role"] != "claim" or row["informative"] is None:
+        return 0
+    return sum(n for status, n in row["counts"].items() if status != "not applicable") - row["informative"]
+
+
 def _control_in_words(counts: Mapping[str, int]) -> str:
     wrong = {status: n for status, n in counts.items() if status != "fails"}
     if not wrong:
