@@ -99,7 +99,9 @@ def rows(full: bool) -> list[Row]:
         *optimum,
         *evaluation,
         *constrained,
+        # A short run, which pays for a call, and a long one.
         Row("rounds", small(), ("rounds", "rounds-numpy"), 1e-10),
+        Row("rounds", small(), ("rounds", "rounds-numpy"), 1e-10, {"rounds": 3000}),
         Row("batch", small(), ("batch", "rounds-numpy"), 1e-10),
         Row(
             "batch", small(m=2, agents=3), ("batch", "rounds-numpy"), 1e-10, {"local_steps": 5, "rounds": 60}

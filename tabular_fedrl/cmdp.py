@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from tabular_fedrl.arithmetic import concatenate
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.frozen import Frozen
 from tabular_fedrl.measured import UNIT, Array
 
 Kernel: TypeAlias = Any
@@ -40,7 +41,7 @@ _checked: WeakValueDictionary[int, Any] = WeakValueDictionary()
 """Sparse kernels that a CMDP has checked and frozen, by identity: a changed copy shares them."""
 
 
-class CMDP:
+class CMDP(Frozen):
     r"""A constrained MDP.
 
     Parameters
@@ -101,9 +102,6 @@ class CMDP:
         set_(self, "c", signals[1:])
         set_(self, "rho", self._rho(rho))
         set_(self, "P", self._kernel(P))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a CMDP is frozen: cannot set {name!r}; use .replace(...)")
 
     @classmethod
     def exact(cls, P: Any, r: Any, c: Any, d: Any, rho: Any, gamma: Any, **names: Any) -> CMDP:
@@ -204,12 +202,6 @@ class CMDP:
 
         return self._remember("max_row", compute)
 
-    def _remember(self, name: Any, compute: Any) -> Any:
-        cache = self.__dict__.setdefault("_memo", {})
-        if name not in cache:
-            cache[name] = compute()
-        return cache[name]
-
     # ---- identity ---------------------------------------------------------------------------------------
     @property
     def digest(self) -> str:
@@ -228,18 +220,6 @@ class CMDP:
             return h.hexdigest()
 
         return self._remember("digest", compute)
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CMDP) and self.digest == other.digest
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_memo"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         kind = f"sparse P, {self.P.nnz} entries" if self.is_sparse else "dense P"

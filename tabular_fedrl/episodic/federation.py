@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tabular_fedrl.cmdp import MOST_EXACT_STATES
-from tabular_fedrl.episodic.mdp import EpisodicMDP, Frozen, stacked
+from tabular_fedrl.episodic.mdp import EpisodicMDP, stacked
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.frozen import Frozen
 
 
 class FederatedEpisodicMDP(Frozen):

@@ -22,40 +22,11 @@ from numpy.typing import ArrayLike
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.frozen import Frozen
 from tabular_fedrl.measured import Array
 
 MOST_STEPS = 10_000
 """Steps of an episode, at most."""
-
-
-class Frozen:
-    """What both kinds of problem share: no attribute changes, and what is computed once is kept."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"{type(self).__name__} objects are frozen: cannot set {name!r}")
-
-    def _remember(self, name: Any, compute: Callable[[], Any]) -> Any:
-        cache = self.__dict__.setdefault("_memo", {})
-        if name not in cache:
-            cache[name] = compute()
-        return cache[name]
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the content (names excluded), as hexadecimal text."""
-        raise NotImplementedError
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self.digest == other.digest
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_memo"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
 
 class EpisodicMDP(Frozen):

@@ -15,7 +15,7 @@ import numpy as np
 from tabular_fedrl.algorithms import Algorithm
 from tabular_fedrl.arithmetic import array, empty, stack
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.federation import Ledger, PublicSteps, State
+from tabular_fedrl.federation import Federation, Ledger, PublicSteps, State, federate
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.policies import uniform
 from tabular_fedrl.runner.measure import Observer
@@ -64,6 +64,20 @@ class Task(Asked):
         rounds = np.arange(first + -first % self.every, last, self.every)
         ends = last == self.rounds and (self.rounds - 1) % self.every and first < last
         return np.append(rounds, self.rounds - 1) if ends else rounds
+
+    def federation(self) -> Federation:
+        """The agents and the server, as the specification holds them."""
+        return federate(
+            self.problem,
+            self.steps,
+            local_steps=self.local_steps,
+            aggregation=self.given.get("aggregation", "arithmetic"),
+            weights=self.given.get("weights"),
+            initial_multipliers=self.multipliers,
+            reward_factor=self.algorithm.reward_factor,
+            seed=self.seed,
+            share=self.algorithm.share,
+        )
 
     def start(self) -> State:
         """Before the first round: uniform policies."""

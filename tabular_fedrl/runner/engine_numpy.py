@@ -13,7 +13,7 @@ from tabular_fedrl.algorithms import Round
 from tabular_fedrl.arithmetic import exp, finite
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem, Undecided
-from tabular_fedrl.federation import State, federate
+from tabular_fedrl.federation import State
 from tabular_fedrl.runner.engine import Engine, Stretch, Task, not_finite
 from tabular_fedrl.runner.measure import CHUNK
 
@@ -23,17 +23,7 @@ COARSER, LEAST_BITS = 8, 128
 
 def stretches(task: Task, state: State) -> Iterator[Stretch]:
     """Rounds of the specification, as many at a time as are measured together."""
-    federation = federate(
-        task.problem,
-        task.steps,
-        local_steps=task.local_steps,
-        aggregation=task.given.get("aggregation", "arithmetic"),
-        weights=task.given.get("weights"),
-        initial_multipliers=task.multipliers,
-        reward_factor=task.algorithm.reward_factor,
-        seed=task.seed,
-        share=task.algorithm.share,
-    )
+    federation = task.federation()
     federation.ledger = task.ledger
     if state.round:
         federation.restore(state)

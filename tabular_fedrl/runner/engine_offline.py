@@ -10,7 +10,7 @@ import numpy as np
 
 from tabular_fedrl.algorithms.offline_clients import clients_of
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.federation import Federation, State, federate
+from tabular_fedrl.federation import Federation, State
 from tabular_fedrl.kernels.divergence import Target
 from tabular_fedrl.loops.drpo import keep
 from tabular_fedrl.loops.drpo_blocks import begin, lay_out
@@ -43,7 +43,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     """All rounds; values with the radii of :mod:`tabular_fedrl.loops.drpo_values`."""
     name, E, cmdp = task.algorithm.name, task.local_steps, task.problem.cmdp
     S, m, N = cmdp.S, cmdp.m, task.problem.N
-    federation = _federation(task)
+    federation = task.federation()
     clients = held(name, [(task.problem, clients_of(federation, dict(task.given)))], [task.given])
     reading = reading_of(name, task.given, clients.models is None)
     lay, (block,) = lay_out(clients, weights_of(name, clients, [task.given], [task.steps]))
@@ -75,20 +75,6 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
         recorded = _recorded(task, target, multipliers[at], start[at], local[at])
         yield Stretch(state, _every_round(values, drift), recorded)
         k += n
-
-
-def _federation(task: Task) -> Federation:
-    return federate(
-        task.problem,
-        task.steps,
-        local_steps=task.local_steps,
-        aggregation=task.given.get("aggregation", "arithmetic"),
-        weights=task.given.get("weights"),
-        initial_multipliers=task.multipliers,
-        reward_factor=task.algorithm.reward_factor,
-        seed=task.seed,
-        share=task.algorithm.share,
-    )
 
 
 def _refuse(task: Task, federation: Federation, k: int, log_policy: Array, multipliers: Array) -> NoReturn:
