@@ -145,7 +145,7 @@ class Measured:
         return np.nextafter(self.value + self.error, np.inf)
 
     def __getitem__(self, index: Any) -> Measured:
-        return Measured(self.value[index], self.error[index])
+        return self._parts(self.value[index], self.error[index])
 
     def __len__(self) -> int:
         return len(self.value)
@@ -156,10 +156,19 @@ class Measured:
         return f"Measured(shape={self.shape}, max error {self.error.max(initial=0.0):.1e})"
 
     def reshape(self, *shape: int) -> Measured:
-        return Measured(self.value.reshape(*shape), self.error.reshape(*shape))
+        return self._parts(self.value.reshape(*shape), self.error.reshape(*shape))
 
     def copy(self) -> Measured:
-        return Measured(self.value.copy(), self.error.copy())
+        return self._parts(self.value.copy(), self.error.copy())
+
+    @staticmethod
+    def _parts(value: ArrayLike, error: ArrayLike) -> Measured:
+        """Entries of enclosures, which have their midpoints: that need not be looked for again."""
+        if enclosure is not None:
+            return Measured(value, error)
+        out = object.__new__(Measured)
+        out.value, out.error = np.asarray(value), np.asarray(error)
+        return out
 
     def __float__(self) -> float:
         return float(self.value)

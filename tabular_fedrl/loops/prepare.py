@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,19 @@ PATIENCE = 2.0
 """Seconds after which a call that should take a fraction of one must be compiling."""
 
 
+_ready: set[Callable[..., Any]] = set()
+"""Loops that have returned once in this process."""
+
+
 @contextmanager
-def announced() -> Iterator[None]:
-    """Around a call of a compiled loop that returns within a second: a line on standard error if it has to
-    be compiled first."""
+def announced(*loops: Callable[..., Any]) -> Iterator[None]:
+    """Around a call that returns within a second: a line on standard error if something has to be compiled
+    first. Where the compiled ``loops`` that it calls are named, only their first call is watched: a short run
+    would spend a third of its time on the watch.
+    """
+    if loops and _ready.issuperset(loops):
+        yield
+        return
     words = ["compiling the loops; from now on they are read from disk", "\n"]
     timer = threading.Timer(PATIENCE, lambda: sys.stderr.write("".join(words)))
     timer.daemon = True
@@ -30,6 +40,7 @@ def announced() -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+    _ready.update(loops)
 
 
 def prepare() -> None:

@@ -85,7 +85,7 @@ def run_batch(
         from tabular_fedrl.loops import cuda
 
         return cuda.fednpg(batch, K, E, *constants, geometric=geometric)
-    with announced():
+    with announced(prepare_rounds):
         prepare_rounds()
     return fednpg(
         batch,

@@ -60,7 +60,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             start=np.empty((drawn, G, A, S)),
             local=np.empty((drawn, N, E + 1, A, S)),
         )
-        with announced():
+        with announced(advance):
             done = advance(problem, steps, form, target, log_pibar, multipliers, keep, rows, kept)
         if done < n:
             raise InvalidProblem(not_finite(task, k + done))
