@@ -31,6 +31,7 @@ from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.kernels import krylov
+from tabular_fedrl.kernels.packed import entries_into
 from tabular_fedrl.kernels.sparse import action_values
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
@@ -106,7 +107,7 @@ def at_start(
         cmdp, policy if policy.ndim == 1 else _policy(cmdp, policy), f, start, tolerance
     )
     top = krylov.largest(V)
-    magnitude = np.maximum(f.max(axis=(1, 2)), -f.min(axis=(1, 2))) + 2 * top
+    magnitude = krylov.largest(f, (1, 2)) + 2 * top
     terms = cmdp.max_row + cmdp.A + 4
     # Actions are read exactly.
     drawn = 0.0 if policy.ndim == 1 else 2 * policy_error(cmdp.A)
@@ -182,7 +183,7 @@ def rounding(cmdp: CMDP, f: Array, V: Array) -> Array:
 
 
 def _magnitude(f: Array, V: Array) -> Array:
-    return np.asarray(np.abs(f).max(axis=(1, 2), initial=0.0) + 2 * np.abs(V).max(axis=-1))
+    return np.asarray(krylov.largest(f, (1, 2)) + 2 * krylov.largest(V, -1))
 
 
 def policy_values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[Any, Any]:
@@ -237,7 +238,12 @@ def in_degree(cmdp: CMDP) -> int:
     """The largest number of state-action pairs that lead to one state."""
     if not cmdp.is_sparse:
         return cmdp.S * cmdp.A
-    return cmdp._remember("in_degree", lambda: int(np.bincount(cmdp.P.indices).max(initial=0)))
+    return cmdp._remember("in_degree", lambda: int(entries_into(rows_of(cmdp)).max(initial=0)))
+
+
+def signal_sizes(cmdp: CMDP) -> Array:
+    """The largest sizes of the reward and of the costs, ``(1+m,)``."""
+    return cmdp._remember("signal_sizes", lambda: krylov.largest(cmdp.signals, (1, 2)))
 
 
 def average(d: Measured, g: Measured | Array) -> Measured:

@@ -131,9 +131,9 @@ def _turn(
     return go_on and bool(active.any())
 
 
-def largest(x: Array) -> Array:
-    """``max_s |x(s, j)|``, ``(k,)``, without a copy."""
-    return np.maximum(x.max(axis=0), -x.min(axis=0))
+def largest(x: Array, axis: int | tuple[int, ...] = 0) -> Array:
+    """``max |x|`` along the axis, without a copy; ``(k,)`` for ``x (S, k)``."""
+    return np.asarray(np.maximum(x.max(axis=axis), -x.min(axis=axis)))
 
 
 @summing

@@ -22,12 +22,11 @@ Starts = NDArray[np.uint32]
 
 def policy_rows(rows: Rows, actions: NDArray[Any]) -> Rows:
     r"""The rows of the chosen actions ``(S,)``, packed: :math:`P_\pi` of a deterministic policy."""
-    chosen = np.arange(rows.S) * rows.A + actions
-    if rows.width:
-        starts, entries = rows.starts, rows.S * rows.width
-    else:
-        counts = (rows.starts[chosen + 1] - rows.starts[chosen]).astype(np.int64)
-        starts = np.append(0, np.cumsum(counts)).astype(np.uint32)
+    starts, entries = rows.starts, rows.S * rows.width
+    if not rows.width:
+        starts = np.zeros(rows.S + 1, dtype=np.uint32)
+        over_chunks(_count_chosen, rows.S, rows, actions, starts)
+        np.cumsum(starts, out=starts)
         entries = int(starts[-1])
     packed = _empty(rows, starts, entries, rows.width)
     over_chunks(_pack, rows.S, rows, actions, packed)
@@ -51,11 +50,18 @@ def moved_rows(rows: Rows, pi: Array | None, order: NDArray[np.int32]) -> Rows:
 def transposed_rows(rows: Rows) -> Rows:
     """The transposed of rows with A = 1."""
     starts = np.zeros(rows.S + 1, dtype=np.uint32)
-    _count_columns(rows, starts)
+    starts[1:] = entries_into(rows)
     np.cumsum(starts, out=starts)
     flipped = _empty(rows, starts, rows.weights.size, 0)
     _transpose(rows, starts[:-1].copy(), flipped)
     return flipped
+
+
+def entries_into(rows: Rows) -> NDArray[np.uint32]:
+    """How many entries lead to each state, ``(S,)``."""
+    counts = np.zeros(rows.S, dtype=np.uint32)
+    _count_columns(rows, counts)
+    return counts
 
 
 def merged_starts(rows: Rows, states: int) -> Starts:
@@ -75,6 +81,14 @@ def merged_rows(rows: Rows, pi: Array, starts: Starts) -> Rows:
 def _empty(rows: Rows, starts: NDArray[np.uint32], entries: int, width: int) -> Rows:
     weights, successors = np.empty(entries, rows.weights.dtype), np.empty(entries, np.uint32)
     return Rows(weights, successors, starts, width, rows.S, 1)
+
+
+@compiled
+def _count_chosen(first: int, last: int, rows: Rows, actions: NDArray[Any], counts: Starts) -> None:
+    _, _, starts, _, S, A = unpacked(rows)
+    for s in range(U(first * CHUNK), min(U(last * CHUNK), S)):
+        row = s * A + U(actions[s])
+        counts[s + U(1)] = starts[row + U(1)] - starts[row]
 
 
 @compiled
@@ -113,7 +127,7 @@ def _move(
 @compiled
 def _count_columns(rows: Rows, counts: Starts) -> None:
     for p in range(U(rows.successors.size)):
-        counts[U(rows.successors[p]) + U(1)] += np.uint32(1)
+        counts[U(rows.successors[p])] += np.uint32(1)
 
 
 @compiled

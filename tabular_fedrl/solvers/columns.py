@@ -28,18 +28,13 @@ import numpy as np
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.evaluation import evaluate, visitation
+from tabular_fedrl.evaluation import evaluate, signal_sizes, visitation
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
 from tabular_fedrl.policies import softmax
+from tabular_fedrl.solvers.highs import maximise
 from tabular_fedrl.solvers.policy_iteration import Optimum, optimise
 
 MAX_COLUMNS = 400
-
-OPTIONS: dict[str, str | float] = {
-    "solver": "simplex",
-    "primal_feasibility_tolerance": 1e-10,
-    "dual_feasibility_tolerance": 1e-10,
-}
 
 
 @dataclass(frozen=True)
@@ -80,12 +75,11 @@ def price(cmdp: CMDP, multipliers: Array, with_reward: bool = True) -> tuple[Opt
 def priced_signal(cmdp: CMDP, multipliers: Array, with_reward: bool) -> tuple[Array, float]:
     r""":math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`), ``(S, A)``, and what its rounding can do to a
     value."""
-    signal = -np.tensordot(multipliers, cmdp.c, axes=1)
-    largest = np.maximum(cmdp.signals.max(axis=(1, 2)), -cmdp.signals.min(axis=(1, 2)))
+    signal = np.tensordot(-multipliers, cmdp.c, axes=1)
     if with_reward:
         signal += cmdp.r
     # The float signal differs from the exact one by at most (m + 2) roundings of its terms.
-    terms = float(np.append(float(with_reward), multipliers) @ largest)
+    terms = float(np.append(float(with_reward), multipliers) @ signal_sizes(cmdp))
     return signal, (cmdp.m + 3) * UNIT * terms / (1 - cmdp.gamma)
 
 
@@ -127,8 +121,9 @@ def table(pool: Sequence[Column]) -> Array:
 
 def _seeds(cmdp: CMDP, multipliers: Array, with_reward: bool) -> list[Column]:
     """Policies on both sides of the kinks of the dual function near the first multipliers."""
-    top = np.abs(cmdp.c).max(axis=(1, 2))
-    unit = float(np.abs(cmdp.r).max()) if with_reward else float(top.max())
+    reward, *costs = signal_sizes(cmdp)
+    top = np.array(costs)
+    unit = float(reward if with_reward else top.max())
     step = 1e-6 * np.maximum(multipliers, unit / np.where(top > 0, top, 1.0))
     out = []
     for j in range(cmdp.m):
@@ -157,13 +152,13 @@ def master(table: Array, thresholds: Array, with_reward: bool) -> tuple[Array, A
     simplex = np.append(np.ones(K), 0.0)
     free = 0.0 if with_reward else np.inf
     x, prices = _program(
-        -gain / scale,
+        gain / scale,
         np.append(np.zeros(K), -free),
         np.append(np.full(K, np.inf), free),
         np.vstack([rows / unit[:, None], simplex]),
         np.append(thresholds / unit, 1.0),
     )
-    duals = np.maximum(-prices[:-1], 0.0) * scale / unit
+    duals = np.maximum(prices[:-1], 0.0) * scale / unit
     used = np.append(x[:-1] > 1e-9, not with_reward)
     active = (duals * unit > 1e-9 * scale) | (thresholds - rows @ x < 1e-8 * unit)
     system = np.vstack([rows[active][:, used] / unit[active, None], simplex[used]])
@@ -174,34 +169,21 @@ def master(table: Array, thresholds: Array, with_reward: bool) -> tuple[Array, A
     w[:-1] /= w[:-1].sum()
     priced = duals * unit > 1e-9 * scale
     system = np.vstack([rows[priced][:, used] / unit[priced, None], simplex[used]]).T
-    start = np.append(duals[priced] * unit[priced], -float(prices[-1]) * scale)
+    start = np.append(duals[priced] * unit[priced], float(prices[-1]) * scale)
     lam = np.zeros(m)
     lam[priced] = _refined(system / 1.0, gain[used], start, free=-1)[:-1] / unit[priced]
     return w[:-1], lam, float(gain @ w)
 
 
-def _program(cost: Array, lower: Array, upper: Array, rows: Array, right: Array) -> tuple[Array, Array]:
-    """Minimise ``cost @ x`` with ``lower <= x <= upper``, the last row equal to its right-hand side and the
+def _program(gain: Array, lower: Array, upper: Array, rows: Array, right: Array) -> tuple[Array, Array]:
+    """Maximise ``gain @ x`` with ``lower <= x <= upper``, the last row equal to its right-hand side and the
     others at most theirs: x and the rows' marginals, ``(n,)`` and ``(rows,)``."""
-    n, count = cost.size, len(right)
-    lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = n, count
-    lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, lower, upper
-    lp.row_lower_, lp.row_upper_ = np.append(np.full(count - 1, -np.inf), right[-1]), right
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    lp.a_matrix_.start_ = np.arange(0, n * count + 1, n, dtype=np.int32)
-    lp.a_matrix_.index_ = np.tile(np.arange(n, dtype=np.int32), count)
-    lp.a_matrix_.value_ = rows.ravel()
-    highs = highspy.Highs()
-    highs.silent()
-    for name, value in OPTIONS.items():
-        highs.setOptionValue(name, value)
-    highs.passModel(lp)
-    highs.run()
+    least = np.append(np.full(right.size - 1, -np.inf), right[-1])
+    highs = maximise(gain, (lower, upper), rows.T, (least, right))
     status, answer = highs.getModelStatus(), highs.getSolution()
     if status != highspy.HighsModelStatus.kOptimal:
         raise SolverFailure(
-            f"the master program over {n - 1} policies failed: {highs.modelStatusToString(status)}"
+            f"the master program over {gain.size - 1} policies failed: {highs.modelStatusToString(status)}"
         )
     return np.array(answer.col_value), np.array(answer.row_dual)
 

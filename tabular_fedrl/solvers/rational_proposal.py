@@ -15,16 +15,9 @@ from flint import fmpq
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.measured import Array
+from tabular_fedrl.solvers.highs import maximise
 from tabular_fedrl.solvers.policy_iteration import optimise
 from tabular_fedrl.solvers.rational_program import Rationals
-
-OPTIONS: dict[str, str | int | float] = {
-    "solver": "simplex",
-    "threads": 1,
-    "primal_feasibility_tolerance": 1e-10,
-    "dual_feasibility_tolerance": 1e-10,
-}
-"""HiGHS' settings: the least tolerances it takes."""
 
 VISITED = 1e-12
 """Expected visits, in units of 1/S, below which a pair counts as never taken."""
@@ -83,24 +76,8 @@ def _run(
     if with_slack:
         dense = np.vstack([dense, np.append(np.zeros(S), np.ones(m))])
         gain, lower = np.append(gain, 1.0), np.append(lower, -np.inf)
-    used = dense != 0
-    lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = gain.size, S + m
-    lp.sense_ = highspy.ObjSense.kMaximize
-    lp.col_cost_ = gain
-    lp.col_lower_, lp.col_upper_ = lower, np.full(gain.size, np.inf)
-    lp.row_lower_, lp.row_upper_ = np.append(S * rho, np.full(m, -np.inf)), np.append(S * rho, S * d)
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_ = np.append(0, np.cumsum(used.sum(axis=1))).astype(np.int32)
-    lp.a_matrix_.index_ = np.nonzero(used)[1].astype(np.int32)
-    lp.a_matrix_.value_ = dense[used]
-    highs = highspy.Highs()
-    highs.silent()
-    for name, value in OPTIONS.items():
-        highs.setOptionValue(name, value)
-    highs.passModel(lp)
-    highs.run()
-    return highs
+    limits = np.append(S * rho, np.full(m, -np.inf)), np.append(S * rho, S * d)
+    return maximise(gain, (lower, np.full(gain.size, np.inf)), dense, limits)
 
 
 def _largest(signal: Rationals) -> fmpq:

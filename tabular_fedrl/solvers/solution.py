@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.evaluation import signal_sizes
 from tabular_fedrl.measured import Array, Measured
 
 SLACK_TOLERANCE = 1e-9
@@ -51,12 +52,12 @@ class Solution:
 
 def cost_scale(cmdp: CMDP) -> float:
     """The largest cost value or threshold: what a slack is small against (1 if they all vanish)."""
-    return max(float(np.abs(cmdp.d).max()), float(np.abs(cmdp.c).max()) / (1 - cmdp.gamma)) or 1.0
+    return max(float(np.abs(cmdp.d).max()), float(signal_sizes(cmdp)[1:].max()) / (1 - cmdp.gamma)) or 1.0
 
 
 def active_set(cmdp: CMDP, costs: Measured) -> tuple[int, ...]:
     """Constraints whose value equals the threshold, to 1e-8 of the costs' range."""
-    scale = np.maximum(np.abs(cmdp.d), np.abs(cmdp.c).max(axis=(1, 2)) / (1 - cmdp.gamma))
+    scale = np.maximum(np.abs(cmdp.d), signal_sizes(cmdp)[1:] / (1 - cmdp.gamma))
     return tuple(int(j) for j in np.flatnonzero(costs.value >= cmdp.d - 1e-8 * scale))
 
 
