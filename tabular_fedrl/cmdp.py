@@ -12,33 +12,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, TypeAlias
-from weakref import WeakValueDictionary
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
+from tabular_fedrl import validation
 from tabular_fedrl.arithmetic import concatenate
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.frozen import Frozen
 from tabular_fedrl.measured import UNIT, Array
-
-Kernel: TypeAlias = Any
-"""A dense ``(S, A, S)`` float64 array or a ``scipy.sparse.csr_array`` ``(S*A, S)`` (SciPy carries no
-types)."""
-
-ROW_TOLERANCE = 1e-9
-"""A row of P or rho whose sum is farther than this from 1 is refused; nearer ones are divided by their
-sum."""
+from tabular_fedrl.validation import Kernel, Labels, frozen
 
 MOST_EXACT_STATES = 300
 """States up to which a problem is read exactly (its kernel is held as a dense array of rationals)."""
-
-
-_checked: WeakValueDictionary[int, Any] = WeakValueDictionary()
-"""Sparse kernels that a CMDP has checked and frozen, by identity: a changed copy shares them."""
 
 
 class CMDP(Frozen):
@@ -66,6 +55,8 @@ class CMDP(Frozen):
     d: Array
     rho: Array
     gamma: float
+    state_names: tuple[str, ...] | None
+    action_names: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -80,28 +71,29 @@ class CMDP(Frozen):
         action_names: Sequence[str] | None = None,
     ) -> None:
         set_ = object.__setattr__
-        set_(self, "r", _array("r", r, 2))
+        set_(self, "r", validation.numbers("r", r, 2))
         S, A = self.r.shape
         if S == 0 or A == 0:
             raise InvalidProblem(f"r has shape {self.r.shape}: at least one state and one action are needed")
-        set_(self, "state_names", _names("state_names", state_names, S))
-        set_(self, "action_names", _names("action_names", action_names, A))
-        d_ = _array("d", d, 1)
+        set_(self, "state_names", validation.names("state_names", state_names, S))
+        set_(self, "action_names", validation.names("action_names", action_names, A))
+        d_ = validation.numbers("d", d, 1)
         c_ = np.asarray(c, dtype=np.float64)
-        set_(self, "c", _array("c", c_.reshape(0, S, A) if c_.size == 0 else c_, 3))
+        c_ = validation.numbers("c", c_.reshape(0, S, A) if c_.size == 0 else c_, 3)
         set_(self, "d", d_)
-        set_(self, "gamma", _gamma(gamma))
-        if self.c.shape != (d_.size, S, A):
+        set_(self, "gamma", validation.discount(gamma))
+        if c_.shape != (d_.size, S, A):
             raise InvalidProblem(
-                f"c has shape {self.c.shape} but r says (S, A) = {(S, A)} and d holds {d_.size} thresholds: "
+                f"c has shape {c_.shape} but r says (S, A) = {(S, A)} and d holds {d_.size} thresholds: "
                 f"expected {(d_.size, S, A)}"
             )
         # One array, of which r and c are views: a large problem is not held twice.
-        signals = self._remember("signals", lambda: _frozen(np.concatenate([self.r[None], self.c])))
+        signals = self._remember("signals", lambda: frozen(np.concatenate([self.r[None], c_])))
         set_(self, "r", signals[0])
         set_(self, "c", signals[1:])
-        set_(self, "rho", self._rho(rho))
-        set_(self, "P", self._kernel(P))
+        labels = Labels(self.state_names, self.action_names)
+        set_(self, "rho", validation.distribution("rho", rho, S, labels))
+        set_(self, "P", validation.kernel(P, S, A, labels))
 
     @classmethod
     def exact(cls, P: Any, r: Any, c: Any, d: Any, rho: Any, gamma: Any, **names: Any) -> CMDP:
@@ -124,11 +116,11 @@ class CMDP(Frozen):
         exact = object.__new__(cls)
         shapes = nearest.P.shape, nearest.r.shape, nearest.c.shape
         exact.__dict__.update(
-            P=_stochastic(P.reshape(*shapes[0])),
+            P=validation.stochastic(P.reshape(*shapes[0])),
             r=r.reshape(*shapes[1]),
             c=c.reshape(*shapes[2]),
             d=d,
-            rho=_stochastic(rho),
+            rho=validation.stochastic(rho),
             gamma=gamma,
             state_names=nearest.state_names,
             action_names=nearest.action_names,
@@ -174,7 +166,7 @@ class CMDP(Frozen):
     @property
     def signals(self) -> Array:
         """Reward and costs stacked: ``(1+m, S, A)``, the reward first."""
-        return self._remember("signals", lambda: _frozen(concatenate([self.r[None], self.c])))
+        return self._remember("signals", lambda: frozen(concatenate([self.r[None], self.c])))
 
     @property
     def rows(self) -> Kernel:
@@ -257,78 +249,6 @@ class CMDP(Frozen):
             P, r, -np.asarray(g, dtype=np.float64), -np.asarray(b, dtype=np.float64), rho, gamma, **names
         )
 
-    # ---- validation -------------------------------------------------------------------------------------
-    def _rho(self, rho: ArrayLike) -> Array:
-        x = _array("rho", rho, 1)
-        if x.size != self.S:
-            raise InvalidProblem(f"rho has {x.size} entries but there are {self.S} states")
-        if (x < 0).any():
-            s = int(np.argmin(x))
-            raise InvalidProblem(f"rho[{self._state(s)}] = {x[s]:g} is negative")
-        total = float(x.sum())
-        if abs(total - 1) > ROW_TOLERANCE:
-            raise InvalidProblem(f"rho sums to {total:.12g}, not to 1")
-        return _frozen(_normalise(x, np.asarray(total), self.S))
-
-    def _kernel(self, P: Any) -> Kernel:
-        S, A = self.S, self.A
-        shared = _checked.get(id(P))
-        if shared is not None and shared is P and shared.shape == (S * A, S):
-            return shared
-        if sp.issparse(P):
-            if P.shape != (S * A, S):
-                raise InvalidProblem(f"sparse P has shape {P.shape}: expected (S*A, S) = {(S * A, S)}")
-            rows = sp.csr_array(P, dtype=np.float64, copy=True)
-            rows.sum_duplicates()
-            if max(rows.nnz, S) <= np.iinfo(np.int32).max:
-                rows.indices, rows.indptr = (
-                    x.astype(np.int32, copy=False) for x in (rows.indices, rows.indptr)
-                )
-            data = rows.data
-        else:
-            rows = np.array(_array("P", P, 3))
-            if rows.shape != (S, A, S):
-                raise InvalidProblem(f"P has shape {rows.shape}: expected (S, A, S) = {(S, A, S)}")
-            data = rows
-        flat = rows if sp.issparse(rows) else rows.reshape(S * A, S)
-        if not (data >= 0).all() or not np.isfinite(data).all():
-            bad = ~np.isfinite(data) | (data < 0)
-            place = int(np.flatnonzero(bad.ravel())[0])
-            if sp.issparse(rows):
-                row = int(np.searchsorted(rows.indptr, place, side="right")) - 1
-                successor = int(rows.indices[place])
-            else:
-                row, successor = divmod(place, S)
-            what = "negative" if np.isfinite(data.ravel()[place]) else "not finite"
-            raise InvalidProblem(
-                f"P[{self._pair(row)}, s'={self._state(successor)}] = {data.ravel()[place]:g} is {what}"
-            )
-        sums = np.asarray(flat.sum(axis=1)).ravel()
-        worst = int(np.argmax(np.abs(sums - 1)))
-        if abs(sums[worst] - 1) > ROW_TOLERANCE:
-            raise InvalidProblem(f"row P[{self._pair(worst)}] sums to {sums[worst]:.12g}, not to 1")
-        if sp.issparse(rows):
-            width = np.diff(rows.indptr)
-            if np.abs(sums - 1).max() > (int(width.max(initial=0)) + 2) * UNIT:
-                rows.data /= np.repeat(sums, width)
-            for x in (rows.data, rows.indices, rows.indptr):
-                x.setflags(write=False)
-            _checked[id(rows)] = rows
-            return rows
-        return _frozen(_normalise(rows, sums.reshape(S, A, 1), S))
-
-    def _state(self, s: int) -> str:
-        names = self.state_names
-        return f"{s} ({names[s]})" if names else str(s)
-
-    def _pair(self, row: int) -> str:
-        s, a = divmod(row, self.A)
-        names = self.action_names
-        return f"s={self._state(s)}, a={a}" + (f" ({names[a]})" if names else "")
-
-    state_names: tuple[str, ...] | None
-    action_names: tuple[str, ...] | None
-
 
 class FederatedCMDP:
     r"""A CMDP shared by N agents; agent i observes only the constraints in :math:`\Gamma_i`.
@@ -346,7 +266,7 @@ class FederatedCMDP:
 
     def __init__(self, cmdp: CMDP, visible: Sequence[Sequence[int]] | Any | None = None) -> None:
         object.__setattr__(self, "cmdp", cmdp)
-        object.__setattr__(self, "visible", _visible(visible, cmdp.m))
+        object.__setattr__(self, "visible", validation.visibility(visible, cmdp.m))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a FederatedCMDP is frozen: cannot set {name!r}")
@@ -418,78 +338,3 @@ def exact(problem: CMDP | FederatedCMDP) -> FederatedCMDP:
     names = {"state_names": cmdp.state_names, "action_names": cmdp.action_names}
     rational = CMDP.exact(P, cmdp.r, cmdp.c, cmdp.d, cmdp.rho, cmdp.gamma, **names)
     return FederatedCMDP(rational, given.visible)
-
-
-def _stochastic(x: Balls) -> Balls:
-    """Rows divided by their exact sums."""
-    return x / x.sum(-1).reshape(*x.shape[:-1], 1)
-
-
-def _frozen(x: Any) -> Any:
-    if isinstance(x, Balls):
-        x.items.setflags(write=False)
-        return x
-    x = np.ascontiguousarray(x)
-    x.setflags(write=False)
-    return x
-
-
-def _array(name: str, x: ArrayLike, ndim: int) -> Array:
-    try:
-        out = np.array(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidProblem(f"{name} is not an array of numbers: {error}") from None
-    if out.ndim != ndim:
-        raise InvalidProblem(f"{name} has {out.ndim} dimensions (shape {out.shape}): expected {ndim}")
-    if name != "P" and not np.isfinite(out).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
-        raise InvalidProblem(f"{name}[{', '.join(map(str, place))}] = {out[place]} is not finite")
-    return _frozen(out)
-
-
-def _gamma(gamma: Any) -> float:
-    try:
-        value = float(gamma)
-    except (TypeError, ValueError):
-        raise InvalidProblem(f"gamma = {gamma!r} is not a number") from None
-    if not 0 <= value < 1:
-        raise InvalidProblem(f"gamma = {value:g} is outside [0, 1)")
-    return value
-
-
-def _names(what: str, names: Sequence[str] | None, size: int) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    if len(names) != size:
-        raise InvalidProblem(f"{what} holds {len(names)} names for {size}")
-    return tuple(str(n) for n in names)
-
-
-def _normalise(x: Array, sums: Array, terms: int) -> Array:
-    """Divide rows by their sums unless they already sum to 1 within rounding (so that reloading changes
-    nothing)."""
-    return x if np.abs(sums - 1).max() <= (terms + 2) * UNIT else x / sums
-
-
-def _visible(visible: Any, m: int) -> tuple[tuple[int, ...], ...]:
-    if visible is None:
-        return tuple((j,) for j in range(m)) or ((),)
-    if isinstance(visible, np.ndarray) and visible.dtype == bool:
-        if visible.ndim != 2 or visible.shape[1] != m:
-            raise InvalidProblem(f"visible has shape {visible.shape}: expected (N, m) with m = {m}")
-        visible = [np.flatnonzero(row) for row in visible]
-    sets = tuple(tuple(sorted({int(j) for j in row})) for row in visible)
-    if not sets:
-        raise InvalidProblem("visible is empty: at least one agent is needed")
-    for i, seen in enumerate(sets):
-        if m and not seen:
-            raise InvalidProblem(f"agent {i} sees no constraint: every Gamma_i must be non-empty")
-        for j in seen:
-            if not 0 <= j < m:
-                raise InvalidProblem(f"agent {i} sees constraint {j}, but there are {m} (0..{m - 1})")
-    missing = set(range(m)) - {j for seen in sets for j in seen}
-    if missing:
-        raise InvalidProblem(
-            f"constraint {min(missing)} is seen by no agent: the Gamma_i must cover all of them"
-        )
-    return sets

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from tabular_fedrl.cmdp import CMDP, MOST_EXACT_STATES, FederatedCMDP, Kernel
+from tabular_fedrl.cmdp import CMDP, MOST_EXACT_STATES, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array
+from tabular_fedrl.validation import Kernel
 
 DENSE_ENTRIES = 2_000_000
 """Kernels with at most this many entries S*A*S are stored dense, larger ones sparse."""

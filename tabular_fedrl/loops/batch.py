@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tabular_fedrl.cmdp import CMDP, ROW_TOLERANCE, FederatedCMDP
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import UNIT, Array
+from tabular_fedrl.validation import ROW_TOLERANCE
 
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
