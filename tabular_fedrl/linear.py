@@ -54,7 +54,7 @@ ACCEPT = 1e-10
 
 def values(
     cmdp: CMDP,
-    policy: NDArray[Any],
+    policy: NDArray[Any] | Rows,
     f: Array | None = None,
     start: Array | None = None,
     tolerance: float | None = None,
@@ -64,8 +64,10 @@ def values(
 
     Parameters
     ----------
-    policy: probabilities ``(S, A)``, or for a deterministic policy its actions ``(S,)`` (integers).
-    f: signals ``(k, S, A)``, default the reward and the costs.
+    policy: probabilities ``(S, A)``, or for a deterministic policy its actions ``(S,)`` (integers) or its
+        packed rows.
+    f: signals ``(k, S, A)``, default the reward and the costs; with packed rows the policy's own, ``(k, S,
+        1)``.
     start: values ``(S, k)`` to start from; overwritten by the answer and returned as it.
     tolerance: residual that is enough, in units of the signals; default: as small as rounding allows.
 
@@ -75,8 +77,8 @@ def values(
     """
     rows, pi = _policy(cmdp, policy)
     signals = cmdp.signals if f is None else f
-    if pi is None:
-        signals = np.take_along_axis(signals, policy.astype(np.int64)[None, :, None], axis=2)
+    if pi is None and not isinstance(policy, Rows):
+        signals = np.take_along_axis(signals, policy[None, :, None], axis=2)
     V = np.zeros((cmdp.S, len(signals))) if start is None else start
     goal = np.full(V.shape[1], 0.0 if tolerance is None else tolerance)
     relative = ROUNDING
@@ -137,8 +139,12 @@ def visits(
         x, start_law = (d[line.order], law[line.order]) if line.moved else (d, law)
         if line.slow:
             inflow = packed.transposed_rows(quick)
+            # Packing takes no time beside this, but as much room as all that is held meanwhile.
+            del quick, rows
             mass = (1 - cmdp.gamma) * start_law[None]
             _preconditioned(inflow, line.reach, mass, cmdp.gamma, x, goal)
+            del inflow
+            rows, pi = _policy(cmdp, policy)
         else:
             krylov.solve(_Visits(quick, None, start_law, cmdp.gamma), x, goal, ROUNDING)
         if line.moved:
@@ -189,7 +195,9 @@ class _Visits:
         return sparse.flow_product(self.rows, self.pi, self.gamma, x, out, other)
 
 
-def _policy(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]:
+def _policy(cmdp: CMDP, policy: NDArray[Any] | Rows) -> tuple[Rows, Array | None]:
+    if isinstance(policy, Rows):
+        return policy, None
     rows = rows_of(cmdp)
     if policy.ndim == 1:
         return packed.policy_rows(rows, policy), None

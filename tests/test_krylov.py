@@ -12,6 +12,8 @@ from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.instances import garnet, grid, ring
 from tabular_fedrl.kernels import krylov, structure
+from tabular_fedrl.kernels.packed import policy_rows
+from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT
 from tests.exact import ExactValues, rational
 from tests.test_kernels_sparse import PROBLEMS, drawn, shuffled
@@ -67,6 +69,9 @@ def test_values_and_visits_are_those_of_dense_elimination(method, family, gamma,
     scale = np.abs(expected).max()
     assert np.abs(V - expected).max() <= 1e-12 * scale / (1 - gamma)
     assert (size <= 100 * UNIT * scale).all()
+    if deterministic:
+        f_pi = np.take_along_axis(cmdp.signals, policy[None, :, None], axis=2)
+        assert (linear.values(cmdp, policy_rows(rows_of(cmdp), policy), f_pi)[0] == V).all()
     d, total = linear.visits(cmdp, policy)
     assert np.abs(d - np.linalg.solve(matrix.T, (1 - gamma) * cmdp.rho)).sum() <= 1e-12 / (1 - gamma)
     assert total <= 1e-13

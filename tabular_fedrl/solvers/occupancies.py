@@ -18,15 +18,16 @@ q`. Marked *ours*.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.evaluation import in_degree, policy_error
+from tabular_fedrl.evaluation import in_degree, policy_error, signal_sizes
 from tabular_fedrl.kernels.sparse import flow_residual
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured
@@ -34,46 +35,57 @@ from tabular_fedrl.measured import UNIT, Array, Measured
 BLOCK = 1024
 """Long sums are taken in blocks: one of a million terms in one go could be off by a million roundings."""
 
+ROWS = 1 << 16
+"""States looked at together where a table of all of them is not needed."""
+
 
 @dataclass(frozen=True)
 class Occupied:
-    """A deterministic policy: ``actions (S,)`` int32, its visitation ``visits (S,)`` and values at rho
-    ``values (1+m,)``, the last two to the accuracy they were asked for."""
+    """A deterministic policy: ``actions (S,)`` in the smallest unsigned integers, its visitation
+    ``visits (S,)`` (None where it is not held) and values at rho ``values (1+m,)``, the last two to the
+    accuracy they were asked for."""
 
-    actions: NDArray[np.int32]
-    visits: Array
+    actions: NDArray[Any]
+    visits: Array | None
     values: Array
 
 
-def occupied(
-    cmdp: CMDP, actions: NDArray[np.int32], near: Array | None = None, accuracy: float = 0.0
-) -> Occupied:
+def occupied(cmdp: CMDP, actions: NDArray[Any], near: Array | None = None, accuracy: float = 0.0) -> Occupied:
     r"""The policy's visitation, from that of a policy ``near`` it; values within ``accuracy`` of what values
     can differ by between states (0: to rounding).
 
     A visitation that leaves the defect q and sums to 1 gives values off by
     :math:`\langle q, V_f\rangle/(1-\gamma)` with :math:`\sum_s q(s) = 0`.
     """
-    goal = 2 * accuracy * (1 - cmdp.gamma)
+    chosen, goal = actions.astype(np.int32, copy=False), 2 * accuracy * (1 - cmdp.gamma)
     d, tolerance = None if near is None else near.copy(), 16 * goal
     # The tolerance is for the largest entry and meant for the worst case; most often less will do.
     while True:
-        d, defect = linear.visits(cmdp, actions, start=d, tolerance=tolerance)
+        d, defect = linear.visits(cmdp, chosen, start=d, tolerance=tolerance)
         if defect <= goal or tolerance <= goal:
             break
         tolerance = max(0.5 * tolerance * goal / defect, 0.1 * tolerance, goal)
     d /= d.sum()
-    chosen = np.take_along_axis(cmdp.signals, actions[None, :, None], axis=2)[:, :, 0]
-    return Occupied(actions, d, (chosen @ d) / (1 - cmdp.gamma))
+    values = np.zeros(1 + cmdp.m)
+    for some in _blocks(cmdp.S):
+        f_pi = np.take_along_axis(cmdp.signals[:, some], actions[None, some, None], axis=2)[:, :, 0]
+        values += f_pi @ d[some]
+    return Occupied(smallest(actions, cmdp.A), d, values / (1 - cmdp.gamma))
+
+
+def smallest(actions: NDArray[Any], A: int) -> NDArray[Any]:
+    """The actions in as few bytes as numbers below A need."""
+    return actions.astype(np.min_scalar_type(A - 1), copy=False)
 
 
 def mixture(cmdp: CMDP, columns: Sequence[Occupied], weights: Array) -> Array:
     """The occupancy ``(S, A)`` of a mixture; no entry is negative."""
     x = np.zeros((cmdp.S, cmdp.A))
-    states = np.arange(cmdp.S)
     for w, column in zip(weights, columns):
-        if w > 0:
-            x[states, column.actions] += w * np.maximum(column.visits, 0.0)
+        for some in _blocks(cmdp.S) if w > 0 else ():
+            assert column.visits is not None
+            mass = w * np.maximum(column.visits[some], 0.0)
+            x[some][np.arange(mass.size), column.actions[some]] += mass
     return x
 
 
@@ -82,7 +94,8 @@ def policy_of(x: Array, elsewhere: NDArray[np.int32]) -> Array:
     mass."""
     mass = x.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_pi: Array = np.log(x / mass)
+        log_pi: Array = x / mass
+        np.log(log_pi, out=log_pi)
     empty = np.flatnonzero(mass[:, 0] <= 0)
     log_pi[empty] = -np.inf
     log_pi[empty, elsewhere[empty]] = 0.0
@@ -101,7 +114,7 @@ def values_at_start(cmdp: CMDP, x: Array) -> Measured:
     off = (in_degree(cmdp) + cmdp.A + 10) * UNIT + 2 * cmdp.row_error + policy_error(cmdp.A)
     defect += off * (1 + total)
     f = cmdp.signals.reshape(1 + cmdp.m, -1)
-    top = np.maximum(f.max(axis=1), -f.min(axis=1))
+    top = signal_sizes(cmdp)
     products = np.array([_inner(signal, x.ravel()) for signal in f])
     blur = (_terms(x.size) * UNIT + policy_error(cmdp.A)) * total * top
     horizon = 1.0 / (1.0 - Measured(gamma))
@@ -114,6 +127,11 @@ def _inner(x: Array, y: Array) -> float:
     whole = x.size // BLOCK * BLOCK
     blocks = np.einsum("ij,ij->i", x[:whole].reshape(-1, BLOCK), y[:whole].reshape(-1, BLOCK))
     return float(blocks.sum()) + float(x[whole:] @ y[whole:])
+
+
+def _blocks(S: int) -> Iterator[slice]:
+    for first in range(0, S, ROWS):
+        yield slice(first, min(first + ROWS, S))
 
 
 def _terms(n: int) -> int:

@@ -7,17 +7,18 @@ gap at the time calls for, from the functions found at multipliers nearby.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.evaluation import signal_sizes
 from tabular_fedrl.measured import Array, dot
 from tabular_fedrl.solvers.columns import MAX_COLUMNS, master, priced_signal
 from tabular_fedrl.solvers.inexact import Greedy, improve
-from tabular_fedrl.solvers.occupancies import Occupied, occupied
+from tabular_fedrl.solvers.occupancies import Occupied, occupied, smallest
 from tabular_fedrl.solvers.prices import Prices
 from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, cost_scale
 
@@ -33,6 +34,9 @@ FINEST = 1e-12
 LAST = 3e3
 """From a gap of so many times the goal on, the master's own multipliers are tried in turn."""
 
+KNOWN = 3
+"""Functions found nearby that are held, more than there are constraints."""
+
 SLACK_SHARE = 0.9
 """The slack search ends when this share of the largest possible slack is attained."""
 
@@ -41,7 +45,8 @@ SLACK_SHARE = 0.9
 class Search:
     """One problem's columns, and what to start from: ``known`` holds multipliers with the optimal values
     ``(S,)`` found there, ``places`` multipliers with the number of the column found there; ``sharp``:
-    columns whose values are as exact as they get.
+    columns whose values are as exact as they get. Visitations are held of the columns that carry weight and
+    of the newest one.
     """
 
     cmdp: CMDP
@@ -61,8 +66,10 @@ class Search:
         units of value, and the rigorous upper bound of the optimum (or slack) that it proves."""
         cmdp = self.cmdp
         signal, blur = priced_signal(cmdp, multipliers, self.with_reward)
-        greedy = improve(cmdp, signal, self._start(multipliers), accuracy)
-        self.known = [*self.known[-2 * cmdp.m - 2 :], (multipliers, greedy.V)]
+        start = self._start(multipliers)
+        del self.known[: -cmdp.m - KNOWN + 1]
+        greedy = improve(cmdp, signal, start, accuracy)
+        self.known.append((multipliers, greedy.V))
         bound = greedy.at_start(cmdp).widened(blur) + dot(multipliers, cmdp.d)
         return greedy, float(bound.upper)
 
@@ -90,14 +97,13 @@ class Search:
         The value of what it was priced for is known better than its costs are, so that the column's plane
         touches the dual function where it should, and is only tilted.
         """
-        known = [k for k, c in enumerate(self.columns) if np.array_equal(c.actions, greedy.actions)]
+        actions = smallest(greedy.actions, self.cmdp.A)
+        known = [k for k, c in enumerate(self.columns) if np.array_equal(c.actions, actions)]
         if known:
-            self._sharpen(known[:1])
+            self._sharpen([k for k in known if k not in self.sharp])
             self.places.append((multipliers, known[0]))
             return self.columns[known[0]]
-        near = min(self.places, key=lambda place: float(np.linalg.norm(place[0] - multipliers)), default=None)
-        start = None if near is None else self.columns[near[1]].visits
-        column = occupied(self.cmdp, greedy.actions, start, accuracy)
+        column = occupied(self.cmdp, actions, self._near(multipliers), accuracy)
         if self.with_reward:
             priced = float(greedy.at_start(self.cmdp).value)
             column.values[0] = priced + float(multipliers @ column.values[1:])
@@ -105,17 +111,33 @@ class Search:
         self.columns.append(column)
         return column
 
+    def _near(self, multipliers: Array) -> Array | None:
+        """The visitation of the column found nearest, of those that are held."""
+        held = [place for place in self.places if self.columns[place[1]].visits is not None]
+        near = min(held, key=lambda place: float(np.linalg.norm(place[0] - multipliers)), default=None)
+        return None if near is None else self.columns[near[1]].visits
+
     def sharpen(self, weights: Array) -> bool:
-        """The columns that carry weight, their values to :data:`FINEST`; False if they all were."""
-        return self._sharpen([int(k) for k in np.flatnonzero(weights > 0)])
+        """The columns that carry weight, their values to :data:`FINEST`, and their visitations; False if
+        they all were."""
+        return self._sharpen([k for k in _used(weights) if k not in self.sharp]) or self.recall(weights)
+
+    def recall(self, weights: Array) -> bool:
+        """The visitations of the columns that carry weight; False if they were all held."""
+        return self._sharpen([k for k in _used(weights) if self.columns[k].visits is None])
 
     def _sharpen(self, numbers: list[int]) -> bool:
-        blunt = [k for k in numbers if k not in self.sharp]
-        for k in blunt:
+        for k in numbers:
             column = self.columns[k]
-            self.columns[k] = occupied(self.cmdp, column.actions, column.visits, FINEST)
-        self.sharp.update(blunt)
-        return bool(blunt)
+            start = self.columns[-1].visits if column.visits is None else column.visits
+            self.columns[k] = occupied(self.cmdp, column.actions, start, FINEST)
+        self.sharp.update(numbers)
+        return bool(numbers)
+
+    def forget(self, weights: Array) -> None:
+        """Let go of the visitations of columns without weight, but for the newest one."""
+        for k in set(range(weights.size - 1)).difference(_used(weights)):
+            self.columns[k] = replace(self.columns[k], visits=None)
 
 
 @dataclass(frozen=True)
@@ -134,17 +156,19 @@ def search_slack(search: Search, unit: float) -> Outcome:
     both meet; ``unit`` is the size of the costs' values."""
     cmdp, gap = search.cmdp, unit
     multipliers = np.full(cmdp.m, 1.0 / cmdp.m)
-    best: tuple[float, Array, Greedy] | None = None
+    best: tuple[float, Array, NDArray[np.int32]] | None = None
     for _ in range(MAX_COLUMNS):
         greedy, upper = search.price(multipliers, max(GAP * unit, LOOSE * gap))
         if best is None or upper < best[0]:
-            best = upper, multipliers, greedy
+            best = upper, multipliers, greedy.actions
         search.add(multipliers, greedy, _digits(gap / unit))
         weights, multipliers, slack = master(search.table, cmdp.d, False)
+        search.forget(weights)
         gap = max(best[0] - slack, 0.0)
         attained = slack > SLACK_TOLERANCE * unit and slack >= SLACK_SHARE * best[0]
         if best[0] < 0 or attained or gap <= 10 * GAP * unit:
-            return Outcome(weights, best[1], best[0], best[2].actions)
+            search.recall(weights)
+            return Outcome(weights, best[1], best[0], best[2])
     raise SolverFailure(f"the slack of {len(search.columns)} policies is still {gap:.2e} from its bound")
 
 
@@ -153,9 +177,9 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
     :data:`GAP`, or rounding stops it; ``cheap (1+m,)`` are the values of such a mixture of the columns there
     are, ``unit`` is the size of the reward's values."""
     cmdp, gap, goal = search.cmdp, unit, 0.4 * GAP * unit
-    sizes = np.abs(cmdp.c).max(axis=(1, 2)) / (1 - cmdp.gamma)
+    sizes = signal_sizes(cmdp)[1:] / (1 - cmdp.gamma)
     multipliers, prices = np.zeros(cmdp.m), None
-    best: Greedy | None = None
+    best: NDArray[np.int32] | None = None
     again = False
     for step in range(MAX_COLUMNS):
         greedy, upper = search.price(multipliers, max(0.1 * goal, 0.0 if again else LOOSE * gap))
@@ -165,7 +189,7 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         if prices is None:
             prices = Prices.between(cheap, column.values, np.append(unit, cost_scale(cmdp)), thresholds)
         if upper < prices.upper:
-            best = greedy
+            best = greedy.actions
         prices.observe(multipliers, column.values, upper)
         # What rounding permits is relative to the priced signal's values.
         goal = GAP * max(0.4 * unit, 0.1 * (unit + float(prices.best @ sizes)))
@@ -173,12 +197,13 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         known = len(search.columns) == before
         while (known or prices.upper - value <= goal) and search.sharpen(weights):
             weights, duals, value = master(search.table, thresholds, True)
+        search.forget(weights)
         gap = max(prices.upper - value, 0.0)
         # Nothing new, priced exactly where the master asks for it again: more is not to be had.
         stuck = again and known and np.allclose(duals, multipliers, rtol=1e-12, atol=0.0)
         if gap <= goal or (stuck and gap <= 100 * goal):
             assert best is not None
-            return Outcome(weights, prices.best, prices.upper, best.actions)
+            return Outcome(weights, prices.best, prices.upper, best)
         # Once few kinks are left near the optimum, or a policy comes back, the master's own multipliers are
         # worth trying.
         own = known or (gap < LAST * goal and step % 2)
@@ -187,6 +212,11 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         again = bool((following == multipliers).all())
         multipliers = following
     raise SolverFailure(f"after {MAX_COLUMNS} policies the duality gap is still {gap:.2e}")
+
+
+def _used(weights: Array) -> list[int]:
+    """The columns that carry weight."""
+    return [int(k) for k in np.flatnonzero(weights > 0)]
 
 
 def _digits(share: float) -> float:
