@@ -273,8 +273,10 @@ def policy_error(A: int) -> float:
 def _policy(cmdp: CMDP, log_pi: Array) -> Array:
     if log_pi.shape[-2:] != (cmdp.S, cmdp.A):
         raise InvalidProblem(f"the policy has shape {log_pi.shape}: expected (..., {cmdp.S}, {cmdp.A})")
-    weights = np.exp(log_pi - log_pi.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+    weights = np.subtract(log_pi, log_pi.max(axis=-1, keepdims=True))
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
 
 
 def _ahead(cmdp: CMDP, f: Array, V: Array) -> Array:

@@ -11,16 +11,54 @@ and to subtract a number near it adds nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tabular_fedrl import balls
 from tabular_fedrl.arithmetic import array, exp, is_minus_infinity, log, logsumexp, sum
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Array, Measured
+
+
+@dataclass(frozen=True)
+class CompactPolicy:
+    """A log-policy ``(S, A)`` that is deterministic in most states, as optima of large problems are, in a
+    fraction of the table's memory.
+
+    ``actions (S,)``, unsigned and as short as A allows, are taken with probability 1, except in the states
+    ``mixed (n,)``, in order, whose rows are ``rows (n, A)``.
+    """
+
+    actions: NDArray[np.unsignedinteger[Any]]
+    mixed: NDArray[np.int32]
+    rows: Array
+
+    @classmethod
+    def of(cls, log_policy: Any) -> CompactPolicy:
+        """Any log-policy, entry for entry; one in balls is mixed everywhere."""
+        S, A = log_policy.shape
+        actions, certain = np.zeros(S, dtype=np.min_scalar_type(A - 1)), np.zeros(S, dtype=bool)
+        if not isinstance(log_policy, Balls):
+            taken = log_policy == 0
+            actions[:] = taken.argmax(axis=1)
+            certain = taken.any(axis=1) & (np.isneginf(log_policy).sum(axis=1) == A - 1)
+        mixed = np.flatnonzero(~certain).astype(np.int32)
+        return cls(actions, mixed, log_policy[mixed])
+
+    def table(self, first: int = 0, last: int | None = None) -> Array:
+        """The log-policy in the states from ``first`` to before ``last``, default all."""
+        a, b = np.searchsorted(self.mixed, [first, len(self.actions) if last is None else last])
+        actions, rows = self.actions[first:last], self.rows[a:b]
+        if len(rows) == len(actions):
+            return rows
+        out = np.full((len(actions), self.rows.shape[1]), -np.inf)
+        out[np.arange(len(actions)), actions] = 0.0
+        out[self.mixed[a:b] - first] = rows
+        return out
 
 
 def uniform(S: int, A: int) -> Array:

@@ -9,7 +9,7 @@ from tabular_fedrl import policies
 from tabular_fedrl.kernels import steps, threads
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
 from tabular_fedrl.measured import UNIT
-from tabular_fedrl.policies import enclosed_kl, random_log_policy
+from tabular_fedrl.policies import CompactPolicy, enclosed_kl, random_log_policy
 
 SIZES = [(1, 3), (CHUNK - 1, 2), (CHUNK + 1, 5), (5000, 10), (9 * CHUNK + 7, 1)]
 
@@ -19,6 +19,11 @@ def tables(request):
     S, A = request.param
     rng = np.random.default_rng(S)
     return random_log_policy(rng, S, A, 3.0), random_log_policy(rng, S, A), rng
+
+
+def compact(log_policy):
+    x = CompactPolicy.of(log_policy)
+    return x.actions, x.mixed, x.rows
 
 
 def partials(S, *shape):
@@ -103,19 +108,31 @@ def test_moves_and_mixtures(tables):
     assert (sums[:, 1].max(axis=0) == np.abs(V).max(axis=0)).all()
 
 
+def test_a_compact_policy_loads_like_its_table(tables):
+    p, _, rng = tables
+    S, A = p.shape
+    p[rng.random(S) < 0.7] = np.where(np.arange(A) == A // 2, 0.0, -np.inf)
+    one, other = np.full((2, 1, A, steps.BLOCK), np.nan)
+    for first in range(0, S, steps.BLOCK):
+        steps.load(p, first, one)
+        steps.load_compact(*compact(p), first, other)
+        inside = slice(min(steps.BLOCK, S - first))
+        assert (one[..., inside] == other[..., inside]).all()
+
+
 def test_a_divergence_within_its_bound(tables):
     p, q, rng = tables
     S, A = p.shape
     # Comparators are often deterministic.
     p[::2] = np.where(np.arange(A) == rng.integers(A, size=S)[::2, None], 0.0, -np.inf)
     d, sums = rng.dirichlet(np.ones(S)), partials(S, 3)
-    over_chunks(steps.divergence, S, d, p, q, sums)
+    over_chunks(steps.divergence, S, d, *compact(p), q, sums)
     each = enclosed_kl(p, q)
     off = (2 * A + 40 + CHUNK + chunks(S)) * UNIT * sums[:, 1].sum()
     assert off < 1e-11
     assert abs(sums[:, 0].sum() - float(d @ each.value)) <= off + float(d @ each.error)
     if A > 1:
-        over_chunks(steps.divergence, S, d, q, p, sums)
+        over_chunks(steps.divergence, S, d, *compact(q), p, sums)
         assert not np.isfinite(sums[:, 0].sum())  # q is positive where p is 0
 
 
@@ -128,7 +145,7 @@ def test_no_sum_depends_on_the_number_of_threads(monkeypatch):
     for count in (1, 2):
         monkeypatch.setattr(threads.numba, "get_num_threads", lambda count=count: count)
         sums, starts = partials(S, 3), partials(S, 2, A)
-        over_chunks(steps.divergence, S, d, p, q, sums)
+        over_chunks(steps.divergence, S, d, *compact(p), q, sums)
         over_chunks(steps.at_start, S, d, p, starts)
         answers.append((sums, starts))
     for one, two in zip(*answers):

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tabular_fedrl.balls import Balls, precision
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.policies import (
+    CompactPolicy,
     arithmetic_mean,
     chi_squared,
     enclosed_kl,
@@ -151,3 +153,32 @@ def test_log_policy_of_a_table():
 def test_bad_tables(table, message):
     with pytest.raises(InvalidProblem, match=message):
         log_policy(table, 2, 2)
+
+
+@pytest.mark.parametrize("A", [1, 3, 257])
+@pytest.mark.parametrize("share", [0.0, 0.9, 1.0])
+def test_a_compact_policy_is_its_table(A, share):
+    rng = np.random.default_rng(A)
+    table = log_softmax(rng.normal(size=(50, A)))
+    table[:5, 0] = -np.inf  # not normalised, and not certain
+    certain = rng.random(50) < share
+    table[certain] = -np.inf
+    table[certain, rng.integers(A, size=50)[certain]] = 0.0
+    compact = CompactPolicy.of(table)
+    assert (compact.table() == table).all()
+    assert len(compact.mixed) == (np.exp(table).max(axis=1) < 1).sum()
+    for first, last in ((0, 7), (13, 14), (40, 90), (50, 60)):
+        assert (compact.table(first, last) == table[first:last]).all()
+
+
+def test_what_only_looks_certain_is_kept():
+    table = np.array([[0.0, -800.0], [-np.inf, -1e-300], [0.0, 0.0], [np.nan, 0.0], [-np.inf, -np.inf]])
+    compact = CompactPolicy.of(table)
+    assert compact.mixed.tolist() == [0, 1, 2, 3, 4]
+    assert np.array_equal(compact.table(), table, equal_nan=True)
+
+
+def test_a_compact_policy_in_balls_is_the_same_balls():
+    with precision(64):
+        table = Balls([[0.5, 0.5], [1.0, 0.0]]).log()
+        assert CompactPolicy.of(table).table().same(table)

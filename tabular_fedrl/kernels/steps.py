@@ -13,6 +13,8 @@ branched on.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tabular_fedrl.kernels.lanes import compiled, exp, log, log_softmax
@@ -210,20 +212,40 @@ def largest_move(first: int, last: int, log_p: Array, log_q: Array, partials: Ar
 
 
 @compiled
-def divergence(first: int, last: int, d: Array, log_p: Array, log_q: Array, partials: Array) -> None:
+def load_compact(actions: Any, mixed: Any, rows: Array, first: int, block: Array) -> None:
+    """:func:`load` from the fields of a :class:`~tabular_fedrl.policies.CompactPolicy`; lanes past the end
+    hold one of its rows."""
+    _, A, W = block.shape
+    n = min(W, actions.size - first)
+    for a in range(A):
+        for w in range(W):
+            block[0, a, w] = -np.inf
+    for w in range(W):
+        block[0, actions[first + min(w, n - 1)], w] = 0.0
+    i = np.searchsorted(mixed, first)
+    while i < mixed.size and mixed[i] < first + n:
+        for a in range(A):
+            block[0, a, mixed[i] - first] = rows[i, a]
+        i += 1
+
+
+@compiled
+def divergence(
+    first: int, last: int, d: Array, actions: Any, mixed: Any, rows: Array, log_q: Array, partials: Array
+) -> None:
     r"""``partials (chunks, 3)``: sums of :math:`d(s)\,KL(p\|q)(s)` and of :math:`d(s) M(s)`, and
     :math:`\max_s M(s)`, with :math:`M(s) = \sum_a p(a|s) (|\log p| + |\log q| + 1)`, of the policies for
-    which the log-policies ``(S, A)`` stand (rows normalised exactly).
+    which the log-policies ``(S, A)`` stand (rows normalised exactly): p in its compact form.
 
     :math:`M(s)` bounds what rounding does to :math:`KL(p\|q)(s)`: with the exponential and the logarithm
     within two units in the last place it errs by at most :math:`(2A + 40) u M(s)`. p may be 0; where q is 0
     and p is not, everything is infinite.
     """
-    S, A = log_p.shape
+    S, A = log_q.shape
     p, q = np.empty((1, A, BLOCK)), np.empty((1, A, BLOCK))
     total, moment, mass, shift = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
     for s0 in range(first * CHUNK, min(last * CHUNK, S), BLOCK):
-        load(log_p, s0, p)
+        load_compact(actions, mixed, rows, s0, p)
         load(log_q, s0, q)
         for w in range(BLOCK):
             total[w] = moment[w] = mass[w] = shift[w] = 0.0

@@ -19,6 +19,7 @@ from tabular_fedrl.kernels.cuda import cuda, require_device, steps, sweeps
 from tabular_fedrl.kernels.cuda.rows import UnevenRows, upload, upload_transposed
 from tabular_fedrl.loops.cuda_solve import Workspace
 from tabular_fedrl.measured import UNIT, Array, Measured
+from tabular_fedrl.policies import CompactPolicy
 
 SINGLE = 2.0**-24
 """Unit roundoff of float32, by which stored weights may be off."""
@@ -52,7 +53,7 @@ class Device:
 
     Parameters
     ----------
-    comparator: log-policy ``(S, A)`` and enclosed visitation ``(S,)`` that :meth:`divergence` starts from.
+    comparator: policy and its enclosed visitation ``(S,)`` that :meth:`divergence` starts from.
     storage: the type of P's weights; float32 rounds them, for which the error bounds account.
     tolerance: Bellman residual at which an evaluation ends, in units of the signals; 0: what rounding
         permits.
@@ -61,7 +62,7 @@ class Device:
     def __init__(
         self,
         cmdp: CMDP,
-        comparator: tuple[Array, Measured] | None = None,
+        comparator: tuple[CompactPolicy, Measured] | None = None,
         *,
         storage: Any = np.float64,
         tolerance: float = 0.0,
@@ -79,7 +80,7 @@ class Device:
         self.pi, self.means = self.table(), self.table()
         self.comparator = comparator
         if comparator is not None:
-            self._best = self.hold(comparator[0])
+            self._best = self.hold(comparator[0].table())
             self._visits = cuda.to_device(np.array(comparator[1].value).reshape(-1, 1))
 
     @cached_property

@@ -16,10 +16,12 @@ from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import policy_error
 from tabular_fedrl.kernels import steps
 from tabular_fedrl.kernels.krylov import largest
+from tabular_fedrl.kernels.memory import make_room
 from tabular_fedrl.kernels.sparse import action_values
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
 from tabular_fedrl.measured import UNIT, Array, Measured
+from tabular_fedrl.policies import CompactPolicy
 
 INFLATE = 1 + 2.0**-20
 """Covers the rounding of the radii themselves."""
@@ -34,19 +36,20 @@ NOWHERE = np.empty(0)
 
 
 class Tables:
-    """The operations on one sparse problem; ``comparator``: a log-policy ``(S, A)`` and its visitation
-    ``(S,)`` with a radius in the 1-norm, or None."""
+    """The operations on one sparse problem; ``comparator``: a policy and its visitation ``(S,)`` with a
+    radius in the 1-norm, or None."""
 
-    def __init__(self, cmdp: CMDP, comparator: tuple[Array, Measured] | None) -> None:
+    def __init__(self, cmdp: CMDP, comparator: tuple[CompactPolicy, Measured] | None) -> None:
         self.cmdp = cmdp
         self.rows = rows_of(cmdp)
         self.comparator = comparator
         # Before the tables, because it takes tables of its own to find.
         self.rounding = (cmdp.max_row + cmdp.A + 4) * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)
-        self.scratch = np.empty((cmdp.S, cmdp.A))
+        self.scratch = self.table()
         self.largest = np.array([max(abs(float(f.max())), abs(float(f.min()))) for f in cmdp.signals])
 
     def table(self) -> Array:
+        make_room(8 * self.cmdp.S * self.cmdp.A)
         return np.empty((self.cmdp.S, self.cmdp.A))
 
     def values(self, like: Array | None = None) -> Array:
@@ -108,9 +111,9 @@ class Tables:
 
     def divergence(self, log_q: Array) -> Measured:
         assert self.comparator is not None
-        log_policy, d = self.comparator
+        p, d = self.comparator
         sums = np.empty((chunks(self.cmdp.S), 3))
-        over_chunks(steps.divergence, self.cmdp.S, d.value, log_policy, log_q, sums)
+        over_chunks(steps.divergence, self.cmdp.S, d.value, p.actions, p.mixed, p.rows, log_q, sums)
         mean, size, reach = float(sums[:, 0].sum()), float(sums[:, 1].sum()), float(sums[:, 2].max())
         blur = (2 * self.cmdp.A + 40 + CHUNK + len(sums)) * UNIT * size
         return Measured(mean, (blur + float(d.error.max()) * reach) * INFLATE)

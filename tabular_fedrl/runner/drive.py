@@ -162,11 +162,7 @@ def run_discounted(
     )
     tracks = Tracks(task, engine.normaliser)
     file = RunFile(out, task, backend, resolved) if out is not None else None
-    left = file.load(tracks) if file is not None and resume else None
-    if left is not None:
-        task = replace(task, ledger=left[1])
-    state, sums = (left[0], left[2]) if left is not None else (task.start(), {})
-    state, sums = _drive(task, engine, state, sums, tracks, file, progress)
+    task, state, sums = _drive(task, engine, tracks, file, resume, progress)
     last = log_probabilities(state.log_policy)
     with coarser():
         final_kl = task.observer.kl(last[None])[0] if solution is not None else None
@@ -192,19 +188,24 @@ def run_discounted(
 def _drive(
     task: Task,
     engine: Engine,
-    state: State,
-    sums: Sums,
     tracks: Tracks,
     file: RunFile | None,
+    resume: bool,
     progress: Callable[[int, int], None] | None,
-) -> tuple[State, Sums]:
-    """The rounds that are left, from ``state`` on; ``file`` is written now and then, at the end and on
-    Ctrl-C."""
+) -> tuple[Task, State, Sums]:
+    """The rounds, or with ``resume`` those that ``file`` leaves, which is written now and then, at the end
+    and on Ctrl-C; the task with its ledger, the last state and the sums."""
+    left = file.load(tracks) if file is not None and resume else None
+    if left is not None:
+        task = replace(task, ledger=left[1])
+    state, sums = (task.start(), {}) if left is None else (left[0], left[2])
     # One assignment, so that an interrupt finds the mark of one stretch or of the next, never half of each.
     mark = (state, task.ledger.to_dict(), sums)
+    # Only the mark holds a state: a large problem has no room for those left behind.
+    del left, state
     saved = time.monotonic()
     try:
-        for stretch in engine.stretches(task, state):
+        for stretch in engine.stretches(task, mark[0]):
             first, done = mark[0].round, stretch.state.round
             tracks.store(first, stretch)
             if not engine.books:
@@ -222,7 +223,7 @@ def _drive(
         raise
     if file is not None:
         file.save(tracks, *mark)
-    return mark[0], mark[2]
+    return task, mark[0], mark[2]
 
 
 def _book_policies(task: Task, first: int, last: int) -> None:

@@ -8,7 +8,8 @@ from functools import partial
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.loops.large import Operations
 from tabular_fedrl.loops.variants import NAMES
-from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.measured import Measured
+from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.runner import engine_large
 from tabular_fedrl.runner.engine import Asked, Engine
 
@@ -23,7 +24,7 @@ def refuses(asked: Asked) -> str | None:
     return reason
 
 
-def operations(cmdp: CMDP, comparator: tuple[Array, Measured] | None) -> Operations:
+def operations(cmdp: CMDP, comparator: tuple[CompactPolicy, Measured] | None) -> Operations:
     """The problem on the device."""
     from tabular_fedrl.loops.large_cuda import Device
 

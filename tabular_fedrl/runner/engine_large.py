@@ -17,13 +17,14 @@ from tabular_fedrl.loops.large_tables import Tables
 from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.loops.variants import ALONE, NAMES, variant
 from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite
 
 ENTRIES = 500_000
 """Table entries that a stretch updates: seconds of evaluations at most, unless one round takes longer."""
 
-Held = Callable[[CMDP, tuple[Array, Measured] | None], Operations]
-"""From a problem and its comparator (log-policy, visitation) to the operations on its tables."""
+Held = Callable[[CMDP, tuple[CompactPolicy, Measured] | None], Operations]
+"""From a problem and its comparator (policy, visitation) to the operations on its tables."""
 
 
 def refuses(asked: Asked) -> str | None:
@@ -42,7 +43,7 @@ def stretches(task: Task, state: State, operations: Held) -> Iterator[Stretch]:
     cmdp, comparator, x = task.problem.cmdp, task.observer.comparator, _iteration(task)
     with announced():
         _compile(x, operations, cmdp.A)
-    ops = operations(cmdp, None if comparator is None else (comparator.log_policy, comparator.d))
+    ops = operations(cmdp, None if comparator is None else (comparator.policy, comparator.d))
     now = _position(task, state, ops)
     chosen = np.zeros(task.rounds, dtype=bool)
     chosen[task.recorded(0, task.rounds)] = comparator is not None
@@ -57,7 +58,8 @@ def stretches(task: Task, state: State, operations: Held) -> Iterator[Stretch]:
             except NotFinite:
                 raise InvalidProblem(not_finite(task, k)) from None
         recorded = [done[k - first] for k in task.recorded(first, last)]
-        yield Stretch(_state(task, now, ops, last, state), _every_round(done), _recorded(task, recorded))
+        state = _state(task, now, ops, last, state)
+        yield Stretch(state, _every_round(done), _recorded(task, recorded))
 
 
 def _compile(x: Iteration, operations: Held, A: int) -> None:
@@ -66,7 +68,7 @@ def _compile(x: Iteration, operations: Held, A: int) -> None:
     P = sp.csr_array(np.ones((A, 1)))
     tiny = CMDP(P, np.zeros((1, A)), np.zeros((m, 1, A)), np.zeros(m), np.ones(1), 0.0)
     log_pi = np.full((1, A), -np.log(A))
-    ops = operations(tiny, (log_pi, Measured(np.ones(1))))
+    ops = operations(tiny, (CompactPolicy.of(log_pi), Measured(np.ones(1))))
     policies = x.N if x.variant.sharing == ALONE else 1
     start = Position([ops.hold(log_pi)] * policies, [ops.values()] * policies, np.zeros((x.N, m)))
     next(rounds(ops, replace(x, exponent=0.0), start, 0, lambda k: True))

@@ -46,7 +46,8 @@ class RunFile:
             )
         if self.path.exists() and not self.path.is_file():
             raise InvalidProblem(f"cannot write {self.path}: it is not a regular file")
-        against = task.observer.comparator
+        comparator = task.observer.comparator
+        against = None if comparator is None else hashlib.sha256(comparator.policy.table().data).hexdigest()
         self.header: dict[str, Any] = {
             "format": FORMAT,
             "algorithm": task.algorithm.name,
@@ -58,7 +59,7 @@ class RunFile:
             "every": task.every,
             "record": "iterates" if task.iterates else "metrics",
             "parameters": parameters,
-            "comparator": None if against is None else hashlib.sha256(against.log_policy.data).hexdigest(),
+            "comparator": against,
         }
 
     def save(self, tracks: Tracks, state: State, ledger: dict[str, Any], sums: Sums) -> None:

@@ -21,7 +21,7 @@ from tabular_fedrl.arithmetic import concatenate, logsumexp, same, seen, stack
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Array, Measured, dot
-from tabular_fedrl.policies import enclosed, log_probabilities, probabilities
+from tabular_fedrl.policies import CompactPolicy, enclosed, log_probabilities, probabilities
 from tabular_fedrl.solvers import Solution
 
 COARSE = 64
@@ -33,16 +33,16 @@ ROWS = 1 << 13
 
 
 class Comparator:
-    """``log_policy (S, A)`` of pi*, as given; ``d (S,)``: its visitation; ``log_pi``, ``pi``,
-    ``weights (S, A)``: pi* and d* pi*, enclosed like d."""
+    """``policy``: pi*, as given by its log-policy ``(S, A)``; ``d (S,)``: its visitation; ``log_pi``,
+    ``pi``, ``weights (S, A)``: pi* and d* pi*, enclosed like d."""
 
     def __init__(self, cmdp: CMDP, log_policy: Array) -> None:
-        self.log_policy = log_policy
+        self.policy = CompactPolicy.of(log_policy)
         self.d = visitation(cmdp, log_policy)
 
     @cached_property
     def _enclosed(self) -> tuple[Measured, Measured]:
-        return enclosed(self.log_policy)
+        return enclosed(self.policy.table())
 
     @property
     def log_pi(self) -> Measured:
@@ -58,14 +58,13 @@ class Comparator:
 
     def kl(self, log_q: Array) -> Measured:
         """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``."""
-        S = len(self.log_policy)
+        S = len(self.policy.actions)
         if S <= ROWS:
             return average(self.d, dot(self.pi, self.log_pi - _normalised(log_q)))
         parts = []
         for first in range(0, S, ROWS):
-            rows = slice(first, first + ROWS)
-            log_pi, pi = enclosed(self.log_policy[rows])
-            parts.append(dot(pi, log_pi - _normalised(log_q[..., rows, :])))
+            log_pi, pi = enclosed(self.policy.table(first, first + ROWS))
+            parts.append(dot(pi, log_pi - _normalised(log_q[..., first : first + ROWS, :])))
         return average(self.d, Measured.concatenate(parts, axis=-1))
 
     def log_normaliser(self, log_pi: Array, log_next: Array, x: Measured) -> Measured:

@@ -16,7 +16,7 @@ from tabular_fedrl.solvers.constrained import solve_constrained, solve_unconstra
 from tabular_fedrl.solvers.exact import solve_exact, value_range_exact
 from tabular_fedrl.solvers.infeasible import FarkasCertificate
 from tabular_fedrl.solvers.lp import SOLVERS
-from tabular_fedrl.solvers.policy_iteration import Optimum, optimise
+from tabular_fedrl.solvers.policy_iteration import Optimum, optimal_value, optimise
 from tabular_fedrl.solvers.saddle import Saddle, saddle
 from tabular_fedrl.solvers.solution import Solution
 
@@ -47,7 +47,7 @@ def value_range(cmdp: CMDP, signal: Any) -> tuple[Measured, Measured]:
     A)``; exact for a problem of exact data."""
     if cmdp.is_exact:
         return value_range_exact(cmdp, Balls.of(signal))
-    return -optimise(cmdp, -np.asarray(signal, dtype=np.float64)).value, optimise(cmdp, signal).value
+    return -optimal_value(cmdp, -np.asarray(signal, dtype=np.float64)), optimal_value(cmdp, signal)
 
 
 @lru_cache(maxsize=256)

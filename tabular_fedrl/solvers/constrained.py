@@ -16,9 +16,9 @@ import numpy as np
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.evaluation import visitation
+from tabular_fedrl.kernels.memory import make_room
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.policies import softmax
+from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers.columns import (
     Column,
     Mixture,
@@ -42,7 +42,9 @@ LP_LIMIT = 3000
 def solve_constrained(cmdp: CMDP, solver: str) -> Solution:
     """The optimum of a CMDP with m > 0. Errors as in :func:`tabular_fedrl.solvers.solve`."""
     if cmdp.S * cmdp.A > LP_LIMIT:
-        return solve_large(cmdp)
+        solution = solve_large(cmdp)
+        make_room(cmdp.r.nbytes)
+        return solution
     slack, slater = slater_policy(cmdp, solver)
     proposal = _propose(cmdp, solver, slack)
     if slack == 0:
@@ -64,12 +66,11 @@ def solve_constrained(cmdp: CMDP, solver: str) -> Solution:
     return Solution(
         cmdp=cmdp,
         value=Measured.between(lower, mixture.upper),
-        log_policy=answer.log_policy,
+        policy=CompactPolicy.of(answer.log_policy),
         costs=answer.values[1:],
-        occupancy=occupancy(cmdp, answer.log_policy),
         multipliers=mixture.multipliers,
         slater_slack=slack,
-        slater_log_policy=slater.log_policy,
+        slater_policy=CompactPolicy.of(slater.log_policy),
         active=active_set(cmdp, answer.values[1:]),
         duality_gap=mixture.upper - lower,
         solver=solver,
@@ -79,15 +80,15 @@ def solve_constrained(cmdp: CMDP, solver: str) -> Solution:
 def solve_unconstrained(cmdp: CMDP) -> Solution:
     """The optimum of an MDP (m = 0), by policy iteration."""
     best = optimise(cmdp)
+    policy = CompactPolicy.of(best.log_policy)
     return Solution(
         cmdp=cmdp,
         value=best.value,
-        log_policy=best.log_policy,
+        policy=policy,
         costs=Measured(np.zeros(0)),
-        occupancy=occupancy(cmdp, best.log_policy),
         multipliers=np.zeros(0),
         slater_slack=None,
-        slater_log_policy=best.log_policy,
+        slater_policy=policy,
         active=(),
         duality_gap=float(best.value.upper - best.value.lower),
         solver="policy-iteration",
@@ -108,11 +109,6 @@ def slater_policy(cmdp: CMDP, solver: str) -> tuple[float, Column]:
     best = column(cmdp, mixed_policy(cmdp, mixture, mixture.weights))
     slack = float((cmdp.d - best.values[1:]).lower.min())
     return (slack if slack > SLACK_TOLERANCE * cost_scale(cmdp) else 0.0), best
-
-
-def occupancy(cmdp: CMDP, log_policy: Array) -> Array:
-    """Normalised occupancy measure ``(S, A)`` of a policy."""
-    return visitation(cmdp, log_policy).value[:, None] * softmax(log_policy)
 
 
 def _propose(cmdp: CMDP, solver: str, slack: float) -> LPAnswer:

@@ -17,6 +17,7 @@ import numpy as np
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers import rational
 from tabular_fedrl.solvers.solution import Solution
 
@@ -48,7 +49,8 @@ def session(given: Mapping[str, Basis] | None = None) -> Iterator[Session]:
 
 
 def solve_exact(cmdp: CMDP) -> Solution:
-    """The exact optimum: every number of the solution is a rational, but for logarithms.
+    """The exact optimum: every number of the solution is a rational, but for logarithms and the occupancy,
+    which is enclosed.
 
     Raises
     ------
@@ -59,12 +61,11 @@ def solve_exact(cmdp: CMDP) -> Solution:
     slack = _proved("slack", cmdp) if cmdp.m else None
     exact: dict[str, Any] = {
         "value": Balls(best.value),
-        "log_policy": Balls(best.policy).log(),
+        "policy": CompactPolicy.of(Balls(best.policy).log()),
         "costs": Balls(best.costs),
-        "occupancy": Balls(best.occupancy),
         "multipliers": Balls(best.multipliers),
         "slater_slack": None if slack is None else Balls(slack.value),
-        "slater_log_policy": Balls(best.policy if slack is None else slack.policy).log(),
+        "slater_policy": CompactPolicy.of(Balls(best.policy if slack is None else slack.policy).log()),
     }
     active = tuple(int(j) for j in np.flatnonzero(exact["costs"] == cmdp.d))
     return Solution(cmdp=cmdp, active=active, duality_gap=0.0, solver="rational", **exact)

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers.columns import master
 from tabular_fedrl.solvers.infeasible import infeasible
 from tabular_fedrl.solvers.occupancies import mixture, policy_of, values_at_start
@@ -30,7 +31,8 @@ def solve_large(cmdp: CMDP) -> Solution:
     if found.upper < 0:
         raise infeasible(problem, found.multipliers)
     x = mixture(problem, cheap.columns, found.weights)
-    slater, slater_policy = values_at_start(problem, x), policy_of(x, found.actions)
+    slater, slater_policy = values_at_start(problem, x), CompactPolicy.of(policy_of(x, found.actions))
+    del x
     slack = float((cmdp.d - slater[1:]).lower.min())
     if slack <= SLACK_TOLERANCE * costs:
         slack = 0.0
@@ -45,12 +47,11 @@ def solve_large(cmdp: CMDP) -> Solution:
     return Solution(
         cmdp=cmdp,
         value=Measured.between(lower, best.upper),
-        log_policy=policy_of(x, best.actions),
+        policy=CompactPolicy.of(policy_of(x, best.actions)),
         costs=values[1:],
-        occupancy=x,
         multipliers=best.multipliers,
         slater_slack=slack,
-        slater_log_policy=slater_policy,
+        slater_policy=slater_policy,
         active=active_set(cmdp, values[1:]),
         duality_gap=best.upper - lower,
         solver="columns",

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure
 from tabular_fedrl.evaluation import Values, evaluate, rounding
+from tabular_fedrl.kernels.memory import make_room
 from tabular_fedrl.kernels.sparse import action_values
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured
@@ -55,9 +56,7 @@ def optimise(cmdp: CMDP, reward: Array | None = None, accuracy: float = 0.0) -> 
     InvalidProblem: if the signal has another shape or is not finite.
     SolverFailure: if policy iteration does not end (a defect: it is finite).
     """
-    f = cmdp.r if reward is None else np.asarray(reward, dtype=np.float64)
-    if f.shape != (cmdp.S, cmdp.A) or not np.isfinite(f).all():
-        raise InvalidProblem(f"the signal must be a finite array of shape {(cmdp.S, cmdp.A)}, not {f.shape}")
+    f = _signal(cmdp, cmdp.r if reward is None else reward)
     if cmdp.is_sparse:
         return _sparse(cmdp, f, accuracy)
     best: Optimum | None = None
@@ -66,6 +65,23 @@ def optimise(cmdp: CMDP, reward: Array | None = None, accuracy: float = 0.0) -> 
             best = candidate
     assert best is not None
     return best
+
+
+def optimal_value(cmdp: CMDP, reward: Array) -> Measured:
+    """The ``value`` of :func:`optimise`; in a sparse problem without the tables of policy and Q. Errors as
+    there."""
+    if cmdp.is_sparse:
+        value = improve(cmdp, _signal(cmdp, reward)).at_start(cmdp)
+        make_room(cmdp.r.nbytes)
+        return value
+    return optimise(cmdp, reward).value
+
+
+def _signal(cmdp: CMDP, reward: Array) -> Array:
+    f = np.asarray(reward, dtype=np.float64)
+    if f.shape != (cmdp.S, cmdp.A) or not np.isfinite(f).all():
+        raise InvalidProblem(f"the signal must be a finite array of shape {(cmdp.S, cmdp.A)}, not {f.shape}")
+    return f
 
 
 def deterministic(actions: NDArray[Any], A: int) -> Array:

@@ -11,12 +11,14 @@ error included, are below the thresholds. If it still violates by at most v > 0 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.evaluation import signal_sizes
+from tabular_fedrl.evaluation import signal_sizes, visitation
 from tabular_fedrl.measured import Array, Measured
+from tabular_fedrl.policies import CompactPolicy, softmax
 
 SLACK_TOLERANCE = 1e-9
 """Slater slack below this fraction of the costs' range counts as none."""
@@ -26,28 +28,46 @@ SLACK_TOLERANCE = 1e-9
 class Solution:
     r"""The optimum of a CMDP.
 
-    ``value``: enclosure (scalar) of :math:`V_r^*(\rho)`; ``log_policy (S, A)``: a stationary policy that
-    attains it; ``costs``: enclosures ``(m,)`` of that policy's :math:`V_{c_j}(\rho)`; ``occupancy (S, A)``:
-    its normalised occupancy measure; ``multipliers (m,)``: optimal, non-negative, reward per unit of cost;
-    ``slater_slack``: what ``slater_log_policy`` provably attains (:math:`V_{c_j} \le d_j - \xi` for all j),
+    ``value``: enclosure (scalar) of :math:`V_r^*(\rho)`; ``policy``: a stationary policy that attains it;
+    ``costs``: enclosures ``(m,)`` of that policy's :math:`V_{c_j}(\rho)`; ``multipliers (m,)``: optimal,
+    non-negative, reward per unit of cost;
+    ``slater_slack``: what ``slater_policy`` provably attains (:math:`V_{c_j} \le d_j - \xi` for all j),
     0 if there is none, None if m = 0; it is at most 1e-9 of the costs' range below the largest possible slack
     where an LP was solved, and at least 0.9 of it in larger problems (``"columns"``);
     ``active``: constraints that hold with equality; ``duality_gap``: upper minus lower end of ``value``;
     ``solver``: what proposed the answer:
     an LP solver's name, ``"columns"``, ``"policy-iteration"`` or ``"rational"``.
+
+    Tables ``(S, A)`` are made when they are asked for: a large problem is held beside its optimum.
     """
 
     cmdp: CMDP
     value: Measured
-    log_policy: Array
+    policy: CompactPolicy
     costs: Measured
-    occupancy: Array
     multipliers: Array
     slater_slack: float | None
-    slater_log_policy: Array
+    slater_policy: CompactPolicy
     active: tuple[int, ...]
     duality_gap: float
     solver: str
+
+    @property
+    def log_policy(self) -> Array:
+        """The policy's logarithm, ``(S, A)``."""
+        return self.policy.table()
+
+    @property
+    def slater_log_policy(self) -> Array:
+        """That of the policy that attains the Slater slack, ``(S, A)``."""
+        return self.slater_policy.table()
+
+    @property
+    def occupancy(self) -> Array:
+        """The policy's normalised occupancy measure, ``(S, A)``."""
+        log_policy = self.log_policy
+        d: Any = visitation(self.cmdp, log_policy)
+        return (d if self.cmdp.is_exact else d.value).reshape(-1, 1) * softmax(log_policy)
 
 
 def cost_scale(cmdp: CMDP) -> float:

@@ -7,7 +7,14 @@ from device_problems import sparse_problem
 from tabular_fedrl.evaluation import evaluate, evaluate_soft, visitation
 from tabular_fedrl.loops.large_cuda import Device
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.policies import arithmetic_mean, geometric_mean, kl, log_softmax, random_log_policy
+from tabular_fedrl.policies import (
+    CompactPolicy,
+    arithmetic_mean,
+    geometric_mean,
+    kl,
+    log_softmax,
+    random_log_policy,
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +96,7 @@ def test_moves_and_divergences(cmdp):
     best[np.arange(7), np.arange(7) % 3] = 0.0
     for reference in (p, best):
         d = visitation(cmdp, reference)
-        found = Device(cmdp, (reference, d)).divergence(device.hold(q))
+        found = Device(cmdp, (CompactPolicy.of(reference), d)).divergence(device.hold(q))
         assert isinstance(found, Measured)
         assert abs(found.value - d.value @ kl(reference, q)) < 1e-13
         assert found.error < 1e-9
