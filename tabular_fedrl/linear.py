@@ -54,7 +54,7 @@ ACCEPT = 1e-10
 
 def values(
     cmdp: CMDP,
-    policy: NDArray[Any] | Rows,
+    policy: NDArray[Any],
     f: Array | None = None,
     start: Array | None = None,
     tolerance: float | None = None,
@@ -64,10 +64,9 @@ def values(
 
     Parameters
     ----------
-    policy: probabilities ``(S, A)``, or for a deterministic policy its actions ``(S,)`` (integers) or its
-        packed rows.
-    f: signals ``(k, S, A)``, default the reward and the costs; with packed rows the policy's own, ``(k, S,
-        1)``.
+    policy: probabilities ``(S, A)``, or for a deterministic policy its actions ``(S,)`` (integers).
+    f: signals ``(k, S, A)``, or for a deterministic policy those of its actions, ``(k, S, 1)``; default the
+        reward and the costs.
     start: values ``(S, k)`` to start from; overwritten by the answer and returned as it.
     tolerance: residual that is enough, in units of the signals; default: as small as rounding allows.
 
@@ -75,19 +74,18 @@ def values(
     ------
     SolverFailure: the residual stays above 1e-10 of the answer's size.
     """
-    rows, pi = _policy(cmdp, policy)
     signals = cmdp.signals if f is None else f
-    if pi is None and not isinstance(policy, Rows):
+    if policy.ndim == 1 and signals.shape[2] > 1:
         signals = np.take_along_axis(signals, policy[None, :, None], axis=2)
     V = np.zeros((cmdp.S, len(signals))) if start is None else start
     goal = np.full(V.shape[1], 0.0 if tolerance is None else tolerance)
     relative = ROUNDING
     line = _line(cmdp)
     if line.width <= _narrow(cmdp):
-        band.solve_values(rows, pi, signals, cmdp.gamma, line.order, line.width, V)
+        band.solve_values(rows_of(cmdp), policy, signals, cmdp.gamma, line.order, line.width, V)
         relative = NEARLY
-    elif (quick := _quicker(cmdp, rows, pi)) is not None:
-        mean = signals[..., 0] if pi is None else np.einsum("sa,ksa->ks", pi, signals)
+    elif (quick := _quicker(cmdp, policy)) is not None:
+        mean = signals[..., 0] if policy.ndim == 1 else np.einsum("sa,ksa->ks", policy, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], mean[:, line.order])
         if line.slow:
             _preconditioned(quick, line.reach, f_pi, cmdp.gamma, x, goal)
@@ -95,7 +93,9 @@ def values(
             krylov.solve(_Values(quick, None, f_pi[..., None], cmdp.gamma), x, goal, ROUNDING)
         if line.moved:
             V[line.order] = x
+        del quick
         relative = NEARLY
+    rows, pi = _policy(cmdp, policy)
     size = np.empty(len(signals))
     together = max(1, SIDE_BY_SIDE // cmdp.S)
     for first in range(0, len(signals), together):
@@ -124,7 +124,6 @@ def visits(
     ------
     SolverFailure: as :func:`values`.
     """
-    rows, pi = _policy(cmdp, policy)
     law = cmdp.rho if mu is None else mu
     # From a law on, the residual sums to 0. From 0 it would be a left eigenvector if the law is uniform, with
     # which BiCGSTAB breaks down.
@@ -133,23 +132,23 @@ def visits(
     relative = ROUNDING
     line = _line(cmdp)
     if line.width <= _narrow(cmdp):
-        band.solve_visits(rows, pi, law, cmdp.gamma, line.order, line.width, d[:, 0])
+        band.solve_visits(rows_of(cmdp), policy, law, cmdp.gamma, line.order, line.width, d[:, 0])
         relative = NEARLY
-    elif (quick := _quicker(cmdp, rows, pi)) is not None:
+    elif (quick := _quicker(cmdp, policy)) is not None:
         x, start_law = (d[line.order], law[line.order]) if line.moved else (d, law)
         if line.slow:
             inflow = packed.transposed_rows(quick)
-            # Packing takes no time beside this, but as much room as all that is held meanwhile.
-            del quick, rows
+            del quick
             mass = (1 - cmdp.gamma) * start_law[None]
             _preconditioned(inflow, line.reach, mass, cmdp.gamma, x, goal)
             del inflow
-            rows, pi = _policy(cmdp, policy)
         else:
             krylov.solve(_Visits(quick, None, start_law, cmdp.gamma), x, goal, ROUNDING)
+            del quick
         if line.moved:
             d[line.order] = x
         relative = NEARLY
+    rows, pi = _policy(cmdp, policy)
     equations = _Visits(rows, pi, law, cmdp.gamma)
     size, _ = krylov.solve(equations, d, goal, relative)
     _accept(size, d, goal)
@@ -195,9 +194,9 @@ class _Visits:
         return sparse.flow_product(self.rows, self.pi, self.gamma, x, out, other)
 
 
-def _policy(cmdp: CMDP, policy: NDArray[Any] | Rows) -> tuple[Rows, Array | None]:
-    if isinstance(policy, Rows):
-        return policy, None
+def _policy(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]:
+    """The rows to sweep. To pack a policy's takes no time beside what is done with them, but as much room as
+    all the vectors: they are not held meanwhile."""
     rows = rows_of(cmdp)
     if policy.ndim == 1:
         return packed.policy_rows(rows, policy), None
@@ -208,14 +207,16 @@ def _line(cmdp: CMDP) -> Line:
     return cmdp._remember("line", lambda: line_up(rows_of(cmdp), _narrow(cmdp)))
 
 
-def _quicker(cmdp: CMDP, rows: Rows, pi: Array | None) -> Rows | None:
+def _quicker(cmdp: CMDP, policy: NDArray[Any]) -> Rows | None:
     r""":math:`P_\pi` as rows with A = 1 that are quicker to sweep, or can be preconditioned, in the places of
     :func:`_line` if those are moved; None if there are none."""
-    line = _line(cmdp)
-    if pi is not None and (starts := cmdp._remember("merged", lambda: _merging(rows))) is not None:
-        rows, pi = packed.merged_rows(rows, pi, starts), None
-    elif not (line.moved or (line.slow and pi is None)):
+    line, rows = _line(cmdp), rows_of(cmdp)
+    if policy.ndim == 2 and (starts := cmdp._remember("merged", lambda: _merging(rows))) is not None:
+        rows, pi = packed.merged_rows(rows, policy, starts), None
+    elif not (line.moved or (line.slow and policy.ndim == 1)):
         return None
+    else:
+        rows, pi = _policy(cmdp, policy)
     return packed.moved_rows(rows, pi, line.order) if line.moved else rows
 
 

@@ -182,7 +182,7 @@ def test_the_band_solves_what_a_dense_elimination_solves(width, deterministic):
     kernel = (cmdp.P.toarray().reshape(60, 3, 60) * pi[..., None]).sum(axis=1)
     rows, given, signals = rows_of(cmdp), pi, f
     if deterministic:
-        rows, given = packed.policy_rows(rows, actions), None
+        given = actions
         signals = np.take_along_axis(f, actions[None, :, None], axis=2)
     band.solve_values(rows, given, signals, 0.999, line.order, line.width, V)
     band.solve_visits(rows, given, cmdp.rho, 0.999, line.order, line.width, d)

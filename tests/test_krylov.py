@@ -12,8 +12,6 @@ from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.instances import garnet, grid, ring
 from tabular_fedrl.kernels import krylov, structure
-from tabular_fedrl.kernels.packed import policy_rows
-from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT
 from tests.exact import ExactValues, rational
 from tests.test_kernels_sparse import PROBLEMS, drawn, shuffled
@@ -71,7 +69,7 @@ def test_values_and_visits_are_those_of_dense_elimination(method, family, gamma,
     assert (size <= 100 * UNIT * scale).all()
     if deterministic:
         f_pi = np.take_along_axis(cmdp.signals, policy[None, :, None], axis=2)
-        assert (linear.values(cmdp, policy_rows(rows_of(cmdp), policy), f_pi)[0] == V).all()
+        assert (linear.values(cmdp, policy, f_pi)[0] == V).all()
     d, total = linear.visits(cmdp, policy)
     assert np.abs(d - np.linalg.solve(matrix.T, (1 - gamma) * cmdp.rho)).sum() <= 1e-12 / (1 - gamma)
     assert total <= 1e-13
@@ -129,7 +127,7 @@ def test_a_moved_order_and_merged_rows_change_nothing(monkeypatch):
         for policy in (pi, pi.argmax(axis=1)):
             answers.append((linear.values(fresh, policy)[0], linear.visits(fresh, policy)[0]))
         assert linear._line(fresh).moved == (worth == 1000)
-        assert (linear._quicker(fresh, linear.rows_of(fresh), pi) is None) == (worth > 1000 and merged > 2)
+        assert (linear._quicker(fresh, pi) is None) == (worth > 1000 and merged > 2)
     for i in range(2, 8):
         for ours, first in zip(answers[i], answers[i % 2]):
             assert np.abs(ours - first).max() <= 1e-11

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.lanes import compiled
-from tabular_fedrl.kernels.sparse import table
 from tabular_fedrl.kernels.sparse_rows import Rows, U, first_entry, unpacked
 from tabular_fedrl.measured import Array
 
@@ -23,19 +22,27 @@ Order = NDArray[np.int32]
 
 
 def solve_values(
-    rows: Rows, pi: Array | None, f: Array, gamma: float, order: Order, width: int, V: Array
+    rows: Rows, policy: NDArray[Any], f: Array, gamma: float, order: Order, width: int, V: Array
 ) -> None:
-    r"""``V (S, k)``: solves :math:`V = f_\pi + \gamma P_\pi V` for ``f (k, S, A)``."""
+    r"""``V (S, k)``: solves :math:`V = f_\pi + \gamma P_\pi V` for ``f (k, S, A)`` and a policy ``(S, A)``;
+    or for ``f (k, S, 1)`` and the actions ``(S,)`` of a deterministic one."""
     upper = np.empty((rows.S, width))
-    _values(rows, table(pi), f, gamma, order, _places(order), upper, V)
+    _values(rows, *_read(policy), f, gamma, order, _places(order), upper, V)
 
 
 def solve_visits(
-    rows: Rows, pi: Array | None, mu: Array, gamma: float, order: Order, width: int, d: Array
+    rows: Rows, policy: NDArray[Any], mu: Array, gamma: float, order: Order, width: int, d: Array
 ) -> None:
-    r"""``d (S,)``: solves :math:`d = (1-\gamma)\mu + \gamma P_\pi^T d` for ``mu (S,)``."""
+    r"""``d (S,)``: solves :math:`d = (1-\gamma)\mu + \gamma P_\pi^T d` for ``mu (S,)`` and such a policy."""
     lower = np.empty((rows.S, width + 1))
-    _visits(rows, table(pi), mu, gamma, order, _places(order), lower, d)
+    _visits(rows, *_read(policy), mu, gamma, order, _places(order), lower, d)
+
+
+def _read(policy: NDArray[Any]) -> tuple[Array, Order]:
+    """Probabilities and no actions, or actions and no probabilities."""
+    if policy.ndim == 1:
+        return np.empty((0, 0)), policy.astype(np.int32, copy=False)
+    return policy, np.empty(0, dtype=np.int32)
 
 
 def _places(order: Order) -> Order:
@@ -45,17 +52,23 @@ def _places(order: Order) -> Order:
 
 
 @compiled
-def _row(rows: Rows, pi: Array, gamma: float, s: Any, i: int, places: Order, line: Array) -> None:
+def _row(
+    rows: Rows, pi: Array, actions: Order, gamma: float, s: Any, i: int, places: Order, line: Array
+) -> None:
     """The matrix's row of state s, at place i, into ``line (2w+1,)``: entry w is the diagonal."""
     weights, successors, starts, width, _, A = unpacked(rows)
     w = line.size // 2
     for t in range(line.size):
         line[t] = 0.0
     line[w] = 1.0
-    p = first_entry(starts, width, U(s) * A)
-    for a in range(A):
+    first, last = U(0), A
+    if actions.size:
+        first = U(actions[s])
+        last = first + U(1)
+    p = first_entry(starts, width, U(s) * A + first)
+    for a in range(first, last):
         end = first_entry(starts, width, U(s) * A + a + U(1))
-        share = gamma if A == 1 else gamma * pi[s, a]
+        share = gamma if actions.size else gamma * pi[s, a]
         while p < end:
             line[w + places[successors[p]] - i] -= share * weights[p]
             p += U(1)
@@ -63,18 +76,19 @@ def _row(rows: Rows, pi: Array, gamma: float, s: Any, i: int, places: Order, lin
 
 @compiled
 def _values(
-    rows: Rows, pi: Array, f: Array, gamma: float, order: Order, places: Order, upper: Array, V: Array
-) -> None:
+    rows: Rows, pi: Array, actions: Order, f: Array, gamma: float, order: Order, places: Order, upper: Array,
+    V: Array,
+) -> None:  # fmt: skip
     S, w = upper.shape
-    k, A = V.shape[1], rows.A
+    k, A = V.shape[1], f.shape[2]
     line, right = np.empty(2 * w + 1), np.empty(k)
     for i in range(S):
         s = order[i]
-        _row(rows, pi, gamma, s, i, places, line)
+        _row(rows, pi, actions, gamma, s, i, places, line)
         for j in range(k):
             right[j] = 0.0
             for a in range(A):
-                right[j] += f[j, s, a] if A == 1 else pi[s, a] * f[j, s, a]
+                right[j] += f[j, s, a] if actions.size else pi[s, a] * f[j, s, a]
         for t in range(max(0, w - i), w):
             x = line[t]
             if x != 0.0:
@@ -98,8 +112,9 @@ def _values(
 
 @compiled
 def _visits(
-    rows: Rows, pi: Array, mu: Array, gamma: float, order: Order, places: Order, lower: Array, d: Array
-) -> None:
+    rows: Rows, pi: Array, actions: Order, mu: Array, gamma: float, order: Order, places: Order, lower: Array,
+    d: Array,
+) -> None:  # fmt: skip
     # The transposed factors: the forward pass needs the rows of U while they are made, only L is kept.
     S, w = lower.shape[0], lower.shape[1] - 1
     line, recent = np.empty(2 * w + 1), np.zeros((w, w))
@@ -107,7 +122,7 @@ def _visits(
         d[order[i]] = (1 - gamma) * mu[order[i]]
     for i in range(S):
         s = order[i]
-        _row(rows, pi, gamma, s, i, places, line)
+        _row(rows, pi, actions, gamma, s, i, places, line)
         for t in range(max(0, w - i), w):
             x = line[t]
             if x != 0.0:

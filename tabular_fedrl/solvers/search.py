@@ -34,9 +34,6 @@ FINEST = 1e-12
 LAST = 3e3
 """From a gap of so many times the goal on, the master's own multipliers are tried in turn."""
 
-KNOWN = 3
-"""Functions found nearby that are held, more than there are constraints."""
-
 SLACK_SHARE = 0.9
 """The slack search ends when this share of the largest possible slack is attained."""
 
@@ -67,7 +64,7 @@ class Search:
         cmdp = self.cmdp
         signal, blur = priced_signal(cmdp, multipliers, self.with_reward)
         start = self._start(multipliers)
-        del self.known[: -cmdp.m - KNOWN + 1]
+        del self.known[: -cmdp.m - 1]
         greedy = improve(cmdp, signal, start, accuracy)
         self.known.append((multipliers, greedy.V))
         bound = greedy.at_start(cmdp).widened(blur) + dot(multipliers, cmdp.d)
