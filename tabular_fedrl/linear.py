@@ -48,6 +48,9 @@ SIDE_BY_SIDE = 1 << 21
 """Values of so many states and signals are found at once: they stay in the cache, as more would not, and
 the vectors beside them take half the memory of a sparse kernel or less."""
 
+NEARER = 0.9
+"""What was found another way is to be this much nearer, so that rounding does not call for more."""
+
 ACCEPT = 1e-10
 """A larger residual against the answer is a failure."""
 
@@ -128,8 +131,7 @@ def visits(
     # From a law on, the residual sums to 0. From 0 it would be a left eigenvector if the law is uniform, with
     # which BiCGSTAB breaks down.
     d = (law.copy() if start is None else start)[:, None]
-    goal = np.full(1, 0.0 if tolerance is None else tolerance / cmdp.S)
-    relative = ROUNDING
+    goal, relative = 0.0 if tolerance is None else tolerance, ROUNDING
     line = _line(cmdp)
     if line.width <= _narrow(cmdp):
         band.solve_visits(rows_of(cmdp), policy, law, cmdp.gamma, line.order, line.width, d[:, 0])
@@ -139,20 +141,41 @@ def visits(
         if line.slow:
             inflow = packed.transposed_rows(quick)
             del quick
-            mass = (1 - cmdp.gamma) * start_law[None]
-            _preconditioned(inflow, line.reach, mass, cmdp.gamma, x, goal)
-            del inflow
+            made = gauss_seidel.sweeps(inflow, cmdp.gamma, line.reach)
+            mass = (1 - cmdp.gamma) * start_law
+            flow = gauss_seidel.Preconditioned(inflow, made, mass, cmdp.gamma)
+            hidden = flow.hidden(x)
+            _sum_solved(flow, hidden, NEARER * goal, ROUNDING)
+            x[:] = flow.found(hidden)
+            del inflow, made, flow, hidden
         else:
-            krylov.solve(_Visits(quick, None, start_law, cmdp.gamma), x, goal, ROUNDING)
+            _sum_solved(_Visits(quick, None, start_law, cmdp.gamma), x, NEARER * goal, ROUNDING)
             del quick
         if line.moved:
             d[line.order] = x
         relative = NEARLY
     rows, pi = _policy(cmdp, policy)
     equations = _Visits(rows, pi, law, cmdp.gamma)
-    size, _ = krylov.solve(equations, d, goal, relative)
-    _accept(size, d, goal)
+    size = _sum_solved(equations, d, goal, relative)
+    _accept(size, d, np.full(1, goal))
     return d[:, 0], equations.total
+
+
+def _sum_solved(equations: Any, x: Array, tolerance: float, relative: float) -> Array:
+    """:func:`krylov.solve` until the 1-norm of the residual, ``equations.total``, is at most ``tolerance``;
+    returns its largest size.
+
+    The iteration watches the largest entry. Residuals are uneven, so that it may be far larger than
+    ``tolerance / S``.
+    """
+    size, _ = equations.residual(x, np.empty_like(x))
+    entry = np.full(1, tolerance)
+    while equations.total > tolerance:
+        entry = np.minimum(tolerance / equations.total * size, 0.5 * entry)
+        size, _ = krylov.solve(equations, x, entry, relative)
+        if size[0] > entry[0]:  # rounding stopped it
+            break
+    return size
 
 
 def _preconditioned(rows: Rows, reach: int, b: Array, gamma: float, x: Array, goal: Array) -> None:

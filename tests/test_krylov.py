@@ -168,6 +168,32 @@ def test_a_tolerance_is_met_and_not_overdone():
     assert 1e-12 < total <= 1e-5
 
 
+@pytest.mark.parametrize("far", [1, 400])
+@pytest.mark.parametrize("family", ["grid", "garnet"])
+def test_a_visitation_s_tolerance_is_the_sum_s(monkeypatch, family, far):
+    """From the law of one state on, and from a visitation nearby: no entry has to be below a share of it."""
+    monkeypatch.setattr(linear, "ELIMINATION", 0.0)
+    cmdp = FAMILIES[family](0.99)
+    rng = np.random.default_rng(0)
+    policy = rng.integers(3, size=400).astype(np.int32)
+    start, _ = linear.visits(cmdp, policy)
+    policy[rng.integers(400, size=far)] = 1
+    products = []
+    solve = krylov.solve
+    monkeypatch.setattr(linear.krylov, "solve", lambda *given: products.append(solve(*given)) or products[-1])
+    for law in (cmdp.rho, np.eye(400)[7]):
+        left = {}
+        for tolerance in (1e-4, 1e-8, 1e-12):
+            products.clear()
+            d, total = linear.visits(cmdp, policy, law, start.copy(), tolerance)
+            left[tolerance] = sum(n for _, n in products)
+            residual = cmdp.rows.T @ (d[:, None] * np.eye(3)[policy]).ravel() * 0.99 + 0.01 * law - d
+            assert total == pytest.approx(np.abs(residual).sum(), rel=1e-6, abs=1e-15)
+            assert total <= tolerance
+            assert total > 1e-2 * tolerance
+        assert left[1e-4] < left[1e-8] < left[1e-12]
+
+
 def test_columns_of_any_scale_are_solved_each_to_its_own_rounding():
     cmdp = garnet(S=2500, m=0, gamma=0.95, sparse=True)
     pi, f, _ = drawn(cmdp, 5)

@@ -105,10 +105,11 @@ def sweeps(rows: Rows, gamma: float, reach: int) -> Sweeps:
 class Preconditioned:
     r"""The equations :math:`b + \gamma P x - x = 0` for rows with A = 1 and ``b (S,)``, as a
     :class:`~tabular_fedrl.kernels.krylov.Operator` in the unknown :math:`\hat x`, ``(S, 1)``. The sizes of
-    residuals and solutions are those of the equations themselves."""
+    residuals and solutions are those of the equations themselves; ``total``: the last residual's 1-norm."""
 
     def __init__(self, rows: Rows, made: Sweeps, b: Array, gamma: float) -> None:
         self.rows, self.made, self.b, self.gamma = rows, made, b.reshape(1, -1, 1), gamma
+        self.total = np.inf
         # One place more, for what fills up the rows.
         self.x, self.z = np.zeros(rows.S + 1), np.zeros(rows.S + 1)
         blocks = [(i,) for i in range(made.parts)]
@@ -130,6 +131,7 @@ class Preconditioned:
     def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
         solution = self.found(x)
         size = policy_residual(self.rows, None, self.b, self.gamma, solution, out)
+        self.total = float(np.linalg.norm(out[:, 0], 1))
         for colour in (self.first, self.second):
             in_parallel(_forward, colour, self.made, out[:, 0], self.z)
         out[:, 0] = self.z[:-1]

@@ -14,6 +14,7 @@ last function on. Source: the bounds, MacQueen (1966); modified policy iteration
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import rounding
+from tabular_fedrl.kernels import krylov
 from tabular_fedrl.kernels.packed import policy_rows
 from tabular_fedrl.kernels.sparse import greedy_sweep
-from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
+from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
 
 FIRST_SWEEPS = 20
@@ -70,12 +72,13 @@ def improve(cmdp: CMDP, f: Array, start: Array | None = None, accuracy: float = 
     rows, gamma = rows_of(cmdp), cmdp.gamma
     V = np.zeros(cmdp.S) if start is None else start
     ahead, actions = np.empty(cmdp.S), np.empty(cmdp.S, dtype=np.int32)
+    largest = krylov.largest(f[None], (1, 2)).reshape(1, 1, 1)
     first = FIRST_SWEEPS if start is None else 0
     best: Greedy | None = None
     evaluated: dict[bytes, float] = {}
     for sweep in range(MAX_ITERATIONS):
         low, high = greedy_sweep(rows, f, gamma, V, ahead, actions)
-        noise = float(rounding(cmdp, f[None], V[None])[0])
+        noise = float(rounding(cmdp, largest, V[None])[0])
         width = high - low
         if best is None or width + 2 * noise < best.high - best.low:
             best = Greedy(V, actions.copy(), low - noise, high + noise)
@@ -87,34 +90,36 @@ def improve(cmdp: CMDP, f: Array, start: Array | None = None, accuracy: float = 
             continue
         # A policy that comes back was evaluated too coarsely; one that was evaluated to rounding takes turns
         # with its equals.
-        key, enough = actions.tobytes(), 0.25 * goal
+        key, enough = blake2b(actions.tobytes()).digest(), 0.25 * goal
         before = evaluated.get(key, np.inf)
         if before == 0.0:
             break
         tolerance = max(FRACTION * width, enough) if before == np.inf else enough if before > enough else 0.0
         evaluated[key] = tolerance
-        V = _evaluated(cmdp, rows, f, actions, V, tolerance)
+        V, ahead = _evaluated(cmdp, f, actions, V, ahead, tolerance)
     assert best is not None
     return best
 
 
 def _evaluated(
-    cmdp: CMDP, rows: Rows, f: Array, actions: NDArray[np.int32], V: Array, tolerance: float
-) -> Array:
-    """``V (S,)`` (overwritten) moved towards the policy's values until the residual is at most
-    ``tolerance``, or rounding."""
-    packed, alone = policy_rows(rows, actions), np.empty_like(actions)
+    cmdp: CMDP, f: Array, actions: NDArray[np.int32], V: Array, ahead: Array, tolerance: float
+) -> tuple[Array, Array]:
+    """``V (S,)`` moved towards the policy's values until the residual is at most ``tolerance``, or rounding;
+    and room for another function. ``V`` and ``ahead (S,)`` are overwritten."""
     f_pi = np.take_along_axis(f, actions[:, None], axis=1)
+    rows, alone = policy_rows(rows_of(cmdp), actions), np.empty_like(actions)
     shift = cmdp.gamma / (1 - cmdp.gamma) * 0.5
-    enough = max(2 * tolerance, 16 * UNIT * float(np.abs(V).max()))
-    ahead, before = np.empty_like(V), np.inf
+    enough = max(2 * tolerance, 16 * UNIT * float(krylov.largest(V)))
+    before = np.inf
     for _ in range(MAX_SWEEPS):
-        low, high = greedy_sweep(packed, f_pi, cmdp.gamma, V, ahead, alone)
+        low, high = greedy_sweep(rows, f_pi, cmdp.gamma, V, ahead, alone)
         ahead += shift * (low + high)
         V, ahead = ahead, V
         if high - low <= enough:
-            return V
+            return V, ahead
         if high - low > FAST * before:
             break
         before = high - low
-    return linear.values(cmdp, actions, f[None], V[:, None], tolerance)[0][:, 0]
+    # To pack them again takes no time beside what follows, but as much room.
+    del rows, alone
+    return linear.values(cmdp, actions, f_pi[None], V[:, None], tolerance)[0][:, 0], ahead

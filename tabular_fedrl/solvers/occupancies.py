@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,51 +40,57 @@ ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class Occupied:
-    """A deterministic policy: ``actions (S,)`` in the smallest unsigned integers, its visitation
-    ``visits (S,)`` (None where it is not held) and values at rho ``values (1+m,)``, the last two to the
-    accuracy they were asked for."""
+    """A deterministic policy: its actions as :func:`to_bits`, its visitation ``visits (S,)`` (None where it
+    is not held) and values at rho ``values (1+m,)``, the last two to the accuracy they were asked for."""
 
-    actions: NDArray[Any]
+    bits: NDArray[np.uint8]
     visits: Array | None
     values: Array
 
 
-def occupied(cmdp: CMDP, actions: NDArray[Any], near: Array | None = None, accuracy: float = 0.0) -> Occupied:
+def to_bits(actions: NDArray[np.int32], A: int) -> NDArray[np.uint8]:
+    """Actions ``(S,)``, of which there are A, in as many bits as they need: one row for each bit."""
+    digits = range((A - 1).bit_length())
+    return np.array([np.packbits((actions >> i) & 1) for i in digits], dtype=np.uint8)
+
+
+def from_bits(bits: NDArray[np.uint8], S: int) -> NDArray[np.int32]:
+    """The actions ``(S,)`` again."""
+    actions = np.zeros(S, dtype=np.int32)
+    for i, digit in enumerate(bits):
+        actions |= np.unpackbits(digit, count=S).astype(np.int32) << i
+    return actions
+
+
+def occupied(
+    cmdp: CMDP, actions: NDArray[np.int32], near: Array | None = None, accuracy: float = 0.0
+) -> Occupied:
     r"""The policy's visitation, from that of a policy ``near`` it; values within ``accuracy`` of what values
     can differ by between states (0: to rounding).
 
     A visitation that leaves the defect q and sums to 1 gives values off by
     :math:`\langle q, V_f\rangle/(1-\gamma)` with :math:`\sum_s q(s) = 0`.
     """
-    chosen, goal = actions.astype(np.int32, copy=False), 2 * accuracy * (1 - cmdp.gamma)
-    d, tolerance = None if near is None else near.copy(), 16 * goal
-    # The tolerance is for the largest entry and meant for the worst case; most often less will do.
-    while True:
-        d, defect = linear.visits(cmdp, chosen, start=d, tolerance=tolerance)
-        if defect <= goal or tolerance <= goal:
-            break
-        tolerance = max(0.5 * tolerance * goal / defect, 0.1 * tolerance, goal)
+    start = None if near is None else near.copy()
+    d, _ = linear.visits(cmdp, actions, start=start, tolerance=2 * accuracy * (1 - cmdp.gamma))
     d /= d.sum()
     values = np.zeros(1 + cmdp.m)
     for some in _blocks(cmdp.S):
         f_pi = np.take_along_axis(cmdp.signals[:, some], actions[None, some, None], axis=2)[:, :, 0]
         values += f_pi @ d[some]
-    return Occupied(smallest(actions, cmdp.A), d, values / (1 - cmdp.gamma))
-
-
-def smallest(actions: NDArray[Any], A: int) -> NDArray[Any]:
-    """The actions in as few bytes as numbers below A need."""
-    return actions.astype(np.min_scalar_type(A - 1), copy=False)
+    return Occupied(to_bits(actions, cmdp.A), d, values / (1 - cmdp.gamma))
 
 
 def mixture(cmdp: CMDP, columns: Sequence[Occupied], weights: Array) -> Array:
     """The occupancy ``(S, A)`` of a mixture; no entry is negative."""
     x = np.zeros((cmdp.S, cmdp.A))
     for w, column in zip(weights, columns):
-        for some in _blocks(cmdp.S) if w > 0 else ():
+        if w > 0:
             assert column.visits is not None
-            mass = w * np.maximum(column.visits[some], 0.0)
-            x[some][np.arange(mass.size), column.actions[some]] += mass
+            actions = from_bits(column.bits, cmdp.S)
+            for some in _blocks(cmdp.S):
+                mass = w * np.maximum(column.visits[some], 0.0)
+                x[some][np.arange(mass.size), actions[some]] += mass
     return x
 
 
