@@ -94,6 +94,16 @@ class CommonPolicy(Theorem):
     def better(self, x: Door) -> tuple[Measured, Measured]:
         return x.deterministic(), x.value(uniform(2, 2))
 
+    @identity(
+        r"\tfrac12 \sum_i V_{P_i}^\pi = \tfrac12 (f(p) + f(1-p)), \quad f(p) = \frac{p}{1-\gamma+\gamma p}"
+    )
+    def any_policy(self, x: Door) -> tuple[Measured, Measured]:
+        left, gamma = np.arange(9) / 8.0, Measured(x.kernels[0].gamma)
+        opened = [Measured(p) / (1.0 - gamma + gamma * p) for p in (left, 1.0 - left)]
+        tables = [np.array([[p, 1.0 - p]] * 2) for p in left]
+        values = Measured.stack([x.value(log_policy(table, 2, 2)) for table in tables])
+        return values, (opened[0] + opened[1]) * 0.5
+
     @study("profile")
     def curve(self) -> StudyData:
         """The value of taking the left handle with probability p: in both doors' kernels together the best p

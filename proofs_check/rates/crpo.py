@@ -95,6 +95,10 @@ class CRPO(Theorem):
     def choices(self, problem: FederatedCMDP) -> bool:
         return problem.cmdp.A > 1 and problem.cmdp.m > 0 and bool(span(problem.cmdp.r) > 0)
 
+    @hypothesis("the tolerance is the theory's")
+    def balanced(self, problem: FederatedCMDP, tolerance: float | None) -> bool:
+        return tolerance is None
+
     def setup(self, problem: FederatedCMDP, rounds: int = 500, tolerance: float | None = None) -> Rectified:
         result = run("crpo", problem, rounds, tolerance=tolerance)
         cmdp = result.problem.cmdp

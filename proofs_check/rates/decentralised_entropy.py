@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proofs_check.rates.decentralised import mean_problem
+from proofs_check.rates.decentralised import NETWORKS, mean_problem
 from tabular_fedrl.algorithms.decentralised import GRAPHS, mixing_gap, mixing_matrix
 from tabular_fedrl.algorithms.drpo_values import regularised_optimum
-from tabular_fedrl.algorithms.step_sizes import log_actions
 from tabular_fedrl.arithmetic import array
 from tabular_fedrl.claims import Case, StudyData, Theorem, conjecture, control, hypothesis, study
 from tabular_fedrl.claims.curves import Curve, Panel, linear_study
@@ -51,9 +50,13 @@ class DecentralisedEntropy(Theorem):
     mark = "recalled"
     source = "Yang, Cen, Wei, Chen, Chi 2024; theory notes, rates"
     suite = tuple(
-        Case(source, graph=graph)
-        for source in ("random-mdp:seed=1", "textbook:heterogeneous-bandit", "random-mdp:seed=2,gamma=0.5")
-        for graph in ("ring", "star", "complete", "erdos-renyi")
+        Case(source, **network)
+        for source in (
+            "random-mdp:seed=1",
+            "textbook:heterogeneous-bandit,agents=5",
+            "random-mdp:seed=2,gamma=0.5",
+        )
+        for network in NETWORKS
     )
     certified = (Case("textbook:heterogeneous-bandit", graph="ring", rounds=20),)
     small = {"rounds": 20}
@@ -88,7 +91,7 @@ class DecentralisedEntropy(Theorem):
         assert result.iterates is not None
         mean, fair = mean_problem(problem), uniform(problem.cmdp.S, problem.cmdp.A)
         _, V, Q = regularised_optimum(mean, fair, fair, tau, 0.0)
-        best = (Q - V.reshape(-1, 1)) / tau - Measured(log_actions(mean))
+        best = (Q - V.reshape(-1, 1)) / tau - Measured(float(mean.A)).log()
         away = [(enclosed(x)[0] - best).abs().max() for x in result.iterates.log_policies]
         sigma = mixing_gap(mixing_matrix(graph, problem.N, graph_seed))
         return Contraction(Measured.stack(away), max(1 - tau * eta / 2, (3 + sigma) / 4))

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms.drpo_values import regularised_optimum
-from tabular_fedrl.algorithms.step_sizes import log_actions, slater_dual_cap, span, spans
+from tabular_fedrl.algorithms.step_sizes import cost_gaps, log_actions, slater_dual_cap, span, spans
 from tabular_fedrl.arithmetic import array, clip, magnitude, sum
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
 from tabular_fedrl.claims.curves import Curve, Panel, power_study
@@ -27,13 +27,15 @@ from tabular_fedrl.solvers import solve
 class Path:
     r"""For k = 1..K: ``excess (K,)``: :math:`D(\lambda_k) - D^\star`; ``f (K, m)``: :math:`V_c - d` of the
     soft-optimal policy of :math:`\lambda_k`. ``size``: the norm of a :math:`\mu` that nearly minimises D, to
-    within ``left``; ``L``."""
+    within ``left``; ``L``; ``cap``: :math:`\Lambda`; ``G (m,)``: :math:`\max_\pi |V_{c_j} - d_j|`."""
 
     excess: Measured
     f: Measured
     size: Measured
     left: float
     L: Measured
+    cap: Measured
+    G: Measured
 
     def bound(self, power: int = 2) -> Measured:
         r""":math:`2L\|\mu\|^2/(k+1)^2 + 2(D(\mu) - D^\star)`"""
@@ -114,9 +116,9 @@ class EntropyDual(Theorem):
         _, f = dual(problem.cmdp, tau, np.zeros(problem.cmdp.m))
         return bool((f.lower > 1e-3).any())
 
-    @hypothesis("the step is at most 1/L")
-    def short_step(self, problem: FederatedCMDP, stretch: float) -> bool:
-        return 0 < stretch <= 1
+    @hypothesis("the step is 1/L")
+    def full_step(self, problem: FederatedCMDP, stretch: float) -> bool:
+        return stretch == 1
 
     @hypothesis("tau log|A| is below the span of the reward", only=["violation"])
     def little_entropy(self, problem: FederatedCMDP, tau: float) -> bool:
@@ -137,15 +139,18 @@ class EntropyDual(Theorem):
             size=dot(best, best).sqrt(),
             left=left,
             L=Measured(L).rounded_by(1e-14 * magnitude(L)),
+            cap=Measured(cap),
+            G=Measured(cost_gaps(cmdp)),
         )
 
     @upper(r"D(\lambda_k) - D^\star \le B_k = \frac{2 L \|\mu\|^2}{(k+1)^2} + 2 (D(\mu) - D^\star)")
-    def excess(self, x: Path) -> tuple[Measured, Measured]:
-        return x.excess, x.bound()
+    def excess(self, x: Path) -> tuple[Measured, Measured, Measured]:
+        # By convexity D is at most Lambda sum_j |f_j| above its minimum over the box.
+        return x.excess, x.bound(), (x.cap * x.G).sum()
 
     @upper(r"V_{c_j}^{\pi_{\lambda_k}} - d_j \le \sqrt{2 L B_k}")
-    def violation(self, x: Path) -> tuple[Measured, Measured]:
-        return x.f.max(axis=1), x.violation_bound()
+    def violation(self, x: Path) -> tuple[Measured, Measured, Measured]:
+        return x.f.max(axis=1), x.violation_bound(), x.G.max()
 
     @study("power_rate")
     def curve(self) -> StudyData:
@@ -160,7 +165,7 @@ class EntropyDual(Theorem):
         for source in ("textbook:three-state", "random-mdp:seed=1,gamma=0.5"):
             x = self.setup(load(source), rounds=rounds)
             for panel, claim in zip(panels, (self.excess, self.violation)):
-                left, right = claim.function(self, x)
+                left, right, _ = claim.function(self, x)
                 curves.append(Curve(panel, source, at, left[at - 1], right[at - 1]))
         return power_study("Dual method with entropy, tau = 0.1", self.mark, "rounds k", curves)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabular_fedrl.algorithms.drpo_values import regularised_optimum
-from tabular_fedrl.algorithms.step_sizes import log_actions
+from tabular_fedrl.algorithms.step_sizes import span
 from tabular_fedrl.arithmetic import array
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
 from tabular_fedrl.claims.curves import Curve, Panel, linear_study
@@ -23,13 +23,15 @@ from tabular_fedrl.runner import run
 class Distances:
     r"""For t = 0..K: ``values``: :math:`\|Q^\star_\tau - Q_\tau^t\|_\infty`; ``policies``:
     :math:`\|\log\pi^\star_\tau - \log\pi^t\|_\infty`; ``rate``: :math:`\eta\tau`; ``near``:
-    :math:`1-\gamma`."""
+    :math:`1-\gamma`; ``spread``:
+    the largest span of a soft value, :math:`(R + \tau\log|A|)/(1-\gamma)`, R that of r."""
 
     values: Measured
     policies: Measured
     rate: Measured
     near: Measured
     tau: float
+    spread: Measured
 
     @property
     def constant(self) -> Measured:
@@ -100,24 +102,32 @@ class EntropyNPG(Theorem):
         cmdp, fair = result.problem.cmdp, uniform(problem.cmdp.S, problem.cmdp.A)
         # With the uniform policy as reference the divergence is log|A| minus the entropy.
         _, V, Q = regularised_optimum(cmdp, fair, fair, tau, 0.0)
-        shift = Measured(log_actions(cmdp)) * tau / near
-        best_log = (Q - V.reshape(-1, 1)) / tau - Measured(log_actions(cmdp))
+        most = Measured(float(cmdp.A)).log()
+        shift = most * tau / near
+        best_log = (Q - V.reshape(-1, 1)) / tau - most
         best = Q + shift * cmdp.gamma
         away, apart = [], []
         for log_pi in result.iterates.log_policies:
             away.append((best - evaluate_soft(cmdp, log_pi, cmdp.r[None], tau).Q[0]).abs().max())
             apart.append((best_log - enclosed(log_pi)[0]).abs().max())
         return Distances(
-            Measured.stack(away), Measured.stack(apart), Measured(step) * near, Measured(near), tau
+            values=Measured.stack(away),
+            policies=Measured.stack(apart),
+            rate=Measured(step) * near,
+            near=Measured(near),
+            tau=tau,
+            spread=shift + Measured(span(cmdp.r)) / near,
         )
 
     @upper(r"\|Q^\star_\tau - Q_\tau^{t+1}\|_\infty \le C_1 \gamma (1-\eta\tau)^t")
-    def values(self, x: Distances) -> tuple[Measured, Measured]:
-        return x.values[1:], x.constant * (1.0 - x.near) * x.decay()
+    def values(self, x: Distances) -> tuple[Measured, Measured, Measured]:
+        gamma = 1.0 - x.near
+        return x.values[1:], x.constant * gamma * x.decay(), x.spread * gamma
 
     @upper(r"\|\log\pi^\star_\tau - \log\pi^{t+1}\|_\infty \le \frac{2 C_1}{\tau} (1-\eta\tau)^t")
-    def policies(self, x: Distances) -> tuple[Measured, Measured]:
-        return x.policies[1:], x.constant * x.decay() * (2.0 / x.tau)
+    def policies(self, x: Distances) -> tuple[Measured, Measured, Measured]:
+        # Logarithms of soft policies are mixtures of Q/tau, whose span is at most spread/tau - log|A|.
+        return x.policies[1:], x.constant * x.decay() * (2.0 / x.tau), x.spread / x.tau
 
     @study("linear_rate")
     def curve(self) -> StudyData:
@@ -130,9 +140,8 @@ class EntropyNPG(Theorem):
         )
         for step in (0.05, 0.2, 0.5):
             x = self.setup(load(source), rounds=rounds, tau=tau, step=step)
-            for panel, (left, right) in zip(
-                panels, (self.values.function(self, x), self.policies.function(self, x))
-            ):
+            for panel, claim in zip(panels, (self.values, self.policies)):
+                left, right, _ = claim.function(self, x)
                 curves.append(Curve(panel, f"step={step:g}", np.arange(1, rounds + 1), left, right))
         return linear_study(f"NPG with entropy, tau = {tau}, {source}", self.mark, "rounds t", curves)
 

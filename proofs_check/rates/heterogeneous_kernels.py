@@ -30,6 +30,11 @@ class Kernels:
     policies: Any
     kappa: Measured
 
+    @property
+    def spread(self) -> Measured:
+        r""":math:`R/(1-\gamma)`, R the span of r."""
+        return Measured(span(self.mean.r)) / (Measured(1.0) - self.mean.gamma)
+
     def bound(self, constant: float = 0.5) -> Measured:
         r""":math:`\gamma\kappa R/(2(1-\gamma)^2)`, R the span of r, with ``constant`` for 1/2."""
         near = Measured(1.0) - self.mean.gamma
@@ -96,14 +101,14 @@ class HeterogeneousKernels(Theorem):
         return Kernels(mean.cmdp, own, [*policies, averaged.final_log_policy], distance(own, mean.cmdp))
 
     @upper(r"|V^\pi_{P_i} - V^\pi_{\bar P}| \le \frac{\gamma\kappa R}{2(1-\gamma)^2}", constant=0.5)
-    def values(self, x: Kernels) -> tuple[Measured, Measured]:
-        return _apart(x), x.bound()
+    def values(self, x: Kernels) -> tuple[Measured, Measured, Measured]:
+        return _apart(x), x.bound(), x.spread * x.mean.gamma
 
     @upper(r"V^\star_{P_i} - V^{\bar\pi^\star}_{P_i} \le \frac{\gamma\kappa R}{(1-\gamma)^2}")
-    def optimal_in_the_mean(self, x: Kernels) -> tuple[Measured, Measured]:
+    def optimal_in_the_mean(self, x: Kernels) -> tuple[Measured, Measured, Measured]:
         best = solve(x.mean).log_policy
         missed = [solve(p).value - evaluate(p, best).at_rho[0] for p in x.own]
-        return Measured.stack(missed), x.bound(1.0)
+        return Measured.stack(missed), x.bound(1.0), x.spread
 
     @study("power_rate")
     def curve(self) -> StudyData:
@@ -131,6 +136,15 @@ class HeterogeneousKernels(Theorem):
         x = _stay_or_leave(1e-4, 0.9)
         return _apart(x), x.bound(0.45)
 
+    @control(
+        "nine tenths of twice that: what is just best in the mean is the worse action in one of the kernels",
+        Case("textbook:stay-or-leave,agents=2"),
+    )
+    def nine_tenths_of_twice(self, x: Kernels) -> tuple[Measured, Measured]:
+        q = 1e-4
+        x = _leaving([2 * q, 0.0], [q, 1.01 * q], 0.9)
+        return self.optimal_in_the_mean.function(self, x)[0], x.bound(0.9)
+
 
 def _apart(x: Kernels) -> Measured:
     means = [evaluate(x.mean, pi).at_rho[0] for pi in x.policies]
@@ -147,8 +161,15 @@ def _beside_bound(panel: Panel, label: str, cases: list[Kernels]) -> Curve:
 
 
 def _stay_or_leave(q: float, gamma: float) -> Kernels:
-    """A state with the reward that is left with probability q or never, and one in which nothing happens."""
-    r, none = np.array([[1.0], [0.0]]), np.zeros((0, 2, 1))
-    kernels = [np.array([[[1 - p, p]], [[0.0, 1.0]]]) for p in (0.0, q)]
-    mean, own = (CMDP(P, r, none, [], [1.0, 0.0], gamma) for P in kernels)
-    return Kernels(mean, [own], [uniform(2, 1)], distance([own], mean))
+    """The state with the reward is left with probability q or never."""
+    return _leaving([q], [0.0], gamma)
+
+
+def _leaving(own: list[float], mean: list[float], gamma: float) -> Kernels:
+    """A state with the reward that action a leaves with probability ``own[a]`` in an agent's kernel and
+    ``mean[a]`` in the mean one, and a state in which nothing happens."""
+    A = len(own)
+    r, none = np.array([[1.0] * A, [0.0] * A]), np.zeros((0, 2, A))
+    kernels = [np.array([[[1 - p, p] for p in leave], [[0.0, 1.0]] * A]) for leave in (mean, own)]
+    centre, agent = (CMDP(P, r, none, [], [1.0, 0.0], gamma) for P in kernels)
+    return Kernels(centre, [agent], [uniform(2, A)], distance([agent], centre))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tabular_fedrl.algorithms.step_sizes import span
 from tabular_fedrl.algorithms.unconstrained import mismatch, reward_alone
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, tight, upper
 from tabular_fedrl.claims.curves import Curve, Panel, linear_study
@@ -103,8 +104,14 @@ class MirrorDescent(Theorem):
     def wide(self, problem: FederatedCMDP, theta: float | None) -> bool:
         if (problem.cmdp.rho <= 0).any():
             return False
-        least = mismatch(_unconstrained(problem).cmdp)
-        return least > 1 and (theta is None or theta >= least)
+        if theta is None:
+            # The mismatch is 1/(1-gamma) or more, but rounded up it is above 1 always.
+            return bool(problem.cmdp.gamma > 0)
+        return theta > 1 and theta >= mismatch(_unconstrained(problem).cmdp)
+
+    @hypothesis("the first step is positive")
+    def positive_step(self, problem: FederatedCMDP, eta: float | None) -> bool:
+        return eta is None or eta > 0
 
     def setup(
         self, problem: FederatedCMDP, rounds: int = 60, eta: float | None = None, theta: float | None = None
@@ -119,12 +126,14 @@ class MirrorDescent(Theorem):
     @upper(
         r"V^\star - V^k \le (1 - \tfrac1\theta)^k (V^\star - V^0 + \frac{KL_0}{(1-\gamma)\eta_0(\theta-1)})"
     )
-    def gap(self, x: Decay) -> tuple[Measured, Measured]:
-        return x.gaps[1:], x.potential()[0] * x.decay(x.theta)[1:]
+    def gap(self, x: Decay) -> tuple[Measured, Measured, Measured]:
+        trivial = Measured(span(x.run.problem.cmdp.r)) / x.near
+        return x.gaps[1:], x.potential()[0] * x.decay(x.theta)[1:], trivial
 
     @tight(
         r"\Phi_{k+1} \le (1 - \tfrac1\theta) \Phi_k, \quad"
-        r"\Phi_k = V^\star - V^k + \frac{KL_k}{(1-\gamma)\eta_k(\theta-1)}"
+        r"\Phi_k = V^\star - V^k + \frac{KL_k}{(1-\gamma)\eta_k(\theta-1)}",
+        attained=Case("textbook:constant-reward,gamma=0.5", rounds=4),
     )
     def one_round(self, x: Decay) -> tuple[Measured, Measured]:
         potential = x.potential()

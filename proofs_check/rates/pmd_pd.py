@@ -167,8 +167,8 @@ class PMDPD(Theorem):
     @upper(
         r"\max_j \overline{f_j} \le \frac1K (\frac{2\|\lambda^\star\|_2}{\eta'} + \sqrt{\frac{2C}{\eta'}})"
     )
-    def violation(self, x: Proximal) -> tuple[Measured, Measured]:
-        return x.f[1:].mean(axis=0), x.violation_bound()
+    def violation(self, x: Proximal) -> tuple[Measured, Measured, Measured]:
+        return x.f[1:].mean(axis=0), x.violation_bound(), Measured(cost_gaps(x.run.problem.cmdp))
 
     @study("power_rate")
     def curve(self) -> StudyData:

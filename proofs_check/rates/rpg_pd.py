@@ -29,7 +29,10 @@ class RPGPD(Theorem):
     .. math:: \Phi_{t+1} \le (1-\eta\tau)\,\Phi_t + \eta^2 \Big[\frac{1}{8(1-\gamma)}
               E_d\,\mathrm{range}(q - \tau\log\pi)^2 + \frac12 \|V_c - d - \tau\lambda\|^2\Big],
 
-    and for the last iterate the sum of this geometric series, if :math:`\eta\tau \le 1`.
+    and for the last iterate, from the uniform policy and with :math:`\eta\tau \le 1`, the sum of this
+    geometric series: :math:`D = (R + \Lambda\sum_j C_j + \gamma\tau\log|A|)/(1-\gamma)`, R and :math:`C_j`
+    the spans of r and :math:`c_j`, bounds the range of q and of :math:`\tau\log\pi`;
+    :math:`G_j = \max_\pi |V_{c_j} - d_j|`.
 
     **Proof.** That of F4 with N = 1, where the mean of one policy is that policy.
 
