@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,14 @@ from tabular_fedrl.instances import load
 from tabular_fedrl.solvers import large, optimise, solve
 from tabular_fedrl.solvers.inexact import improve
 from tabular_fedrl.solvers.large import solve_large
-from tabular_fedrl.solvers.occupancies import mixture, occupied, policy_of, values_at_start
+from tabular_fedrl.solvers.occupancies import (
+    from_bits,
+    mixture,
+    occupied,
+    policy_of,
+    to_bits,
+    values_at_start,
+)
 from tabular_fedrl.solvers.prices import Prices
 from tabular_fedrl.solvers.search import Search
 from tests.exact import ExactValues, constrained_optimum, deterministic_values, encloses, policy, rational
@@ -25,6 +34,10 @@ STRUCTURES = {
     "ring": "ring:S={S},A=5,b=5,m={m},gamma=0.99",
     "grid": "grid:rows={side},columns={side},A=5,b=5,m={m},gamma=0.99",
 }
+
+
+HELD = {"random": 0.7, "ring": 0.7, "grid": 1.0}
+"""What a search may hold, in parts of the problem's memory: beside a factor or a preconditioner more."""
 
 
 def structured(name: str, S: int, m: int) -> CMDP:
@@ -193,6 +206,46 @@ def test_inexact_policy_iteration_encloses_the_optimum(seed, gamma, accuracy):
         assert rational(float(value.lower)) <= max(every) <= rational(float(value.upper))
         assert own.upper >= value.lower
         assert float(value.error) <= accuracy + 1e-12 / (1 - gamma) ** 2
+
+
+@pytest.mark.parametrize("A", [1, 2, 5, 256, 257])
+def test_actions_come_back_from_bits(A):
+    actions = np.random.default_rng(A).integers(0, A, 1003, dtype=np.int32)
+    bits = to_bits(actions, A)
+    assert bits.nbytes <= 9 * -(-1003 // 8)
+    assert (from_bits(bits, 1003) == actions).all()
+
+
+def test_visitations_that_were_let_go_come_back():
+    """Only columns with weight and the newest one hold theirs; one that gains weight later has it again."""
+    cmdp = structured("grid", 400, 2)
+    search = Search(cmdp, with_reward=True)
+    for multipliers in np.eye(2), 2 * np.eye(2), np.zeros((1, 2)):
+        for point in multipliers:
+            search.add(point, search.price(point, 1e-9)[0], 1e-9)
+    held = [column.visits for column in search.columns]
+    K = len(held)
+    assert K >= 4
+    search.forget(np.eye(K)[1])
+    assert [column.visits is not None for column in search.columns] == [k in (1, K - 1) for k in range(K)]
+    assert search.sharpen(np.eye(K)[0])
+    assert np.abs(search.columns[0].visits - held[0]).sum() <= 1e-6
+    search.forget(np.eye(K)[1])
+    assert search.sharpen(np.eye(K)[0])
+    assert not search.sharpen(np.eye(K)[0])
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_the_search_holds_no_table_too_many(name):
+    """What solving needs beside the problem, in parts of the problem's own memory (NumPy's arrays; compiled
+    kernels allocate only blocks)."""
+    cmdp = structured(name, 40_000, 2)
+    own = sum(a.nbytes for a in (cmdp.P.data, cmdp.P.indices, cmdp.P.indptr, cmdp.signals, cmdp.d, cmdp.rho))
+    tracemalloc.start()
+    solve_large(cmdp)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= HELD[name] * own
 
 
 def test_dense_and_sparse_policy_iteration_agree():

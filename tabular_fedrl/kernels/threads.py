@@ -34,7 +34,7 @@ def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], 
         for block in blocks:
             kernel(*block, *rest)
         return
-    left = deque(blocks)
+    left, shared = deque(blocks), [rest]
 
     def work() -> None:
         while left:
@@ -42,7 +42,7 @@ def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], 
                 block = left.popleft()
             except IndexError:  # another thread was quicker
                 return
-            kernel(*block, *rest)
+            kernel(*block, *shared[0])
 
     started = [_pool(numba.get_num_threads() - 1).submit(work) for _ in range(threads - 1)]
     try:
@@ -52,6 +52,8 @@ def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], 
         for helper in started:
             if not helper.cancel():
                 helper.result()
+        # Until a thread comes by it stays in the pool's queue: it is not to keep the arrays.
+        shared.clear()
 
 
 def chunks(S: int) -> int:

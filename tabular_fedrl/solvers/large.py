@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.evaluation import signal_sizes
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers.columns import master
@@ -24,7 +25,7 @@ from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, Solution, active_set
 def solve_large(cmdp: CMDP) -> Solution:
     """The optimum of a CMDP with m > 0, without an LP. Errors as in :func:`tabular_fedrl.solvers.solve`."""
     problem = cmdp if cmdp.is_sparse else cmdp.replace(P=sp.csr_array(cmdp.rows))
-    unit = float(np.abs(cmdp.r).max()) / (1 - cmdp.gamma) or 1.0
+    unit = float(signal_sizes(cmdp)[0]) / (1 - cmdp.gamma) or 1.0
     costs = cost_scale(cmdp)
     cheap = Search(problem, with_reward=False)
     found = search_slack(cheap, costs)
@@ -39,6 +40,7 @@ def solve_large(cmdp: CMDP) -> Solution:
     # Without slack the only feasible mixtures lie on the boundary: the master is to see that one as feasible.
     thresholds = cmdp.d if slack > 0 else np.maximum(cmdp.d, slater[1:].upper)
     search = Search(problem, with_reward=True, columns=cheap.columns)
+    del cheap
     best = search_optimum(search, thresholds, slater.value, unit)
     x, values = _inside(search, best, thresholds)
     lower = lower_bound(cmdp, values, slater, slack, best.multipliers)

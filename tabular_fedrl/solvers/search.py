@@ -18,7 +18,7 @@ from tabular_fedrl.evaluation import signal_sizes
 from tabular_fedrl.measured import Array, dot
 from tabular_fedrl.solvers.columns import MAX_COLUMNS, master, priced_signal
 from tabular_fedrl.solvers.inexact import Greedy, improve
-from tabular_fedrl.solvers.occupancies import Occupied, occupied, smallest
+from tabular_fedrl.solvers.occupancies import Occupied, from_bits, occupied, to_bits
 from tabular_fedrl.solvers.prices import Prices
 from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, cost_scale
 
@@ -94,13 +94,13 @@ class Search:
         The value of what it was priced for is known better than its costs are, so that the column's plane
         touches the dual function where it should, and is only tilted.
         """
-        actions = smallest(greedy.actions, self.cmdp.A)
-        known = [k for k, c in enumerate(self.columns) if np.array_equal(c.actions, actions)]
+        bits = to_bits(greedy.actions, self.cmdp.A)
+        known = [k for k, c in enumerate(self.columns) if np.array_equal(c.bits, bits)]
         if known:
             self._sharpen([k for k in known if k not in self.sharp])
             self.places.append((multipliers, known[0]))
             return self.columns[known[0]]
-        column = occupied(self.cmdp, actions, self._near(multipliers), accuracy)
+        column = occupied(self.cmdp, greedy.actions, self._near(multipliers), accuracy)
         if self.with_reward:
             priced = float(greedy.at_start(self.cmdp).value)
             column.values[0] = priced + float(multipliers @ column.values[1:])
@@ -127,7 +127,7 @@ class Search:
         for k in numbers:
             column = self.columns[k]
             start = self.columns[-1].visits if column.visits is None else column.visits
-            self.columns[k] = occupied(self.cmdp, column.actions, start, FINEST)
+            self.columns[k] = occupied(self.cmdp, from_bits(column.bits, self.cmdp.S), start, FINEST)
         self.sharp.update(numbers)
         return bool(numbers)
 
