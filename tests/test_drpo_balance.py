@@ -82,6 +82,22 @@ def test_recommended_weights_improve_as_guaranteed(seed, kind):
             assert b.guarantee(alpha, factor / (alpha + beta)).value <= promised + 1e-15
 
 
+def test_data_with_more_actions_take_a_server():
+    """Two good arms and a bad one that only the data pull: the best eta asks for beta = 0, at which the step
+    goes to the bad arm."""
+    cmdp = bandit([1.0, 0.8, 0.0])
+    with np.errstate(divide="ignore"):
+        log_pi, log_b = np.log([[0.5, 0.5, 0.0]]), np.log([[[0.05, 0.05, 0.9]]])
+    b = balance(cmdp, log_pi, log_b, cmdp.r[None])
+    alpha, beta = b.weights(100.0)
+    assert alpha == 100.0
+    assert 0 < beta < 1e-3
+    assert float(b.guarantee(alpha, 1 / alpha).value) > 0
+    gains = [J(cmdp, reverse_step(log_pi, log_b[0], cmdp.r, alpha, x)) - J(cmdp, log_pi) for x in (beta, 0.0)]
+    assert gains[0] >= float(b.guarantee(alpha, 1 / (alpha + beta)).value) > 0
+    assert gains[1] < -0.7
+
+
 def test_balls_agree_with_floats():
     cmdp, log_pi, log_b, Q, omega = setting(3)
     floats = balance(cmdp, log_pi, log_b, Q, omega)

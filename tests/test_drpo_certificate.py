@@ -15,6 +15,7 @@ from tabular_fedrl.algorithms.drpo_evidence import (
     evidence,
     gain_over,
     sufficient_cql,
+    value_between,
 )
 from tabular_fedrl.algorithms.drpo_steps import aggregate, regularised_optimum
 from tabular_fedrl.cmdp import CMDP
@@ -78,6 +79,21 @@ def test_nothing_is_unknown_about_an_end():
     (known,) = evidence(count(data), 0.5, cmdp.rho, uniform(2, 2), 0.1)
     assert known.kappa[1].tolist() == [0, 0]
     assert known.model.r[1].tolist() == [0, 0]
+
+
+def test_an_end_that_one_client_has_seen_counts_for_all():
+    """Rewards are 1 or more, but an end pays 0 for ever: who leaves at once is worth 1, not 1/(1 - gamma)."""
+    cmdp = CMDP(np.eye(2)[[[0, 1], [1, 1]]], [[2.0, 1.0], [0.0, 0.0]], [], [], [1.0, 0.0], 0.5)
+    b = np.log([[[1.0, 1e-300], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.5]]])
+    counts = count(draw(cmdp, b, 50))
+    assert [bool(c.ends.any()) for c in counts] == [False, True]
+    known = evidence(counts, 0.5, cmdp.rho, uniform(2, 2), 0.1, (1.0, 2.0))
+    assert {e.rewards for e in known} == {(0.0, 2.0)}
+    for leaves in (0.0, 0.5, 1.0):
+        with np.errstate(divide="ignore"):
+            log_pi = np.log([[1 - leaves, leaves], [0.5, 0.5]])
+        low, high = value_between(known, log_pi)
+        assert low <= J(cmdp, log_pi) <= high
 
 
 # ---- the bounds --------------------------------------------------------------------------------------------

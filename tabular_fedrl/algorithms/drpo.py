@@ -19,8 +19,8 @@ that its own behaviour policy :math:`b_i` left behind. They want one good policy
    episode (A3).
 
 Where a client has no data it abstains: :math:`b_i = \pi_k`, :math:`Q_i` constant. The critic is plain; or
-regularised, :math:`Q_\alpha` (Theorem E), or CQL's (reading G, which has the first regulariser in the
-critic and therefore :math:`\alpha = 0` in the step).
+regularised, :math:`Q_\alpha` (Theorem E), or CQL's. Reading G has the first regulariser in the critic alone:
+there ``local="optimum"`` leaves :math:`\alpha` out, while steps take the one they are given.
 
 Source: Yue, Qin, Hua, Deng, Ren, "Federated Offline Policy Optimization with Dual Regularization", INFOCOM
 2024, arXiv 2405.17474. F-step and CQL critic: read in the authors' public code (mark: *code*); the R-step,

@@ -11,7 +11,8 @@ With :math:`\ell_i = \log(b_i/\pi_k)`, errors :math:`e_i = Q_i - Q^{\pi_k}`, mea
 
 :math:`R_U = \max_{i,s} \mathrm{span}(Q_i + \alpha\ell_i)`, :math:`R_Q = \max_s \mathrm{span}\,Q^{\pi_k}`,
 spans over supp :math:`\pi_k`. For R-steps and both aggregations, :math:`Q_i` not depending on
-:math:`\beta`, supp :math:`\pi_k \subseteq` supp :math:`b_i` (mark: *ours*).
+:math:`\beta`, supp :math:`\pi_k \subseteq` supp :math:`b_i`, and :math:`\beta > 0` unless the supports are
+equal: without the server's weight a step goes wherever the data go (mark: *ours*).
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Measured, dot
 from tabular_fedrl.policies import enclosed
 
+LEAST_SHARE = 2.0**-20
+r"""The least :math:`\beta` recommended where it must be positive, in units of :math:`\alpha`."""
+
 
 @dataclass(frozen=True)
 class Balance:
@@ -36,7 +40,8 @@ class Balance:
 
     ``variance``, ``behaviour``, ``error``: the expectations of :math:`\mathrm{Var}(Q^{\pi_k})`,
     :math:`\mathrm{Cov}(\bar\ell, Q^{\pi_k})`, :math:`\mathrm{Cov}(\bar e, Q^{\pi_k})`. ``R_Q``: the span.
-    ``Q``, ``ell``: ``(N, S, A)``; ``held``: the support of the global policy. ``gamma``: the discount.
+    ``Q``, ``ell``: ``(N, S, A)``; ``held``: the support of the global policy; ``wider``: whether some
+    behaviour has actions beside it. ``gamma``: the discount.
     """
 
     variance: Measured
@@ -46,6 +51,7 @@ class Balance:
     Q: Measured
     ell: Measured
     held: Any
+    wider: bool
     gamma: Any
 
     def C_bar(self, alpha: Any) -> Measured:
@@ -82,7 +88,8 @@ class Balance:
         floats; None where no weights are recommended.
 
         :math:`\alpha'` is ``alpha``, or half of :math:`\alpha_{crit}` where ``alpha`` exceeds that;
-        :math:`\beta = 1/\eta - \alpha'` with the best :math:`\eta` within :math:`1/\alpha'`.
+        :math:`\beta = 1/\eta - \alpha'` with the best :math:`\eta` within :math:`1/\alpha'`; short of it
+        where behaviours have more actions than the global policy, so that :math:`\beta > 0`.
         """
         critical = self.alpha_crit
         if critical is not None and float(self.behaviour.value) < 0:
@@ -91,7 +98,8 @@ class Balance:
         best = float(self.best_eta(max(alpha, 0.0)).value)
         if not (alpha >= 0 and np.isfinite(best) and best > 0):
             return None
-        return alpha, max(1.0 / best - alpha, 0.0)
+        least = LEAST_SHARE * alpha if self.wider else 0.0
+        return alpha, max(1.0 / best - alpha, least)
 
 
 def balance(cmdp: CMDP, log_pi: Any, log_b: Any, Q: Any, weights: Any | None = None) -> Balance:
@@ -128,6 +136,7 @@ def balance(cmdp: CMDP, log_pi: Any, log_b: Any, Q: Any, weights: Any | None = N
         Q=critics,
         ell=ell,
         held=held,
+        wider=bool((~is_minus_infinity(log_b) & ~held).any()),
         gamma=cmdp.gamma,
     )
 

@@ -115,7 +115,7 @@ def certify_improvement(
     ----------
     data: the clients' transitions or counts. gamma, rho: of the problem. delta: all statements of all rounds
         hold together with probability at least ``1 - delta``.
-    rewards: the least and the largest value a reward can take.
+    rewards: the least and the largest value a reward can take, the 0 of an end among them.
     alphas, betas: weights to try, all pairs; default :data:`GRID` times the range of rewards. cql: values of
         :math:`\lambda` to try with every beta (reading G).
     weights, aggregation: of the server. kind: how the data came about. smoothing: of the behaviour policy; 0

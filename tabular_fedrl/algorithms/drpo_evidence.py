@@ -17,7 +17,8 @@ r"""What a client's data prove about every policy's value.
 
 :math:`\bar V = R/(1-\gamma)`, also where nothing was seen. One event serves all rounds and all weights.
 
-Assumed known: the range of rewards, rho, and that a state marked as an end is one.
+Assumed known: the range of rewards, rho, and that a state marked as an end is one. An end pays 0 for ever: as
+soon as one client has seen an end, 0 counts as a reward in every client's R.
 """
 
 from __future__ import annotations
@@ -102,11 +103,13 @@ def evidence(
     low, high = (float(x) for x in rewards)
     if not -np.inf < low < high < np.inf:
         raise InvalidProblem(f"rewards = {rewards}: expected their least and their largest value")
+    for i, c in enumerate(counts):
+        _check_rewards(c, i, low, high)
+    if any(c.ends.any() for c in counts):
+        low, high = min(low, 0.0), max(high, 0.0)
     log_b = behaviour(counts, log_pi, smoothing)
-    return tuple(
-        _evidence(c, b, i, len(counts), gamma, rho, delta, (low, high), kind)
-        for i, (c, b) in enumerate(zip(counts, log_b))
-    )
+    share = delta / len(counts)
+    return tuple(_evidence(c, b, gamma, rho, share, (low, high), kind) for c, b in zip(counts, log_b))
 
 
 def value_between(known: Sequence[Evidence], log_pi: Array) -> tuple[float, float]:
@@ -135,30 +138,30 @@ def enclosed_chi2(log_p: Array, log_b: Array) -> Measured:
     return squares.sum(-1) - 1.0
 
 
-def _evidence(
-    counts: Counts,
-    log_b: Array,
-    i: int,
-    N: int,
-    gamma: float,
-    rho: Any,
-    delta: float,
-    rewards: tuple[float, float],
-    kind: str,
-) -> Evidence:
-    low, high = rewards
-    seen = counts.pairs > 0
-    outside = seen & ((counts.reward < low - 1e-12) | (counts.reward > high + 1e-12))
+def _check_rewards(counts: Counts, i: int, low: float, high: float) -> None:
+    outside = (counts.pairs > 0) & ((counts.reward < low - 1e-12) | (counts.reward > high + 1e-12))
     if outside.any():
         s, a = (int(x) for x in np.argwhere(outside)[0])
         raise InvalidProblem(
             f"client {i}: the mean reward of s={s}, a={a} is {counts.reward[s, a]:g}, "
             f"outside {low:g}..{high:g}"
         )
-    if counts.ends.any():
-        low, high = min(low, 0.0), max(high, 0.0)  # an end pays nothing for ever
+
+
+def _evidence(
+    counts: Counts,
+    log_b: Array,
+    gamma: float,
+    rho: Any,
+    delta: float,
+    rewards: tuple[float, float],
+    kind: str,
+) -> Evidence:
+    """Of one client, which has ``delta`` to itself."""
+    low, high = rewards
     S, A, R = counts.S, counts.A, high - low
-    share = delta / N / (max(counts.n, 1) if kind == "trajectories" else 1)
+    seen = counts.pairs > 0
+    share = delta / (max(counts.n, 1) if kind == "trajectories" else 1)
     constant = event_constant(S, A, gamma, share, R)
     largest = R / (1.0 - gamma) * (1 + 8 * UNIT)
     kappa = np.full((S + 1, A), largest)
