@@ -5,10 +5,11 @@ every federated round* under the right balance of a pull towards each client's d
 server's policy. Its full text was not at hand: everything here is *ours*, the forward-KL step and the CQL
 critic after the authors' public code (*code*). In plain words:
 
-* **True without conditions** for the regularised objective
-  :math:`J_\alpha(\pi) = J(\pi) - \frac{\alpha}{1-\gamma} E_{d^\pi} KL(\pi\|\bar b)`, evaluated exactly, with
-  the geometric mean: every round improves by an exact amount that is 0 only at a fixed point, and converges
-  linearly (Theorem E: ``drpo.regularised-improvement``, ``drpo.regularised-rate``).
+* **True in every round** for the regularised objective :math:`J_\alpha(\pi) = J(\pi) -
+  \frac{\alpha}{1-\gamma} E_{d^\pi} KL(\pi\|\bar b)`, evaluated exactly, with the geometric mean, where the
+  data cover the first policy and no client abstains: every round improves by an exact amount that is 0 only
+  where nothing moves, and converges linearly (Theorem E: ``drpo.regularised-improvement``,
+  ``drpo.regularised-rate``).
 * **True under a condition** for the value J itself. A round improves iff the clients' exact gains, averaged
   where the new policy goes, are positive (Theorem A: ``drpo.theorem-a``). A sufficient condition known in
   advance is that the clients' signal agrees with the truth, :math:`\bar C > 0`, and that the step is short

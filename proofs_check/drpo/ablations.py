@@ -49,11 +49,12 @@ class Ablations(Theorem):
       b_i^w \pi_k^{1-w}`. The round improves when Theorem C says so; it need not otherwise (CE1), even with
       exact critics.
 
-    So of the theorems: the second form of the step, (I1), (I2), A.1, A.2 and C need the support of
-    :math:`\pi_k` within the data's if :math:`\alpha > 0`, and nothing if :math:`\alpha = 0`; C's limit needs
-    :math:`\beta \to \infty`, which :math:`\beta = 0` excludes; the drift falls like :math:`\tau^{-2}` only
-    as :math:`\beta` grows with :math:`\alpha` fixed (D3); the improvement of :math:`J_\alpha` in every round
-    (E1) needs neither weight by itself, its linear rate (E2) needs :math:`\alpha > 0`. The study counts.
+    So of the theorems: (I1), (I2), A.1, A.2 and C need the support of :math:`\pi_k` within the data's if
+    :math:`\alpha > 0`, and nothing of it if :math:`\alpha = 0`; at :math:`\beta = 0` they need the data's
+    within that of :math:`\pi_k` besides, as the second form of the step does; C's limit needs :math:`\beta
+    \to \infty`; the drift falls like :math:`\tau^{-2}` only as :math:`\beta` grows with :math:`\alpha` fixed
+    (D3); the improvement of :math:`J_\alpha` in every round (E1) needs neither weight by itself, its linear
+    rate (E2) needs :math:`\alpha > 0`. The study counts.
 
     **Proof.** (I2) with :math:`\alpha\ell + e = 0`; the clients' steps agree, and so do their means. The
     closed form has no b for :math:`\alpha = 0` and no :math:`\pi_k` for :math:`\beta = 0`; the step is the

@@ -13,6 +13,7 @@ from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, 
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average
 from tabular_fedrl.measured import Measured
+from tabular_fedrl.policies import log_policy
 
 Sides = tuple[Measured, Measured]
 
@@ -20,10 +21,12 @@ Sides = tuple[Measured, Measured]
 class Balance(Theorem):
     r"""A round of DRPO improves when its clients' signal agrees with the truth and the step is small.
 
-    **Setting.** :math:`\mathrm{supp}\,\pi_k \subseteq \mathrm{supp}\,b_i`, :math:`\eta = 1/(\alpha+\beta)`,
-    :math:`U_i = Q_i + \alpha \ell_i`, :math:`\ell_i = \log(b_i/\pi_k)`, any critics :math:`Q_i`, weights that
-    may depend on the state; over the support of :math:`\pi_k`, :math:`R_U = \max_{i,s} \mathrm{span}\,U_i`
-    and :math:`R_Q = \max_s \mathrm{span}\,Q^{\pi_k}`;
+    **Setting.** :math:`\mathrm{supp}\,\pi_k \subseteq \mathrm{supp}\,b_i`, :math:`\alpha \ge 0`, :math:`\beta
+    > 0` (:math:`\beta = 0` too where the supports are equal; else the step goes wherever the data go, and is
+    no tilt of :math:`\pi_k`), :math:`\eta = 1/(\alpha+\beta)`, :math:`U_i = Q_i + \alpha \ell_i`,
+    :math:`\ell_i = \log(b_i/\pi_k)`, any critics :math:`Q_i`, weights that may depend on the state; over the
+    support of :math:`\pi_k`, :math:`R_U = \max_{i,s} \mathrm{span}\,U_i` and :math:`R_Q = \max_s
+    \mathrm{span}\,Q^{\pi_k}`;
 
     .. math:: \bar C = E_{d^{\pi_k}} \textstyle\sum_i \omega_i \mathrm{Cov}_{\pi_k}(U_i, Q^{\pi_k})
                      = E_{d^{\pi_k}}[\mathrm{Var}(Q^{\pi_k}) + \alpha\,\mathrm{Cov}(\bar\ell, Q^{\pi_k})
@@ -35,7 +38,7 @@ class Balance(Theorem):
               \Big[\bar C - \frac{\eta R_U^2 R_Q}{8(1-\gamma)}\Big] .
 
     The round strictly improves if :math:`\bar C > 0` and :math:`\alpha + \beta > R_U^2 R_Q/(8(1-\gamma)\bar
-    C)`. At :math:`\eta^\star = 4(1-\gamma)|\bar C|/(R_U^2 R_Q)` and below, if :math:`\beta \ge 0` can reach
+    C)`. At :math:`\eta^\star = 4(1-\gamma)|\bar C|/(R_U^2 R_Q)` and below, if such a :math:`\beta` reaches
     it, the gain is at least :math:`\eta|\bar C|/(2(1-\gamma))` (at :math:`\eta^\star`: :math:`2 \bar C^2 /
     (R_U^2 R_Q)`) when :math:`\bar C > 0`, and the loss is when :math:`\bar C < 0`. With critics that do not
     depend on :math:`\beta`, :math:`\beta [J(\pi_{k+1}) - J(\pi_k)] \to \bar C/(1-\gamma)`: the sign of
@@ -110,7 +113,7 @@ class Balance(Theorem):
 
     @upper(
         r"\frac{\eta|\bar C|}{2(1-\gamma)} \le \mathrm{sign}(\bar C)\,[J(\pi_{k+1}) - J(\pi_k)]"
-        r"\text{ at } \eta = \min(\eta^\star, 1/\alpha), \bar C \ne 0"
+        r"\text{ for tilts with } \eta = \min(\eta^\star, 1/\alpha), \bar C \ne 0"
     )
     def balance(self, x: list[Round]) -> Sides:
         return stacked(assured(r, r.U, r.alpha) for r in x)
@@ -167,6 +170,14 @@ class Balance(Theorem):
     def uncovered(self, x: list[Round]) -> Sides:
         return stacked((_floor(r), r.improvement(r.arithmetic)) for r in x)
 
+    @control(
+        "beta = 0, and data with an action that the global policy lacks: the step goes there",
+        Case("textbook:heterogeneous-bandit"),
+    )
+    def no_server(self, x: list[Round]) -> Sides:
+        r = _lured(x[0].cmdp)
+        return _floor(r), r.improvement(r.arithmetic)
+
     @control("both tiers count: the log-ratio of data and policy left out", Case("random-mdp:seed=1"))
     def one_tier(self, x: list[Round]) -> Sides:
         return stacked((_dominance(r, Measured(0.0)), r.C_bar) for r in x)
@@ -220,6 +231,12 @@ def _dominance(x: Round, alpha: Measured) -> Measured:
 
 def _sd(p: Law, f: Measured) -> Measured:
     return covariance(p, f, f).sqrt()
+
+
+def _lured(arms: CMDP) -> Round:
+    """Three arms: the policy has two good ones, the data mostly the third, and the server has no weight."""
+    log_pi, log_b = (log_policy([p], 1, 3) for p in ([0.5, 0.5, 0.0], [0.05, 0.05, 0.9]))
+    return informed(arms.replace(r=[[1.0, 0.8, 0.0]]), log_pi, log_b[None], 100.0, 0.0)
 
 
 def _coin(arms: CMDP) -> Round:

@@ -65,7 +65,8 @@ class CountsCost(Theorem):
     .. math:: \langle\pi, n^{-1/2}\rangle \le \sqrt{\frac{|A|}{n(s)}}\sqrt{1 + D_{CQL}}, \qquad
               \langle\pi, n^{-1/2}\rangle \le \sqrt{\frac{|A|}{n(s)}} + \sqrt{\frac{KL(\pi\|b)}{2 n_{min}}} .
 
-    The first is attained by :math:`\pi \propto \sqrt b`, the second by :math:`\pi = b` uniform.
+    The first is attained by :math:`\pi \propto \sqrt b` where every action was seen, the second by
+    :math:`\pi = b` uniform.
 
     **Proof.** :math:`n(s,a) = n(s) b(a)`. First: Cauchy-Schwarz on :math:`\sum_a \pi b^{-1/2} \cdot 1`.
     Second: :math:`\langle b, n^{-1/2}\rangle = \sum_a \sqrt{n(s,a)}/n(s) \le \sqrt{|A|/n(s)}`, and
@@ -95,14 +96,14 @@ class CountsCost(Theorem):
     ) -> Counts:
         r"""Random counts from 0 to a million, every second draw with policies that are nearly deterministic.
 
-        ``policy``: ``random``; ``root``, :math:`\propto \sqrt b`; ``same``, b itself. ``level``: all counts
-        of a state are equal.
+        ``policy``: ``random``; ``root``, :math:`\propto \sqrt b`, where every action was seen; ``same``, b
+        itself. ``level``: all counts of a state are equal.
         """
         rng = np.random.default_rng(seed)
         shape = draws, problem.cmdp.S, problem.cmdp.A
         n = np.floor(10.0 ** rng.uniform(-1.0, 6.0, shape)).astype(np.int64)
         n = np.broadcast_to(n[..., :1] + 100_000, shape) if level else n
-        n = n + (n.sum(axis=-1, keepdims=True) == 0)
+        n = n + ((policy == "root") | (n.sum(axis=-1, keepdims=True) == 0))
         sharp = np.where(np.arange(draws) % 2, 30.0, 1.0)[:, None, None]
         flat = n.reshape(-1, shape[-1])
         anywhere = Law.normalised(Measured(np.zeros(flat.shape)), flat > 0)
@@ -113,7 +114,7 @@ class CountsCost(Theorem):
 
     @tight(
         r"\langle\pi, n^{-1/2}\rangle \le \sqrt{|A|/n(s)}\sqrt{1 + \chi^2(\pi\|b)}",
-        attained=Case("textbook:heterogeneous-bandit", policy="root", level=True),
+        attained=Case("textbook:heterogeneous-bandit", policy="root"),
     )
     def cql_form(self, x: Counts) -> tuple[Measured, Measured]:
         return x.left, x.base * (x.chi_squared + 1.0).sqrt()

@@ -59,7 +59,8 @@ class CriticalWeight(Theorem):
     4(1-\gamma)|\bar C|/(R_U^2 R_Q)` the gain has the sign of :math:`\bar C` and is at least :math:`\eta|\bar
     C|/(2(1-\gamma))`.
 
-    The claims take half and twice :math:`|N/K|`, where the sign is that of N and of K.
+    The claims take half and twice :math:`|N/K|`, where the sign is that of N and of K, and tilts of
+    :math:`\pi_k`, which the steps are for :math:`\beta > 0`.
 
     **Source.** Theory notes, DRPO section 3.5, C.2.
     """
@@ -98,14 +99,14 @@ class CriticalWeight(Theorem):
 
     @upper(
         r"\frac{\eta|\bar C|}{2(1-\gamma)} \le \mathrm{sign}(N)\,[J(\pi_{k+1}) - J(\pi_k)]"
-        r"\text{ at } \alpha = |N/K|/2, \eta = \min(\eta^\star, 1/\alpha)"
+        r"\text{ for tilts with } \alpha = |N/K|/2, \eta = \min(\eta^\star, 1/\alpha)"
     )
     def below(self, x: list[Tendency]) -> Sides:
         return stacked(_assured(t, t.turn * 0.5, sign(t.truth)) for t in x)
 
     @upper(
         r"\frac{\eta|\bar C|}{2(1-\gamma)} \le \mathrm{sign}(K)\,[J(\pi_{k+1}) - J(\pi_k)]"
-        r"\text{ at } \alpha = 2|N/K|, \eta = \min(\eta^\star, 1/\alpha)"
+        r"\text{ for tilts with } \alpha = 2|N/K|, \eta = \min(\eta^\star, 1/\alpha)"
     )
     def above(self, x: list[Tendency]) -> Sides:
         return stacked(_assured(t, t.turn * 2.0, sign(t.pull)) for t in x)

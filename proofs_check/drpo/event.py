@@ -210,7 +210,7 @@ class Event(Theorem):
         return x.rate(lambda data, limits: beyond(data, data.old, limits.fixed)), x.delta, 1.0
 
     @identity(
-        r"E[(\hat P(s'|s,a) - P(s'|s,a))\,1\{n(s,a) \le k\}] = 0 \text{ for every k}",
+        r"E[(\hat P(s'|s,a) - P(s'|s,a))\,1\{1 \le n(s,a) \le k\}] = 0 \text{ for every k}",
         tolerance=0.25,
         confidence=SURE,
     )

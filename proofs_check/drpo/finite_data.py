@@ -74,8 +74,11 @@ class EmpiricalGap(Theorem):
 
     @tight(r"|z_\pi| \le \kappa \text{ on the event}")
     def signal(self, x: list[Candidate]) -> tuple[Measured, Measured, Measured]:
-        left, right = stacked((p.z.abs(), p.records.kappa) for p in on_event(x))
-        return left, right, x[0].records.largest
+        # Of the environment's states: in the additional one both sides are 0.
+        seen = [(p.z.abs()[:-1], p.records.kappa[:-1], p.records.largest) for p in on_event(x)]
+        left, right = stacked((z, kappa) for z, kappa, _ in seen)
+        most = [Measured(np.ones(kappa.shape)) * largest for _, kappa, largest in seen]
+        return left, right, Measured.concatenate([m.reshape(-1) for m in most])
 
     @tight(r"|J(\pi,\hat M) - J(\pi,M)| \le \Gamma(\pi) \text{ on the event}")
     def value_bound(self, x: list[Candidate]) -> tuple[Measured, Measured, Measured]:

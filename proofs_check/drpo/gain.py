@@ -15,8 +15,8 @@ class Gain(Theorem):
     r"""The gain of a step, in the true problem, is known exactly from divergences and the critic's error.
 
     **Setting.** :math:`g_i = \langle \pi_i, A^{\pi_k} \rangle` at a state, in the true problem; :math:`\pi_i`
-    the step of Lemma 1 with a critic :math:`Q_i = Q^{\pi_k} + e_i` that may be wrong in any way;
-    :math:`\ell_i = \log(b_i/\pi_k)`, :math:`m_i \propto b_i^w \pi_k^{1-w}`.
+    the step of Lemma 1, :math:`\alpha, \beta > 0`, with a critic :math:`Q_i = Q^{\pi_k} + e_i` that may be
+    wrong in any way; :math:`\ell_i = \log(b_i/\pi_k)`, :math:`m_i \propto b_i^w \pi_k^{1-w}`.
 
     **Statement.**
 

@@ -32,7 +32,7 @@ class Centralised(Theorem):
 
     **Algorithm.** As in Theorem A, but the server takes the geometric mean :math:`\pi_{k+1} \propto \prod_i
     \pi_i^{\omega_i}` (it averages log-policies); the weights may depend on the state. All clients start from
-    the same :math:`\pi_k` and use the same :math:`\alpha, \beta`.
+    the same :math:`\pi_k` and use the same :math:`\alpha \ge 0, \beta > 0`.
 
     **Statement.** With :math:`\bar Q = \sum_i \omega_i Q_i`, :math:`\bar b \propto \prod_i b_i^{\omega_i}`,
 

@@ -40,7 +40,8 @@ class RegularisedImprovement(Theorem):
 
     **Setting.** Behaviours :math:`b_i` that stay the same over the rounds and weights :math:`\omega_i` that
     are the same in every state; :math:`\alpha > 0`, :math:`\beta \ge 0`, :math:`\tau = \alpha + \beta`;
-    :math:`\mathrm{supp}\,\pi_0 \subseteq \mathrm{supp}\,b_i`; no client abstains anywhere. The objective is
+    :math:`\mathrm{supp}\,\pi_0 \subseteq \mathrm{supp}\,b_i`, and equal if :math:`\beta = 0`; no client
+    abstains anywhere. The objective is
 
     .. math:: J_\alpha(\pi) = J(\pi) - \tfrac{\alpha}{1-\gamma} E_{d^\pi} \textstyle\sum_i \omega_i
               KL(\pi\|b_i) = \tfrac{1}{1-\gamma} E_{d^\pi} [\langle \pi, r - \alpha H_b\rangle -
@@ -116,6 +117,10 @@ class RegularisedImprovement(Theorem):
     @hypothesis("the support of the first policy within that of the data")
     def covered(self, problem: FederatedCMDP, support: Support) -> bool:
         return support != "crossing"
+
+    @hypothesis("beta > 0, or the data have the support of the first policy")
+    def within_the_server(self, problem: FederatedCMDP, beta: float | None, support: Support) -> bool:
+        return beta is None or beta > 0 or support == "full"
 
     @hypothesis("the behaviours are fixed: no client abstains")
     def data_everywhere(self, problem: FederatedCMDP, abstains: bool) -> bool:

@@ -21,8 +21,10 @@ class RoundImprovement(Theorem):
 
     **Algorithm.** The server holds :math:`\pi_k`. Client i, with data :math:`b_i` and a critic :math:`Q_i =
     Q^{\pi_k} + e_i`, takes the step :math:`\pi_i \propto b_i^w \pi_k^{1-w} e^{Q_i/\tau}` of Lemma 1
-    (:math:`\tau = \alpha+\beta`, :math:`w = \alpha/\tau`). The server takes the arithmetic mean
-    :math:`\pi_{k+1} = \sum_i \omega_i \pi_i`, with weights that may depend on the state.
+    (:math:`\tau = \alpha+\beta`, :math:`w = \alpha/\tau`; :math:`\alpha \ge 0`, and :math:`\beta > 0` unless
+    the supports are equal: without the server's weight the step leaves that of :math:`\pi_k`). The server
+    takes the arithmetic mean :math:`\pi_{k+1} = \sum_i \omega_i \pi_i`, with weights that may depend on the
+    state.
 
     **Statement.** Where the data cover the global policy,
 
