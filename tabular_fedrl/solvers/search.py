@@ -1,8 +1,9 @@
 r"""Column generation from nothing: the policies whose mixtures make up the optimum of a large problem.
 
 The master program of :mod:`tabular_fedrl.solvers.columns` over policies held as occupancies; multipliers from
-:mod:`tabular_fedrl.solvers.prices`; pricing by :mod:`tabular_fedrl.solvers.inexact`, no more exactly than the
-gap at the time calls for, from the functions found at multipliers nearby.
+:mod:`tabular_fedrl.solvers.prices` and, with one constraint, :mod:`tabular_fedrl.solvers.kinks`; pricing by
+:mod:`tabular_fedrl.solvers.inexact`, no more exactly than the gap at the time calls for, from the functions
+found at multipliers nearby.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tabular_fedrl.evaluation import signal_sizes
 from tabular_fedrl.measured import Array, dot
 from tabular_fedrl.solvers.columns import MAX_COLUMNS, master, priced_signal
 from tabular_fedrl.solvers.inexact import Greedy, improve
+from tabular_fedrl.solvers.kinks import End, beside_kink
 from tabular_fedrl.solvers.occupancies import Occupied, from_bits, occupied, to_bits
 from tabular_fedrl.solvers.prices import Prices
 from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, cost_scale
@@ -114,6 +116,32 @@ class Search:
         near = min(held, key=lambda place: float(np.linalg.norm(place[0] - multipliers)), default=None)
         return None if near is None else self.columns[near[1]].visits
 
+    def ends(self, thresholds: Array) -> tuple[End, End] | None:
+        """With one constraint, the nearest multipliers priced on both sides of the optimum; None if there is
+        no such pair. Other functions are let go of."""
+        functions = {float(point[0]): V for point, V in self.known}
+        sides: list[list[tuple[float, int, float]]] = [[], []]
+        for point, k in self.places if self.cmdp.m == 1 else ():
+            slope = float(thresholds[0] - self.columns[k].values[1])
+            sides[int(slope > 0)].append((float(point[0]), k, slope))
+        if not all(sides):
+            return None
+        nearest = max(sides[0]), min(sides[1])
+        if nearest[0][0] >= nearest[1][0] or any(at not in functions for at, _, _ in nearest):
+            return None
+        self.known = [(np.array([at]), functions[at]) for at, _, _ in nearest]
+        left, right = (
+            End(at, functions[at], from_bits(self.columns[k].bits, self.cmdp.S), slope)
+            for at, k, slope in nearest
+        )
+        return left, right
+
+    def beside_kink(self, left: End, right: End) -> Array | None:
+        """The next multipliers by :func:`kinks.beside_kink`, with the visitation of the newest column."""
+        visits = self.columns[-1].visits
+        found = None if visits is None else beside_kink(self.cmdp, left, right, visits)
+        return None if found is None else np.array([found])
+
     def sharpen(self, weights: Array) -> bool:
         """The columns that carry weight, their values to :data:`FINEST`, and their visitations; False if
         they all were."""
@@ -201,10 +229,13 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         if gap <= goal or (stuck and gap <= 100 * goal):
             assert best is not None
             return Outcome(weights, prices.best, prices.upper, best)
-        # Once few kinks are left near the optimum, or a policy comes back, the master's own multipliers are
-        # worth trying.
-        own = known or (gap < LAST * goal and step % 2)
-        proposed = None if own else prices.following(search.table[[k for _, k in search.places]])
+        # Where a policy comes back, or few kinks are left and nothing says which one to look at, the master's
+        # own multipliers are worth trying.
+        proposed = None
+        if not known and (ends := search.ends(thresholds)) is not None:
+            proposed = search.beside_kink(*ends)
+        elif not known and (gap >= LAST * goal or step % 2 == 0):
+            proposed = prices.following(search.table[[k for _, k in search.places]])
         following = duals if proposed is None else proposed
         again = bool((following == multipliers).all())
         multipliers = following
