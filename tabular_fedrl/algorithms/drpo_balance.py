@@ -55,7 +55,7 @@ class Balance:
     gamma: Any
 
     def C_bar(self, alpha: Any) -> Measured:
-        r""":math:`\bar C`; the round improves for all large :math:`\beta` iff it is positive."""
+        r""":math:`\bar C`; for all large :math:`\beta` the round improves if positive, loses if negative."""
         return self.variance + self.behaviour * alpha + self.error
 
     def R_U(self, alpha: Any) -> Measured:
@@ -84,8 +84,8 @@ class Balance:
         return (self.C_bar(alpha) - R_U * R_U * self.R_Q * eta / (discount * 8.0)) * eta / discount
 
     def weights(self, alpha: float) -> tuple[float, float] | None:
-        r"""Weights :math:`(\alpha', \beta)` with :math:`\alpha' \le` ``alpha`` and the best guarantee, as
-        floats; None where no weights are recommended.
+        r"""Weights :math:`(\alpha', \beta)` with :math:`\alpha' \le` ``alpha`` and the best guarantee at that
+        :math:`\alpha'`, as floats; None where no weights are recommended.
 
         :math:`\alpha'` is ``alpha``, or half of :math:`\alpha_{crit}` where ``alpha`` exceeds that;
         :math:`\beta = 1/\eta - \alpha'` with the best :math:`\eta` within :math:`1/\alpha'`; short of it

@@ -23,9 +23,10 @@ class Choice:
     step: ``"reverse"`` or ``"forward"``, with ``entropy`` weight :math:`\tau_H` for the latter (0: none).
     critic: ``"plain"``, ``"regularised"`` or ``"cql"`` with weight ``cql``.
     local: ``"steps"`` or ``"optimum"``.
-    balance: ``"given"`` takes alpha and beta as they are; ``"theorem-c"`` those of Theorem C's largest
-    guarantee, alpha at most the given one, and the given ones where it recommends none; ``"certificate"``
-    those, of a grid, whose guarantee from the data is largest at confidence 1 - ``delta``.
+    balance: ``"given"`` takes alpha and beta as they are; ``"theorem-c"`` the given alpha, or half the
+    critical one where that is less, with the beta of Theorem C's largest guarantee, and the given ones where
+    it recommends none; ``"certificate"`` those, of a grid, whose guarantee from the data is largest at
+    confidence 1 - ``delta``.
     """
 
     alpha: tuple[float, ...]
