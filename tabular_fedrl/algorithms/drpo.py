@@ -13,8 +13,8 @@ that its own behaviour policy :math:`b_i` left behind. They want one good policy
 
    D the KL divergence: reverse, :math:`KL(p\|\cdot)` (the R-step), or forward, :math:`KL(\cdot\|p)` (the
    F-step). The first regulariser keeps it near its own data, the second near the others. With E local steps
-   it evaluates what it has come to and steps again, from the same :math:`\pi_k`; ``local="optimum"`` goes on
-   to the regularised optimum of its model (Theorem D).
+   it evaluates what it has come to and steps again, from the same :math:`\pi_k`; ``local="optimum"`` takes
+   the regularised optimum of its model instead (Theorem D), which weighs later divergences too.
 3. The server averages: arithmetically (A1), geometrically (A2), or as the mixture that draws a client once an
    episode (A3).
 

@@ -1,8 +1,10 @@
 r"""Reading G of DRPO: the first regulariser is CQL's penalty in the critic.
 
 A client goes to the optimum of :math:`J(\pi) - \frac1{1-\gamma} E_{d^\pi}[\lambda\chi^2(\pi\|b) +
-\beta KL(\pi\|\pi_k)]`: exact CQL evaluation and KL-proximal improvement, to the end (Theorem G; mark:
-*ours*). In one state
+\beta KL(\pi\|\pi_k)]`: of all policies the one of the largest exact CQL value, less its divergence from the
+server's (Theorem G; mark: *ours*). To alternate between CQL evaluation and proximal steps comes to rest
+elsewhere: the critic's pull at a policy is :math:`\lambda\pi/b`, the slope of the penalty twice that. In one
+state
 
 .. math:: \arg\max_p\; \langle p,Q\rangle - \lambda\chi^2(p\|b) - \beta KL(p\|\pi_k): \qquad
           p = \tfrac{\beta b}{2\lambda} W(e^z), \quad
