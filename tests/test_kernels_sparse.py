@@ -62,7 +62,7 @@ def test_rows_are_the_problems_own_arrays(cmdp):
     assert rows_of(cmdp, np.float32).weights.dtype == np.float32
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 7])
 def test_policy_sweeps(cmdp, k):
     pi, f, V = drawn(cmdp, k)
     expected = (pi * action_values(cmdp, f, V)).sum(axis=-1).T
@@ -122,9 +122,38 @@ def test_flows(cmdp):
     size, total = sparse.flow_residual(rows_of(cmdp), pi, mu, GAMMA, x, out)
     assert np.abs(out[:, 0] - ((1 - GAMMA) * mu + GAMMA * inflow - x[:, 0])).max() <= 1e-12
     assert (size, total) == (np.abs(out).max(), pytest.approx(np.abs(out).sum(), rel=1e-12))
+    balance = np.empty_like(x)
+    assert sparse.occupancy_residual(rows_of(cmdp), pi * x, mu, GAMMA, balance) == (
+        pytest.approx(size, rel=1e-12),
+        pytest.approx(total, rel=1e-12),
+    )
+    assert np.abs(balance - out).max() <= 1e-12
     sums = sparse.flow_product(rows_of(cmdp), pi, GAMMA, x, out, x)
     assert np.abs(out[:, 0] - (x[:, 0] - GAMMA * inflow)).max() <= 1e-12
     assert sums == pytest.approx(np.array([[(out * x).sum()], [(out * out).sum()]]), rel=1e-11)
+
+
+def test_only_the_chunks_that_mass_flows_to_are_written():
+    """Of four parts of nine chunks each three or four, around the ring."""
+    cmdp = ring(S=9 * CHUNK, A=2, b=2, m=0)
+    pi, _, x = drawn(cmdp, 1)
+    _, touched = sparse._flow(rows_of(cmdp), pi, x[:, 0])
+    expected = [[8, 0, 1, 2], [2, 3, 4], [4, 5, 6], [6, 7, 8, 0]]
+    assert [set(np.flatnonzero(part)) for part in touched] == [set(part) for part in expected]
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_value_that_is_not_a_number_shows_in_the_sizes(k):
+    """Wherever it stands, also if the states after it are well."""
+    cmdp = PROBLEMS["garnet"]
+    pi, f, V = drawn(cmdp, k)
+    V[3, k - 1] = np.nan
+    size = sparse.policy_residual(rows_of(cmdp), pi, f, GAMMA, V, np.empty_like(V))
+    assert np.array_equal(np.isnan(size), np.arange(k) == k - 1)
+    x = V[:, k - 1 :].copy()
+    size, total = sparse.flow_residual(rows_of(cmdp), pi, cmdp.rho, GAMMA, x, np.empty_like(x))
+    assert np.isnan(size).all()
+    assert np.isnan(total)
 
 
 def test_packed_rows_are_the_same_operator(cmdp):

@@ -1,8 +1,8 @@
-"""Eight lanes at a time in a vector register.
+"""Eight lanes at a time in a vector register, or another number of them.
 
-In compiled code a *pack* is a number like any other: :func:`load` reads one from eight neighbouring entries
-of an array, ``+ - * /`` work lane by lane, :func:`store` writes it. A sum kept in a pack stays in its
-register, where a loop over lanes inside would send it to memory and back at every term.
+In compiled code a *pack* is a number like any other: ``load`` reads one from eight neighbouring entries of an
+array, ``+ - * /`` work lane by lane, :func:`store` writes it. A sum kept in a pack stays in its register,
+where a loop over lanes inside would send it to memory and back at every term.
 """
 
 from __future__ import annotations
@@ -27,56 +27,65 @@ LINE = 64
 # Called from compiled code, without its first parameter.
 intrinsic: Any = extending.intrinsic
 
-_VECTOR = ir.VectorType(ir.DoubleType(), PACK)
-
 
 class _Pack(types.Type):
-    def __init__(self) -> None:
-        super().__init__(name=f"pack({PACK})")
-
-
-_PACK = _Pack()
+    def __init__(self, lanes: int) -> None:
+        super().__init__(name=f"pack({lanes})")
+        self.vector = ir.VectorType(ir.DoubleType(), lanes)
 
 
 @register_model(_Pack)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _VECTOR)
+        super().__init__(manager, kind, kind.vector)
 
 
-@intrinsic
-def load(typing: Any, x: Any, place: Any) -> Any:
-    """The pack of ``x`` that starts at the index ``place``, a tuple; the last axis of x is contiguous."""
+def packs_of(lanes: int, filled: int) -> tuple[Any, Any]:
+    """For packs of so many lanes: ``load(x, place)``, the pack of ``x`` that starts at the index ``place``, a
+    tuple (the last axis of x is contiguous), of which the first ``filled`` lanes are read and the others 0;
+    and ``spread(number)``, a float in all lanes."""
+    kind = _Pack(lanes)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_pointer(context, builder, signature.args[0], *arguments), align=8)
+    @intrinsic
+    def load(typing: Any, x: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            pointer = _pointer(context, builder, kind, signature.args[0], *arguments)
+            if filled == lanes:
+                return builder.load(pointer, align=8)
+            mask = ir.Constant(ir.VectorType(ir.IntType(1), lanes), [int(i < filled) for i in range(lanes)])
+            of = (pointer, ir.Constant(ir.IntType(32), 8), mask, ir.Constant(kind.vector, [0.0] * lanes))
+            kinds = ir.FunctionType(kind.vector, [argument.type for argument in of])
+            name = f"llvm.masked.load.v{lanes}f64.p0"
+            return builder.call(cgutils.get_or_insert_function(builder.module, kinds, name), of)
 
-    return _PACK(x, place), generate
+        return kind(x, place), generate
+
+    @intrinsic
+    def spread(typing: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            empty = ir.Constant(kind.vector, ir.Undefined)
+            first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            one = builder.insert_element(empty, arguments[0], ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, empty, first)
+
+        return kind(types.float64), generate
+
+    return load, spread
+
+
+load, spread = packs_of(PACK, PACK)
 
 
 @intrinsic
 def store(typing: Any, pack: Any, x: Any, place: Any) -> Any:
-    """Write a pack where :func:`load` would read it."""
+    """Write a pack where its ``load`` would read it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pack, *where = arguments
-        builder.store(pack, _pointer(context, builder, signature.args[1], *where), align=8)
+        kind, array, _ = signature.args
+        builder.store(arguments[0], _pointer(context, builder, kind, array, *arguments[1:]), align=8)
         return context.get_dummy_value()
 
     return types.void(pack, x, place), generate
-
-
-@intrinsic
-def spread(typing: Any, number: Any) -> Any:
-    """A float in all lanes of a pack."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        empty = ir.Constant(_VECTOR, ir.Undefined)
-        first = ir.Constant(ir.VectorType(ir.IntType(32), PACK), [0] * PACK)
-        one = builder.insert_element(empty, arguments[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, empty, first)
-
-    return _PACK(types.float64), generate
 
 
 @register_jitable
@@ -90,10 +99,10 @@ def aligned(shape: tuple[int, ...]) -> Array:
     return raw[skip : skip + size].reshape(shape)
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
+def _pointer(context: Any, builder: Any, pack: Any, kind: Any, array: Any, place: Any) -> Any:
     struct = context.make_array(kind)(context, builder, array)
     entry = cgutils.get_item_pointer(context, builder, kind, struct, cgutils.unpack_tuple(builder, place))
-    return builder.bitcast(entry, _VECTOR.as_pointer())
+    return builder.bitcast(entry, pack.vector.as_pointer())
 
 
 def _lane_by_lane(symbol: Any, instruction: str) -> None:
@@ -102,17 +111,18 @@ def _lane_by_lane(symbol: Any, instruction: str) -> None:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return getattr(builder, instruction)(*arguments)
 
-        return _PACK(x, y), generate
+        return x(x, y), generate
 
     # Without annotations, because Numba wants its signature to be the lambda's.
     @overload(symbol)
     def operation(x, y):  # type: ignore[no-untyped-def]
-        packs = isinstance(x, _Pack) and isinstance(y, _Pack)
+        packs = isinstance(x, _Pack) and x == y
         return (lambda x, y: combine(x, y)) if packs else None
 
 
 for _symbol, _instruction in (
     (operator.add, "fadd"),
+    (operator.iadd, "fadd"),
     (operator.sub, "fsub"),
     (operator.mul, "fmul"),
     (operator.truediv, "fdiv"),

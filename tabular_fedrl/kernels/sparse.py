@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.lanes import compiled
 from tabular_fedrl.kernels.sparse_rows import (
+    BLOCK,
+    LANES,
     Rows,
     U,
     first_entry,
     inlined,
-    mean_1,
-    mean_2,
-    mean_3,
-    mean_4,
-    row_mean,
+    means,
+    row_means,
+    states_of_block,
     unpacked,
 )
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks, over_parts
@@ -32,7 +32,7 @@ from tabular_fedrl.measured import Array
 PARTS = 4
 """Parts of the states that sum their flows apart, whatever the number of threads."""
 
-_NONE = np.zeros((1, 1))
+_NONE, _NOTHING = np.zeros((1, 1)), np.zeros(0)
 
 
 def policy_sweep(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
@@ -79,33 +79,52 @@ def flow_residual(
 ) -> tuple[Array, float]:
     r"""``out (S, 1)``: :math:`(1-\gamma)\mu + \gamma P_\pi^T x - x` for ``x (S, 1)``, ``mu (S,)``.
     Returns its largest size, ``(1,)``, and its 1-norm."""
-    sums = np.empty((chunks(rows.S), 2))
-    parts = _flow(rows, pi, x.reshape(-1))
-    over_chunks(_flow_residual, rows.S, parts, mu, gamma, x.reshape(-1), out.reshape(-1), sums)
-    return sums[:, :1].max(axis=0), float(sums[:, 1].sum())
+    return _residual(rows, _flow(rows, table(pi), x.reshape(-1)), mu, gamma, x, out)
+
+
+def occupancy_residual(rows: Rows, x: Array, mu: Array, gamma: float, out: Array) -> tuple[Array, float]:
+    r"""``out (S, 1)``: :math:`(1-\gamma)\mu(s) + \gamma \sum_{s',a} P(s|s',a)\, x(s',a) - \sum_a x(s,a)`
+    for an occupancy ``x (S, A)``. Returns as :func:`flow_residual`."""
+    return _residual(rows, _flow(rows, x, _NOTHING), mu, gamma, x.sum(axis=1), out)
 
 
 def flow_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Array, other: Array) -> Array:
     r"""``out (S, 1)``: :math:`x - \gamma P_\pi^T x` for ``x (S, 1)``. Returns the inner products of ``out``
     with ``other (S, 1)`` and with itself, ``(2, 1)``."""
     sums = np.empty((chunks(rows.S), 2, 1))
-    parts = _flow(rows, pi, x.reshape(-1))
-    over_chunks(_flow_product, rows.S, parts, gamma, x.reshape(-1), out.reshape(-1), other.reshape(-1), sums)
+    flow = _flow(rows, table(pi), x.reshape(-1))
+    over_chunks(_flow_product, rows.S, *flow, gamma, x.reshape(-1), out.reshape(-1), other.reshape(-1), sums)
     return sums.sum(axis=0)
 
 
-def _flow(rows: Rows, pi: Array | None, x: Array) -> Array:
-    r""":math:`P_\pi^T x` in parts to be added up, ``(PARTS, S)``."""
+def _flow(rows: Rows, pi: Array, x: Array) -> tuple[Array, NDArray[np.bool_]]:
+    r""":math:`P_\pi^T x` in parts to be added up, ``(PARTS, S)``, and which chunks of each are written,
+    ``(PARTS, chunks)``: with near successors few are."""
     count = min(PARTS, chunks(rows.S))
-    parts = np.zeros((count, rows.S))
+    parts, touched = np.empty((count, rows.S)), np.zeros((count, chunks(rows.S)), dtype=np.bool_)
     each = -(-rows.S // count)
-    over_parts(_scatter, count, rows.S, each, rows, table(pi), x, parts)
-    return parts
+    over_parts(_scatter, count, rows.S, each, rows, pi, x, parts, touched)
+    return parts, touched
+
+
+def _residual(
+    rows: Rows, flow: tuple[Array, NDArray[np.bool_]], mu: Array, gamma: float, x: Array, out: Array
+) -> tuple[Array, float]:
+    sums = np.empty((chunks(rows.S), 2))
+    over_chunks(_flow_residual, rows.S, *flow, mu, gamma, x.reshape(-1), out.reshape(-1), sums)
+    return sums[:, :1].max(axis=0), float(sums[:, 1].sum())
 
 
 def table(pi: Array | None) -> Array:
     """The policy as kernels take it."""
     return _NONE if pi is None else pi
+
+
+@inlined
+def _larger(size: float, x: float) -> float:
+    """The larger of a size and that of x; NaN, once met, stays."""
+    # As whole numbers, bits of absolute values are ordered as they are, NaN on top.
+    return np.int64(max(np.float64(size).view(np.int64), np.float64(abs(x)).view(np.int64))).view(np.float64)
 
 
 @compiled
@@ -115,98 +134,45 @@ def _policy(
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
     k = U(out.shape[1])
+    many = states_of_block(A, U(1) if k == 1 else U(LANES))
+    ahead = np.empty(max(U(BLOCK), A * U(LANES)))
     for chunk in range(U(first), U(last)):
-        if k == 1:
-            change[chunk, 0] = _policy_alone(
-                weights, successors, starts, width, S, A, chunk, pi, f, gamma, V, out, subtract
-            )
-            continue
-        for j in range(k):
-            change[chunk, j] = 0.0
-        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
-            i: Any = U(0)
-            while i + U(4) <= k:
-                t0, t1, t2, t3 = mean_4(weights, successors, starts, width, A, pi, s, V, k, i)
-                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
-                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(1))
-                _put(t2, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(2))
-                _put(t3, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(3))
-                i += U(4)
-            if i + U(3) <= k:
-                t0, t1, t2 = mean_3(weights, successors, starts, width, A, pi, s, V, k, i)
-                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
-                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(1))
-                _put(t2, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(2))
-                i += U(3)
-            if i + U(2) <= k:
-                t0, t1 = mean_2(weights, successors, starts, width, A, pi, s, V, k, i)
-                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
-                _put(t1, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i + U(1))
-                i += U(2)
-            if i < k:
-                t0 = mean_1(weights, successors, starts, width, A, pi, s, V, k, i)
-                _put(t0, pi, f, gamma, V, out, subtract, change, chunk, s, A, k, i)
-
-
-@inlined
-def _policy_alone(
-    weights: Any, successors: Any, starts: Any, width: Any, S: Any, A: Any, chunk: Any, pi: Array, f: Array,
-    gamma: float, V: Array, out: Array, subtract: bool,
-) -> float:  # fmt: skip
-    """A chunk of :func:`_policy` for one signal, whose change then stays in a register."""
-    change = 0.0
-    for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
-        ahead, mean = 0.0, 0.0
-        p = first_entry(starts, width, s * A)
-        for a in range(A):
-            end = first_entry(starts, width, s * A + a + U(1))
-            part = row_mean(weights, successors, p, end, V)
-            p = end
-            ahead += part if A == 1 else pi[s, a] * part
-            mean += f[0, s, a] if A == 1 else pi[s, a] * f[0, s, a]
-        new = mean + gamma * ahead
-        moved = new - V[s]
-        out[s, 0] = moved if subtract else new
-        # NaN, which compares as false, must not hide.
-        change = change if abs(moved) <= change else abs(moved)
-    return change
-
-
-@inlined
-def _product_alone(
-    weights: Any, successors: Any, starts: Any, width: Any, S: Any, A: Any, chunk: Any, pi: Array,
-    gamma: float, x: Array, out: Array, other: Array,
-) -> tuple[float, float]:  # fmt: skip
-    """A chunk of :func:`_product` for one signal."""
-    inner, own = 0.0, 0.0
-    for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
-        ahead = 0.0
-        p = first_entry(starts, width, s * A)
-        for a in range(A):
-            end = first_entry(starts, width, s * A + a + U(1))
-            part = row_mean(weights, successors, p, end, x)
-            p = end
-            ahead += part if A == 1 else pi[s, a] * part
-        new = x[s] - gamma * ahead
-        out[s, 0] = new
-        inner += other[s, 0] * new
-        own += new * new
-    return inner, own
+        for i in range(k):
+            change[chunk, i] = 0.0
+        s, end = chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)
+        while s < end:
+            n = min(many, end - s)
+            j: Any = U(0)
+            while j < k:
+                row = s * A
+                signals, lanes = means(weights, successors, starts, width, row, n * A, V, k, j, ahead)
+                for i in range(signals):
+                    change[chunk, j + i] = _put(
+                        ahead, i, lanes, s, n, A, pi, f, gamma, V, k, j + i, out, subtract,
+                        change[chunk, j + i],
+                    )  # fmt: skip
+                j += signals
+            s += n
 
 
 @inlined
 def _put(
-    ahead: float, pi: Array, f: Array, gamma: float, V: Array, out: Array, subtract: bool, change: Array,
-    chunk: Any, s: Any, A: Any, k: Any, j: Any,
-) -> None:  # fmt: skip
-    mean = 0.0
-    for a in range(A):
-        mean += f[j, s, a] if A == 1 else pi[s, a] * f[j, s, a]
-    new = mean + gamma * ahead
-    moved = new - V[s * k + j]
-    out[s, j] = moved if subtract else new
-    # NaN, which compares as false, must not hide.
-    change[chunk, j] = change[chunk, j] if abs(moved) <= change[chunk, j] else abs(moved)
+    ahead: Array, at: Any, lanes: Any, first: Any, n: Any, A: Any, pi: Array, f: Array, gamma: float,
+    V: Array, k: Any, j: Any, out: Array, subtract: bool, change: float,
+) -> float:  # fmt: skip
+    """The values of signal j in n states from their rows' means ``ahead[at::lanes]``."""
+    for i in range(n):
+        s = first + i
+        after, mean = 0.0, 0.0
+        for a in range(A):
+            part = ahead[(i * A + a) * lanes + at]
+            after += part if A == 1 else pi[s, a] * part
+            mean += f[j, s, a] if A == 1 else pi[s, a] * f[j, s, a]
+        new = mean + gamma * after
+        moved = new - V[s * k + j]
+        out[s, j] = moved if subtract else new
+        change = _larger(change, moved)
+    return change
 
 
 @compiled
@@ -216,48 +182,44 @@ def _product(
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
     k = U(out.shape[1])
+    many = states_of_block(A, U(1) if k == 1 else U(LANES))
+    ahead = np.empty(max(U(BLOCK), A * U(LANES)))
     for chunk in range(U(first), U(last)):
-        if k == 1:
-            sums[chunk, 0, 0], sums[chunk, 1, 0] = _product_alone(
-                weights, successors, starts, width, S, A, chunk, pi, gamma, x, out, other
-            )
-            continue
-        for j in range(k):
-            sums[chunk, 0, j], sums[chunk, 1, j] = 0.0, 0.0
-        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
-            i: Any = U(0)
-            while i + U(4) <= k:
-                t0, t1, t2, t3 = mean_4(weights, successors, starts, width, A, pi, s, x, k, i)
-                _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
-                _put_product(t1, gamma, x, out, other, sums, chunk, s, k, i + U(1))
-                _put_product(t2, gamma, x, out, other, sums, chunk, s, k, i + U(2))
-                _put_product(t3, gamma, x, out, other, sums, chunk, s, k, i + U(3))
-                i += U(4)
-            if i + U(3) <= k:
-                t0, t1, t2 = mean_3(weights, successors, starts, width, A, pi, s, x, k, i)
-                _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
-                _put_product(t1, gamma, x, out, other, sums, chunk, s, k, i + U(1))
-                _put_product(t2, gamma, x, out, other, sums, chunk, s, k, i + U(2))
-                i += U(3)
-            if i + U(2) <= k:
-                t0, t1 = mean_2(weights, successors, starts, width, A, pi, s, x, k, i)
-                _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
-                _put_product(t1, gamma, x, out, other, sums, chunk, s, k, i + U(1))
-                i += U(2)
-            if i < k:
-                t0 = mean_1(weights, successors, starts, width, A, pi, s, x, k, i)
-                _put_product(t0, gamma, x, out, other, sums, chunk, s, k, i)
+        for i in range(k):
+            sums[chunk, 0, i], sums[chunk, 1, i] = 0.0, 0.0
+        s, end = chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)
+        while s < end:
+            n = min(many, end - s)
+            j: Any = U(0)
+            while j < k:
+                row = s * A
+                signals, lanes = means(weights, successors, starts, width, row, n * A, x, k, j, ahead)
+                for i in range(signals):
+                    sums[chunk, 0, j + i], sums[chunk, 1, j + i] = _put_product(
+                        ahead, i, lanes, s, n, A, pi, gamma, x, k, j + i, out, other,
+                        sums[chunk, 0, j + i], sums[chunk, 1, j + i],
+                    )  # fmt: skip
+                j += signals
+            s += n
 
 
 @inlined
 def _put_product(
-    ahead: float, gamma: float, x: Array, out: Array, other: Array, sums: Array, chunk: Any, s: Any, k: Any,
-    j: Any,
-) -> None:  # fmt: skip
-    new = x[s * k + j] - gamma * ahead
-    out[s, j] = new
-    sums[chunk, 0, j] += other[s, j] * new
-    sums[chunk, 1, j] += new * new
+    ahead: Array, at: Any, lanes: Any, first: Any, n: Any, A: Any, pi: Array, gamma: float, x: Array, k: Any,
+    j: Any, out: Array, other: Array, inner: float, own: float,
+) -> tuple[float, float]:  # fmt: skip
+    """The product of signal j in n states, and the sums that it adds to."""
+    for i in range(n):
+        s = first + i
+        after = 0.0
+        for a in range(A):
+            part = ahead[(i * A + a) * lanes + at]
+            after += part if A == 1 else pi[s, a] * part
+        new = x[s * k + j] - gamma * after
+        out[s, j] = new
+        inner += other[s, j] * new
+        own += new * new
+    return inner, own
 
 
 @compiled
@@ -266,81 +228,128 @@ def _greedy(
     actions: NDArray[np.int32], change: Array,
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
+    many = states_of_block(A, U(1))
+    ahead = np.empty(max(U(BLOCK), A))
     for chunk in range(U(first), U(last)):
         low, high = np.inf, -np.inf
-        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
-            p = first_entry(starts, width, s * A)
-            best, chosen = -np.inf, 0
-            for a in range(A):
-                end = first_entry(starts, width, s * A + a + U(1))
-                value = r[s, a] + gamma * row_mean(weights, successors, p, end, V)
-                p = end
-                if value > best:
-                    best, chosen = value, a
-            moved = best - V[s]
-            low, high = min(low, moved), max(high, moved)
-            out[s] = best
-            actions[s] = chosen
+        s, end = chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)
+        while s < end:
+            n = min(many, end - s)
+            row_means(weights, successors, starts, width, s * A, n * A, V, ahead)
+            for i in range(n):
+                best, chosen = -np.inf, 0
+                for a in range(A):
+                    value = r[s + i, a] + gamma * ahead[i * A + a]
+                    if value > best:
+                        best, chosen = value, a
+                moved = best - V[s + i]
+                low, high = min(low, moved), max(high, moved)
+                out[s + i] = best
+                actions[s + i] = chosen
+            s += n
         change[chunk, 0], change[chunk, 1] = low, high
 
 
 @compiled
 def _action_values(first: int, last: int, rows: Rows, g: Array, gamma: float, V: Array, out: Array) -> None:
     weights, successors, starts, width, S, A = unpacked(rows)
-    for s in range(U(first * CHUNK), min(U(last * CHUNK), S)):
-        p = first_entry(starts, width, s * A)
-        for a in range(A):
-            end = first_entry(starts, width, s * A + a + U(1))
-            out[s, a] = g[s, a] + gamma * row_mean(weights, successors, p, end, V)
-            p = end
+    many = states_of_block(A, U(1))
+    ahead = np.empty(max(U(BLOCK), A))
+    s, end = U(first * CHUNK), min(U(last * CHUNK), S)
+    while s < end:
+        n = min(many, end - s)
+        row_means(weights, successors, starts, width, s * A, n * A, V, ahead)
+        for i in range(n):
+            for a in range(A):
+                out[s + i, a] = g[s + i, a] + gamma * ahead[i * A + a]
+        s += n
 
 
 @compiled
-def _scatter(first: int, last: int, each: int, rows: Rows, pi: Array, x: Array, parts: Array) -> None:
+def _scatter(
+    first: int, last: int, each: int, rows: Rows, pi: Array, x: Array, parts: Array,
+    touched: NDArray[np.bool_],
+) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
+    many = states_of_block(A, U(1))
+    mass = np.empty(max(U(BLOCK), A))
     for part in range(U(first), U(last)):
-        for s in range(part * U(each), min((part + U(1)) * U(each), S)):
+        mine, seen = parts[part], touched[part]
+        s, end = part * U(each), min((part + U(1)) * U(each), S)
+        while s < end:
+            n = min(many, end - s)
+            _outflow(s, n, A, pi, x, mass)
             p = first_entry(starts, width, s * A)
-            for a in range(A):
-                end = first_entry(starts, width, s * A + a + U(1))
-                mass = x[s] if A == 1 else pi[s, a] * x[s]
-                while p < end:
-                    parts[part, successors[p]] += mass * weights[p]
+            for i in range(n * A):
+                stop = first_entry(starts, width, s * A + i + U(1))
+                m = mass[i]
+                while p < stop:
+                    t = U(successors[p])
+                    chunk = t // U(CHUNK)
+                    if not seen[chunk]:
+                        seen[chunk] = True
+                        for u in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
+                            mine[u] = 0.0
+                    mine[t] += m * weights[p]
                     p += U(1)
+            s += n
 
 
 @inlined
-def _inflow(parts: Array, s: Any) -> float:
-    total = 0.0
-    for i in range(U(parts.shape[0])):
-        total += parts[i, s]
-    return total
+def _outflow(first: Any, n: Any, A: Any, pi: Array, x: Array, mass: Array) -> None:
+    """What leaves n states through their actions, ``mass (n*A,)``; ``pi`` is it where x is empty."""
+    for i in range(n):
+        for a in range(A):
+            if x.size == 0:
+                mass[i * A + a] = pi[first + i, a]
+            else:
+                mass[i * A + a] = x[first + i] if A == 1 else pi[first + i, a] * x[first + i]
+
+
+@inlined
+def _inflow(parts: Array, touched: NDArray[np.bool_], chunk: Any, begin: Any, n: Any, total: Array) -> None:
+    """The sum of the parts in the n states of a chunk, ``total (n,)``."""
+    for i in range(n):
+        total[i] = 0.0
+    for part in range(U(parts.shape[0])):
+        if touched[part, chunk]:
+            for i in range(n):
+                total[i] += parts[part, begin + i]
 
 
 @compiled
 def _flow_residual(
-    first: int, last: int, parts: Array, mu: Array, gamma: float, x: Array, out: Array, sums: Array
-) -> None:
+    first: int, last: int, parts: Array, touched: NDArray[np.bool_], mu: Array, gamma: float, x: Array,
+    out: Array, sums: Array,
+) -> None:  # fmt: skip
+    inflow = np.empty(CHUNK)
     for chunk in range(U(first), U(last)):
+        begin = chunk * U(CHUNK)
+        n = min(begin + U(CHUNK), U(x.size)) - begin
+        _inflow(parts, touched, chunk, begin, n, inflow)
         top, total = 0.0, 0.0
-        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), U(x.size))):
-            left = (1 - gamma) * mu[s] + gamma * _inflow(parts, s) - x[s]
-            out[s] = left
-            # NaN, which compares as false, must not hide.
-            top = top if abs(left) <= top else abs(left)
+        for i in range(n):
+            left = (1 - gamma) * mu[begin + i] + gamma * inflow[i] - x[begin + i]
+            out[begin + i] = left
+            top = _larger(top, left)
             total += abs(left)
         sums[chunk, 0], sums[chunk, 1] = top, total
 
 
 @compiled
 def _flow_product(
-    first: int, last: int, parts: Array, gamma: float, x: Array, out: Array, other: Array, sums: Array
-) -> None:
+    first: int, last: int, parts: Array, touched: NDArray[np.bool_], gamma: float, x: Array, out: Array,
+    other: Array, sums: Array,
+) -> None:  # fmt: skip
+    inflow = np.empty(CHUNK)
     for chunk in range(U(first), U(last)):
+        begin = chunk * U(CHUNK)
+        n = min(begin + U(CHUNK), U(x.size)) - begin
+        _inflow(parts, touched, chunk, begin, n, inflow)
         inner, own = 0.0, 0.0
-        for s in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), U(x.size))):
-            new = x[s] - gamma * _inflow(parts, s)
-            out[s] = new
-            inner += other[s] * new
+        for i in range(n):
+            new = x[begin + i] - gamma * inflow[i]
+            out[begin + i] = new
+            inner += other[begin + i] * new
             own += new * new
         sums[chunk, 0, 0], sums[chunk, 1, 0] = inner, own

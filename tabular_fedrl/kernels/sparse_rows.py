@@ -1,7 +1,8 @@
-r"""The rows of a sparse kernel as compiled code reads them, and the mean of values over a state's successors.
+r"""The rows of a sparse kernel as compiled code reads them, and the means of values over their successors.
 
 Values of k signals stand side by side, ``V (S, k)``: one pass over the rows then serves all of them, and one
-scattered read brings the k numbers of a successor.
+scattered read brings the k numbers of a successor. Four rows are read at a time: a processor that waits for
+one successor's values then has those of three others under way.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.kernels.packs import packs_of, store
 from tabular_fedrl.measured import Array
 
 inlined: Any = numba.njit(cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
@@ -68,102 +70,97 @@ def first_entry(starts: Any, width: Any, row: Any) -> Any:
     return row * U(width) if width else U(starts[row])
 
 
-@inlined
-def row_mean(weights: Any, successors: Any, p: Any, end: Any, V: Array) -> float:
-    """Sum of weight times value over the entries from p up to end; ``V (S,)``."""
-    total = 0.0
-    while p < end:
-        total += weights[p] * V[successors[p]]
-        p += U(1)
-    return total
+LANES = 4
+"""Signals at most in one pass over the rows: lanes of a pack."""
+
+BLOCK = 512
+"""Means that are made before they are used: they stay in the fastest cache."""
+
+
+def _means_of(signals: int) -> Any:
+    """:func:`means` of so many signals from j on."""
+    lanes = 1 if signals == 1 else LANES
+    load, spread = packs_of(lanes, signals)
+
+    # Not cached: what it is compiled into is.
+    @numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
+    def means(
+        weights: Any, successors: Any, starts: Any, width: Any, row: Any, n: Any, V: Array, k: Any, j: Any,
+        out: Array,
+    ) -> None:  # fmt: skip
+        i: Any = U(0)
+        while i < n:
+            p0 = first_entry(starts, width, row + i)
+            wide = first_entry(starts, width, row + i + U(1)) - p0
+            p1, p2, p3 = p0 + wide, p0 + U(2) * wide, p0 + U(3) * wide
+            if i + U(4) <= n and (
+                width
+                or (
+                    starts[row + i + U(2)] == p2
+                    and starts[row + i + U(3)] == p3
+                    and starts[row + i + U(4)] == p3 + wide
+                )
+            ):
+                t0, t1, t2, t3 = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
+                for e in range(wide):
+                    t0 += spread(weights[p0 + e]) * load(V, (U(successors[p0 + e]) * k + j,))
+                    t1 += spread(weights[p1 + e]) * load(V, (U(successors[p1 + e]) * k + j,))
+                    t2 += spread(weights[p2 + e]) * load(V, (U(successors[p2 + e]) * k + j,))
+                    t3 += spread(weights[p3 + e]) * load(V, (U(successors[p3 + e]) * k + j,))
+                store(t0, out, (i * U(lanes),))
+                store(t1, out, ((i + U(1)) * U(lanes),))
+                store(t2, out, ((i + U(2)) * U(lanes),))
+                store(t3, out, ((i + U(3)) * U(lanes),))
+                i += U(4)
+            else:
+                total = spread(0.0)
+                for p in range(p0, p1):
+                    total += spread(weights[p]) * load(V, (U(successors[p]) * k + j,))
+                store(total, out, (i * U(lanes),))
+                i += U(1)
+
+    return means
+
+
+_means_1, _means_2, _means_3, _means_4 = (_means_of(signals) for signals in range(1, LANES + 1))
 
 
 @inlined
-def mean_1(
-    weights: Any, successors: Any, starts: Any, width: Any, A: Any, pi: Array, s: Any, V: Array, k: Any,
-    j: Any,
-) -> float:  # fmt: skip
-    r""":math:`\sum_a \pi(a|s) \sum_t P(t|s,a) V_j(t)` for the values ``V (S*k,)`` of k signals; ``pi (S, A)``
-    is not read where A = 1."""
-    total = 0.0
-    p = first_entry(starts, width, s * A)
-    for a in range(A):
-        end = first_entry(starts, width, s * A + a + U(1))
-        part = 0.0
-        while p < end:
-            part += weights[p] * V[U(successors[p]) * k + j]
-            p += U(1)
-        total += part if A == 1 else pi[s, a] * part
-    return total
+def states_of_block(A: Any, lanes: Any) -> Any:
+    """States whose rows' means, of so many lanes, make a block."""
+    return max(U(1), U(BLOCK) // (A * lanes))
 
 
 @inlined
-def mean_2(
-    weights: Any, successors: Any, starts: Any, width: Any, A: Any, pi: Array, s: Any, V: Array, k: Any,
-    j: Any,
-) -> tuple[float, float]:  # fmt: skip
-    """:func:`mean_1` of the signals j and j+1, in one pass over the rows."""
-    t0, t1 = 0.0, 0.0
-    p = first_entry(starts, width, s * A)
-    for a in range(A):
-        end = first_entry(starts, width, s * A + a + U(1))
-        x0, x1 = 0.0, 0.0
-        while p < end:
-            w, i = weights[p], U(successors[p]) * k + j
-            x0 += w * V[i]
-            x1 += w * V[i + U(1)]
-            p += U(1)
-        share = 1.0 if A == 1 else pi[s, a]
-        t0 += share * x0
-        t1 += share * x1
-    return t0, t1
+def row_means(
+    weights: Any, successors: Any, starts: Any, width: Any, row: Any, n: Any, V: Array, out: Array
+) -> None:
+    r""":math:`\sum_t P(t|i)\, V(t)`, ``out (n,)``, of n rows i from ``row`` on. Every sum takes its terms in
+    the order of the row."""
+    _means_1(weights, successors, starts, width, row, n, V, U(1), U(0), out)
 
 
 @inlined
-def mean_3(
-    weights: Any, successors: Any, starts: Any, width: Any, A: Any, pi: Array, s: Any, V: Array, k: Any,
-    j: Any,
-) -> tuple[float, float, float]:  # fmt: skip
-    """:func:`mean_1` of the signals j, j+1, j+2, in one pass over the rows."""
-    t0, t1, t2 = 0.0, 0.0, 0.0
-    p = first_entry(starts, width, s * A)
-    for a in range(A):
-        end = first_entry(starts, width, s * A + a + U(1))
-        x0, x1, x2 = 0.0, 0.0, 0.0
-        while p < end:
-            w, i = weights[p], U(successors[p]) * k + j
-            x0 += w * V[i]
-            x1 += w * V[i + U(1)]
-            x2 += w * V[i + U(2)]
-            p += U(1)
-        share = 1.0 if A == 1 else pi[s, a]
-        t0 += share * x0
-        t1 += share * x1
-        t2 += share * x2
-    return t0, t1, t2
+def means(
+    weights: Any, successors: Any, starts: Any, width: Any, row: Any, n: Any, V: Array, k: Any, j: Any,
+    out: Array,
+) -> tuple[Any, Any]:  # fmt: skip
+    r""":func:`row_means` of the signals l from j on, at most :data:`LANES` of the k; ``V (S*k,)``.
 
-
-@inlined
-def mean_4(
-    weights: Any, successors: Any, starts: Any, width: Any, A: Any, pi: Array, s: Any, V: Array, k: Any,
-    j: Any,
-) -> tuple[float, float, float, float]:  # fmt: skip
-    """:func:`mean_1` of the signals j, .., j+3, in one pass over the rows."""
-    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-    p = first_entry(starts, width, s * A)
-    for a in range(A):
-        end = first_entry(starts, width, s * A + a + U(1))
-        x0, x1, x2, x3 = 0.0, 0.0, 0.0, 0.0
-        while p < end:
-            w, i = weights[p], U(successors[p]) * k + j
-            x0 += w * V[i]
-            x1 += w * V[i + U(1)]
-            x2 += w * V[i + U(2)]
-            x3 += w * V[i + U(3)]
-            p += U(1)
-        share = 1.0 if A == 1 else pi[s, a]
-        t0 += share * x0
-        t1 += share * x1
-        t2 += share * x2
-        t3 += share * x3
-    return t0, t1, t2, t3
+    Returns how many signals and the lanes of ``out``, which are 1 or :data:`LANES`: the mean of row i and
+    signal j + l is ``out[i*lanes + l]``.
+    """
+    signals = min(k - j, U(LANES))
+    if k == U(1):
+        row_means(weights, successors, starts, width, row, n, V, out)
+        return signals, U(1)
+    if signals == U(1):
+        _means_1(weights, successors, starts, width, row, n, V, k, j, out)
+        return signals, U(1)
+    if signals == U(2):
+        _means_2(weights, successors, starts, width, row, n, V, k, j, out)
+    elif signals == U(3):
+        _means_3(weights, successors, starts, width, row, n, V, k, j, out)
+    else:
+        _means_4(weights, successors, starts, width, row, n, V, k, j, out)
+    return signals, U(LANES)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import in_degree, policy_error, signal_sizes
-from tabular_fedrl.kernels.sparse import flow_residual
+from tabular_fedrl.kernels.sparse import occupancy_residual
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured
 
@@ -110,10 +110,8 @@ def policy_of(x: Array, elsewhere: NDArray[np.int32]) -> Array:
 def values_at_start(cmdp: CMDP, x: Array) -> Measured:
     """Enclosures ``(1+m,)`` of the values of :func:`policy_of` the occupancy ``x (S, A)``, wherever it
     comes from."""
-    gamma, mass = cmdp.gamma, x.sum(axis=1, keepdims=True)
-    total = float(mass.sum())
-    pi = np.divide(x, mass, out=np.zeros_like(x), where=mass > 0)
-    _, defect = flow_residual(rows_of(cmdp), pi, cmdp.rho, gamma, mass, np.empty_like(mass))
+    gamma, total = cmdp.gamma, float(x.sum(axis=1).sum())
+    _, defect = occupancy_residual(rows_of(cmdp), x, cmdp.rho, gamma, np.empty((cmdp.S, 1)))
     # Terms of a state's balance: those that flow in, those that flow out and rho's; and the policy that the
     # floats stand for is x/mass only to rounding.
     off = (in_degree(cmdp) + cmdp.A + 10) * UNIT + 2 * cmdp.row_error + policy_error(cmdp.A)
