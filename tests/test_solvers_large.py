@@ -36,7 +36,7 @@ STRUCTURES = {
 }
 
 
-HELD = {"random": 0.7, "ring": 0.7, "grid": 1.0}
+HELD = {"random": 0.6, "ring": 0.6, "grid": 0.88}
 """What a search may hold, in parts of the problem's memory: beside a factor or a preconditioner more."""
 
 
@@ -241,6 +241,7 @@ def test_the_search_holds_no_table_too_many(name):
     kernels allocate only blocks)."""
     cmdp = structured(name, 40_000, 2)
     own = sum(a.nbytes for a in (cmdp.P.data, cmdp.P.indices, cmdp.P.indptr, cmdp.signals, cmdp.d, cmdp.rho))
+    solve_large(cmdp)  # compiles
     tracemalloc.start()
     solve_large(cmdp)
     peak = tracemalloc.get_traced_memory()[1]

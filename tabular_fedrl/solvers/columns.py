@@ -66,21 +66,25 @@ def price(cmdp: CMDP, multipliers: Array, with_reward: bool = True) -> tuple[Opt
     r"""The policy that is best for :math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`), and the rigorous
     upper bound :math:`\max_\pi V_{r-\lambda\cdot c} + \lambda\cdot d` for multipliers
     :math:`\lambda \ge 0`."""
-    signal, blur = priced_signal(cmdp, multipliers, with_reward)
-    best = optimise(cmdp, signal)
-    bound = best.value + Measured(0.0, blur) + dot(multipliers, cmdp.d)
-    return best, float(bound.upper)
+    best = optimise(cmdp, priced_signal(cmdp, multipliers, with_reward))
+    return best, dual_bound(cmdp, best.value, multipliers, with_reward)
 
 
-def priced_signal(cmdp: CMDP, multipliers: Array, with_reward: bool) -> tuple[Array, float]:
-    r""":math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`), ``(S, A)``, and what its rounding can do to a
-    value."""
+def priced_signal(cmdp: CMDP, multipliers: Array, with_reward: bool) -> Array:
+    r""":math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`), ``(S, A)``."""
     signal = np.tensordot(-multipliers, cmdp.c, axes=1)
     if with_reward:
         signal += cmdp.r
-    # The float signal differs from the exact one by at most (m + 2) roundings of its terms.
+    return signal
+
+
+def dual_bound(cmdp: CMDP, best: Measured, multipliers: Array, with_reward: bool) -> float:
+    r"""The rigorous upper bound :math:`\max_\pi V_f + \lambda\cdot d`, from the optimal value ``best``
+    (scalar) of the float signal that :func:`priced_signal` makes of f."""
+    # It differs from the exact one by at most (m + 2) roundings of its terms.
     terms = float(np.append(float(with_reward), multipliers) @ signal_sizes(cmdp))
-    return signal, (cmdp.m + 3) * UNIT * terms / (1 - cmdp.gamma)
+    blur = (cmdp.m + 3) * UNIT * terms / (1 - cmdp.gamma)
+    return float((best.widened(blur) + dot(multipliers, cmdp.d)).upper)
 
 
 def generate(

@@ -13,6 +13,7 @@ last function on. Source: the bounds, MacQueen (1966); modified policy iteration
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -23,6 +24,7 @@ from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import rounding
 from tabular_fedrl.kernels import krylov
+from tabular_fedrl.kernels.memory import make_room
 from tabular_fedrl.kernels.packed import policy_rows
 from tabular_fedrl.kernels.sparse import greedy_sweep
 from tabular_fedrl.kernels.sparse_rows import rows_of
@@ -30,6 +32,9 @@ from tabular_fedrl.measured import UNIT, Array, Measured, dot
 
 FIRST_SWEEPS = 20
 """Greedy sweeps before the first policy is evaluated, where no function to start from is known."""
+
+SETTLED = 0.03
+"""Part of the residual's first range from which on that is enough: on random graphs after half as many."""
 
 FRACTION = 0.1
 """A policy is evaluated until its residual is this fraction of the greedy residual's range."""
@@ -66,18 +71,26 @@ class Greedy:
         return mean.widened(float(values.error.max()) * (1 + 16 * UNIT) + blur)
 
 
-def improve(cmdp: CMDP, f: Array, start: Array | None = None, accuracy: float = 0.0) -> Greedy:
+def improve(
+    cmdp: CMDP, f: Array | Callable[[], Array], start: Array | None = None, accuracy: float = 0.0
+) -> Greedy:
     """Maximise the signal ``f (S, A)`` of a sparse problem, to ``accuracy`` in units of value (0: as far as
-    rounding permits), from the function ``start (S,)``."""
+    rounding permits), from the function ``start (S,)``. A signal that ``f()`` makes is not held while
+    policies are evaluated."""
     rows, gamma = rows_of(cmdp), cmdp.gamma
+    make: Callable[[], Array] = f if callable(f) else lambda: f
+    signal: Array | None
+    signal = make()
     V = np.zeros(cmdp.S) if start is None else start
     ahead, actions = np.empty(cmdp.S), np.empty(cmdp.S, dtype=np.int32)
-    largest = krylov.largest(f[None], (1, 2)).reshape(1, 1, 1)
+    largest = krylov.largest(signal[None], (1, 2)).reshape(1, 1, 1)
     first = FIRST_SWEEPS if start is None else 0
     best: Greedy | None = None
+    widest = np.inf
     evaluated: dict[bytes, float] = {}
     for sweep in range(MAX_ITERATIONS):
-        low, high = greedy_sweep(rows, f, gamma, V, ahead, actions)
+        signal = make() if signal is None else signal
+        low, high = greedy_sweep(rows, signal, gamma, V, ahead, actions)
         noise = float(rounding(cmdp, largest, V[None])[0])
         width = high - low
         if best is None or width + 2 * noise < best.high - best.low:
@@ -86,7 +99,8 @@ def improve(cmdp: CMDP, f: Array, start: Array | None = None, accuracy: float = 
         if width <= goal:
             break
         V = ahead + gamma / (1 - gamma) * 0.5 * (low + high)
-        if sweep < first:
+        widest = width if sweep == 0 else widest
+        if sweep < first and width > SETTLED * widest:
             continue
         # A policy that comes back was evaluated too coarsely; one that was evaluated to rounding takes turns
         # with its equals.
@@ -96,17 +110,17 @@ def improve(cmdp: CMDP, f: Array, start: Array | None = None, accuracy: float = 
             break
         tolerance = max(FRACTION * width, enough) if before == np.inf else enough if before > enough else 0.0
         evaluated[key] = tolerance
-        V, ahead = _evaluated(cmdp, f, actions, V, ahead, tolerance)
+        f_pi, signal = np.take_along_axis(signal, actions[:, None], axis=1), None
+        V, ahead = _evaluated(cmdp, f_pi, actions, V, ahead, tolerance)
     assert best is not None
     return best
 
 
 def _evaluated(
-    cmdp: CMDP, f: Array, actions: NDArray[np.int32], V: Array, ahead: Array, tolerance: float
+    cmdp: CMDP, f_pi: Array, actions: NDArray[np.int32], V: Array, ahead: Array, tolerance: float
 ) -> tuple[Array, Array]:
-    """``V (S,)`` moved towards the policy's values until the residual is at most ``tolerance``, or rounding;
-    and room for another function. ``V`` and ``ahead (S,)`` are overwritten."""
-    f_pi = np.take_along_axis(f, actions[:, None], axis=1)
+    """``V (S,)`` moved towards the policy's values for ``f_pi (S, 1)`` until the residual is at most
+    ``tolerance``, or rounding; and room for another function. ``V`` and ``ahead (S,)`` are overwritten."""
     rows, alone = policy_rows(rows_of(cmdp), actions), np.empty_like(actions)
     shift = cmdp.gamma / (1 - cmdp.gamma) * 0.5
     enough = max(2 * tolerance, 16 * UNIT * float(krylov.largest(V)))
@@ -122,4 +136,5 @@ def _evaluated(
         before = high - low
     # To pack them again takes no time beside what follows, but as much room.
     del rows, alone
+    make_room(cmdp.r.nbytes)
     return linear.values(cmdp, actions, f_pi[None], V[:, None], tolerance)[0][:, 0], ahead

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.evaluation import signal_sizes
-from tabular_fedrl.measured import Array, dot
-from tabular_fedrl.solvers.columns import MAX_COLUMNS, master, priced_signal
+from tabular_fedrl.measured import Array
+from tabular_fedrl.solvers.columns import MAX_COLUMNS, dual_bound, master, priced_signal
 from tabular_fedrl.solvers.inexact import Greedy, improve
 from tabular_fedrl.solvers.kinks import End, beside_kink
 from tabular_fedrl.solvers.occupancies import Occupied, from_bits, occupied, to_bits
@@ -64,13 +64,11 @@ class Search:
         r"""The best policy for :math:`r - \lambda\cdot c` (or :math:`-\lambda\cdot c`) to ``accuracy``, in
         units of value, and the rigorous upper bound of the optimum (or slack) that it proves."""
         cmdp = self.cmdp
-        signal, blur = priced_signal(cmdp, multipliers, self.with_reward)
         start = self._start(multipliers)
         del self.known[: -cmdp.m - 1]
-        greedy = improve(cmdp, signal, start, accuracy)
+        greedy = improve(cmdp, lambda: priced_signal(cmdp, multipliers, self.with_reward), start, accuracy)
         self.known.append((multipliers, greedy.V))
-        bound = greedy.at_start(cmdp).widened(blur) + dot(multipliers, cmdp.d)
-        return greedy, float(bound.upper)
+        return greedy, dual_bound(cmdp, greedy.at_start(cmdp), multipliers, self.with_reward)
 
     def _start(self, multipliers: Array) -> Array | None:
         """Functions found nearby, extrapolated: where no action changes, optimal values are linear in the
