@@ -29,6 +29,9 @@ from tabular_fedrl.validation import Kernel, Labels, frozen
 MOST_EXACT_STATES = 300
 """States up to which a problem is read exactly (its kernel is held as a dense array of rationals)."""
 
+ROWS = 1 << 16
+"""Rows of P that are added up at once: beside them SciPy makes several numbers for each."""
+
 
 class CMDP(Frozen):
     r"""A constrained MDP.
@@ -178,8 +181,10 @@ class CMDP(Frozen):
         """Bound on ``|sum of a row - 1|`` over the rows of P and rho, its own rounding included."""
 
         def compute() -> float:
-            sums = np.asarray(self.rows.sum(axis=1)).ravel()
-            worst = max(float(np.abs(sums - 1).max()), abs(float(self.rho.sum()) - 1))
+            worst = abs(float(self.rho.sum()) - 1)
+            for first in range(0, self.S * self.A, ROWS):
+                sums = np.asarray(self.rows[first : first + ROWS].sum(axis=1))
+                worst = max(worst, float(np.abs(sums - 1).max()))
             return worst + (self.max_row + 2) * UNIT
 
         return self._remember("row_error", compute)

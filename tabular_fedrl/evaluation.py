@@ -226,7 +226,8 @@ def visitation(cmdp: CMDP, log_pi: Any, start: Any | None = None) -> Measured:
         kernel = np.einsum("sa,sat->st", pi, cmdp.P)
         solved = np.linalg.solve(np.eye(cmdp.S) - cmdp.gamma * kernel.T, (1 - cmdp.gamma) * mu)
     d = np.maximum(np.asarray(solved, dtype=np.float64), 0.0)
-    flow = cmdp.rows.T @ (d[:, None] * pi).ravel()
+    pi *= d[:, None]
+    flow = cmdp.rows.T @ pi.ravel()
     residual = np.abs((1 - cmdp.gamma) * mu + cmdp.gamma * flow - d).sum()
     slack = ((in_degree(cmdp) + 8) * UNIT + 2 * cmdp.row_error + 2 * policy_error(cmdp.A)) * (1 + 2 * d.sum())
     # The sum of the residual's sizes is rounded relatively to itself.

@@ -69,6 +69,7 @@ class Tables:
 
     def evaluate(self, log_pi: Array, V: Array) -> Measured:
         cmdp, S = self.cmdp, self.cmdp.S
+        make_room(self.scratch.nbytes)
         over_chunks(steps.probabilities, S, log_pi, self.scratch)
         _, residual = linear.values(cmdp, self.scratch, start=V, tolerance=self._enough(V))
         sums = np.empty((chunks(S), 2, V.shape[1]))
