@@ -58,11 +58,11 @@ class Pull:
 class Anchor(Theorem):
     r"""Pulling towards two policies is pulling towards one between them, and a cost no policy avoids.
 
-    **Setting.** :math:`\alpha, \beta > 0`, :math:`\tau = \alpha + \beta`, :math:`w = \alpha/\tau`; policies
-    b and :math:`\pi` with an action in common, the anchor :math:`m \propto b^w \pi^{1-w}` and the Rényi
-    divergence :math:`D_w(b\|\pi) = \frac{1}{w-1} \log \sum_a b^w \pi^{1-w}`. Over clients:
-    :math:`\bar b \propto \prod_i b_i^{\omega_i}` and :math:`H_b = -\log \sum_a \prod_i b_i^{\omega_i}`; the
-    weights may depend on the state.
+    **Setting.** :math:`\alpha, \beta > 0`, :math:`\tau = \alpha + \beta`, :math:`w = \alpha/\tau`; policies b
+    and :math:`\pi` with an action in common, the anchor :math:`m \propto b^w \pi^{1-w}` and the Rényi
+    divergence :math:`D_w(b\|\pi) = \frac{1}{w-1} \log \sum_a b^w \pi^{1-w}`. Over clients that share an
+    action with :math:`\pi_k`: :math:`\bar b \propto \prod_i b_i^{\omega_i}` and :math:`H_b = -\log \sum_a
+    \prod_i b_i^{\omega_i}`; the weights may depend on the state.
 
     **Statement.** State by state, for every law p,
 

@@ -69,9 +69,9 @@ class ClientDrift(Theorem):
     \frac{1}{1-\gamma} \cdot \frac{\eta\,\mathrm{span}\,Q_i}{4} \cdot \frac{R}{1-\gamma}`, and the same for
     the means.
 
-    The first bound is within a factor of two of the truth: someone who leaves the state that pays with
-    probability q per step is worth :math:`1/(1-\gamma(1-q))`; for clients with q = 0 and a small q, and
-    :math:`\pi_k` that stays, the sides have the ratio 1/2.
+    The first bound is within a factor of two of the truth: someone who leaves the state that pays for staying
+    with probability q per step is worth :math:`(1-q)/(1-\gamma(1-q))`; for clients with q = 0 and a small q,
+    and :math:`\pi_k` that stays, the sides have the ratio 1/2.
 
     **Source.** Theory notes, DRPO section 3.7, D3; both sides, L and the limit at a fixed ratio are added
     here.

@@ -51,9 +51,10 @@ class Supports(Theorem):
 
     **Statement.** For :math:`\alpha, \beta > 0` the R-step has the support :math:`\mathrm{supp}\,b_i \cap
     \mathrm{supp}\,\pi_k` exactly. The arithmetic mean (A1) of the steps keeps the union, the geometric mean
-    (A2) the intersection over the clients; where that is empty A2 is undefined, and A1 is not. Data that are
-    smoothed, however little, keep the support of :math:`\pi_k` under both. The F-step keeps
-    :math:`\mathrm{supp}\,b_i \cup \mathrm{supp}\,\pi_k` and may add to it (``drpo.forward-step``).
+    (A2) the intersection over the clients (those of positive weight); where that is empty A2 is undefined,
+    and A1 is not. Data that are smoothed, however little, keep the support of :math:`\pi_k` under both. The
+    F-step keeps :math:`\mathrm{supp}\,b_i \cup \mathrm{supp}\,\pi_k` and may add to it
+    (``drpo.forward-step``).
 
     At :math:`\alpha = 0` the R-step jumps. With :math:`\pi^\alpha` the step with weight :math:`\alpha`,
     :math:`w = \alpha/(\alpha+\beta)`, and :math:`\pi^0(\cdot|B)` the step without data, conditioned on
