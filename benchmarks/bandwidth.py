@@ -5,6 +5,10 @@ what share of that the sweeps reach: local successors and scattered ones, even r
 float64 and float32, a scattered order before and after the states are moved. Bytes are those that a sweep
 cannot do without: every weight, index, signal, probability and value read once, every result written once. A
 share is taken between a sweep and a sum measured in turn.
+
+Beside it stands the share of a sweep that would cost no more than to fetch its successors' values: all
+indices read, the values they point to added up, nothing else. Where that is small, the machine's caches are
+the limit and not the sweep.
 """
 
 from __future__ import annotations
@@ -13,16 +17,17 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.machine import facts
 from benchmarks.results import described, write_both
-from tabular_fedrl.kernels import packed, sparse
+from tabular_fedrl.kernels import flows, packed, sparse
 from tabular_fedrl.kernels.sparse_rows import Rows
 from tabular_fedrl.kernels.structure import line_up
 from tabular_fedrl.kernels.threads import in_parallel
@@ -54,6 +59,25 @@ def read_sweep(threads: int) -> tuple[Callable[[], None], int]:
     return (lambda: in_parallel(_sum, parts)), x.nbytes
 
 
+@numba.njit(nogil=True, fastmath=True)
+def _fetch(successors: NDArray[np.uint32], V: Array, k: int, out: Array) -> None:
+    low, high = 0.0, 0.0
+    for p in range(np.uint64(successors.size)):
+        place = np.uint64(successors[p]) * np.uint64(k)
+        low += V[place]
+        if k > 1:
+            high += V[place + np.uint64(k - 1)]  # it may lie in another line of the cache
+    out[0] = low + high
+
+
+def fetching(rows: Rows, k: int) -> Callable[[], None]:
+    """Fetch the k values side by side of every successor, on all threads."""
+    V = np.ones(rows.S * k)
+    parts = [(part,) for part in np.array_split(rows.successors, numba.get_num_threads())]
+    out = np.empty(1)
+    return lambda: in_parallel(_fetch, parts, V, k, out)
+
+
 def rows_of_kind(kind: str, S: int, seed: int = 0) -> Rows:
     """Successors ``near`` by, ``scattered``, or near by in a ``shuffled`` order; even rows."""
     draw = np.random.default_rng(seed)
@@ -83,8 +107,8 @@ def single(rows: Rows) -> Rows:
     return rows._replace(weights=rows.weights.astype(np.float32))
 
 
-def sweeps(rows: Rows) -> Iterator[tuple[str, Callable[[], Any], int]]:
-    """Name, sweep and bytes of what is measured on some rows."""
+def sweeps(rows: Rows) -> Iterator[tuple[str, int, Callable[[], Any], int]]:
+    """Name, signals, sweep and bytes of what is measured on some rows."""
     S, A = rows.S, rows.A
     draw = np.random.default_rng(1)
     kernel = sum(x.nbytes for x in (rows.weights, rows.successors, rows.starts))
@@ -95,6 +119,7 @@ def sweeps(rows: Rows) -> Iterator[tuple[str, Callable[[], Any], int]]:
         own = kernel + f.nbytes + V.nbytes + out.nbytes + (0 if pi is None else pi.nbytes)
         yield (
             f"policy, {k} signal{'s' * (k > 1)}",
+            k,
             lambda f=f, V=V, out=out: sparse.policy_sweep(rows, pi, f, 0.99, V, out),
             own,
         )
@@ -103,13 +128,15 @@ def sweeps(rows: Rows) -> Iterator[tuple[str, Callable[[], Any], int]]:
     r, v, out, actions = f[0].copy(), V[:, 0].copy(), np.empty(S), np.empty(S, dtype=np.int32)
     yield (
         "greedy",
+        1,
         lambda: sparse.greedy_sweep(rows, r, 0.99, v, out, actions),
         kernel + table + 2 * v.nbytes + actions.nbytes,
     )
     x, left = V[:, :1].copy(), np.empty((S, 1))
     yield (
         "flow",
-        lambda: sparse.flow_residual(rows, pi, v, 0.99, x, left),
+        1,
+        lambda: flows.flow_residual(rows, pi, v, 0.99, x, left),
         kernel + table + 3 * v.nbytes,
     )
 
@@ -130,20 +157,27 @@ def variants(S: int) -> Iterator[tuple[str, str, Rows]]:
 
 
 def measure(states: list[int], rounds: int = ROUNDS) -> Iterator[Row]:
-    """One row for every sweep: its share of the read bandwidth on all threads, median and quartiles."""
+    """One row for every sweep: its share of the read bandwidth on all threads, and that of fetching its
+    values, medians and quartiles."""
     read, read_bytes = read_sweep(numba.get_num_threads())
     for S in states:
         for kind, storage, rows in variants(S):
-            for name, sweep, size in sweeps(rows):
-                shares = []
-                for turn in range(rounds + 1):
-                    rate, full = size / _seconds(sweep), read_bytes / _seconds(read)
-                    shares += [rate / full] if turn else []  # the first turn compiles
-                low, middle, high = statistics.quantiles(shares, n=4)
+            for name, k, sweep, size in sweeps(rows):
+                fetch = fetching(rows, k)
+                turns = [
+                    [size / _seconds(call) / (read_bytes / _seconds(read)) for call in (sweep, fetch)]
+                    for _ in range(rounds + 1)
+                ]
+                share, fetched = (_spread(column) for column in zip(*turns[1:]))  # the first turn compiles
                 yield {
                     "states": S, "successors": kind, "storage": storage, "sweep": name, "bytes": size,
-                    "share": {"median": middle, "low": low, "high": high},
+                    "share": share, "fetching": fetched,
                 }  # fmt: skip
+
+
+def _spread(shares: Sequence[float]) -> dict[str, float]:
+    low, middle, high = statistics.quantiles(shares, n=4)
+    return {"median": middle, "low": low, "high": high}
 
 
 def read_rates() -> dict[str, float]:
@@ -171,19 +205,19 @@ def markdown(content: dict[str, Any]) -> str:
         *described(content["machine"]),
         "",
         f"Plain sums read {', '.join(rates)} thread(s). Share: of that on all threads, median (quartiles).",
+        "Fetching: the share if the sweep cost no more than to fetch its successors' values.",
         "",
-        "| states | successors | storage | sweep | share |",
-        "|---|---|---|---|---|",
+        "| states | successors | storage | sweep | share | fetching |",
+        "|---|---|---|---|---|---|",
     ]
-    for row in content["rows"]:
-        cells = (row["states"], row["successors"], row["storage"], row["sweep"], _share(row))
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in content["rows"]]
     return "\n".join(lines) + "\n"
 
 
-def _share(row: Row) -> str:
-    share = row["share"]
-    return f"{share['median']:.2f} ({share['low']:.2f} to {share['high']:.2f})"
+def _cells(row: Row) -> list[str]:
+    shares = (row[name] for name in ("share", "fetching"))
+    told = [f"{share['median']:.2f} ({share['low']:.2f} to {share['high']:.2f})" for share in shares]
+    return [str(row["states"]), row["successors"], row["storage"], row["sweep"], *told]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -196,8 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     content: dict[str, Any] = {"machine": facts(), "read_bytes_per_second": read_rates(), "rows": []}
     for row in measure(options.states, options.rounds):
         content["rows"].append(row)
-        cells = (row["states"], row["successors"], row["storage"], row["sweep"], _share(row))
-        print(" | ".join(map(str, cells)), file=sys.stderr, flush=True)
+        print(" | ".join(_cells(row)), file=sys.stderr, flush=True)
     print(markdown(content), end="")
     if options.out:
         write_both(options.out, content, markdown(content))

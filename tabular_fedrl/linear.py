@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.kernels import band, gauss_seidel, krylov, packed, sparse
+from tabular_fedrl.kernels import band, flows, gauss_seidel, krylov, packed, sparse
 from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
 from tabular_fedrl.kernels.structure import Line, line_up
 from tabular_fedrl.measured import UNIT, Array
@@ -210,11 +210,11 @@ class _Visits:
         self.rows, self.pi, self.mu, self.gamma, self.total = rows, pi, mu, gamma, np.inf
 
     def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
-        size, self.total = sparse.flow_residual(self.rows, self.pi, self.mu, self.gamma, x, out)
+        size, self.total = flows.flow_residual(self.rows, self.pi, self.mu, self.gamma, x, out)
         return size, krylov.largest(x)
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
-        return sparse.flow_product(self.rows, self.pi, self.gamma, x, out, other)
+        return flows.flow_product(self.rows, self.pi, self.gamma, x, out, other)
 
 
 def _policy(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]:

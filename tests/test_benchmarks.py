@@ -205,8 +205,9 @@ def test_the_figure_of_growth_draws_the_series_that_were_measured(tmp_path, monk
 def test_shares_of_the_bandwidth_name_the_machine():
     share = {"median": 0.5, "low": 0.25, "high": 0.75}
     row = {"states": 7, "successors": "near", "storage": "even", "sweep": "greedy", "share": share}
+    row["fetching"] = share | {"median": 0.625}
     text = markdown({"machine": facts(), "read_bytes_per_second": {"1": 4e10}, "rows": [row]})
-    assert "| 7 | near | even | greedy | 0.50 (0.25 to 0.75) |" in text
+    assert "| 7 | near | even | greedy | 0.50 (0.25 to 0.75) | 0.62 (0.25 to 0.75) |" in text
     assert f"{facts()['cores']} cores" in text
     assert "40.0 GB/s on 1 thread(s)" in text
 

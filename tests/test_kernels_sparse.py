@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.instances import garnet, grid, ring
-from tabular_fedrl.kernels import band, packed, sparse, structure, threads
+from tabular_fedrl.kernels import band, flows, packed, sparse, structure, threads
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.kernels.structure import line_up
 from tabular_fedrl.kernels.threads import CHUNK
@@ -119,16 +119,16 @@ def test_flows(cmdp):
     )
     inflow = cmdp.P.T @ (x * pi).ravel() if kernel is None else kernel.T @ x[:, 0]
     mu, out = np.full(cmdp.S, 1 / cmdp.S), np.empty_like(x)
-    size, total = sparse.flow_residual(rows_of(cmdp), pi, mu, GAMMA, x, out)
+    size, total = flows.flow_residual(rows_of(cmdp), pi, mu, GAMMA, x, out)
     assert np.abs(out[:, 0] - ((1 - GAMMA) * mu + GAMMA * inflow - x[:, 0])).max() <= 1e-12
     assert (size, total) == (np.abs(out).max(), pytest.approx(np.abs(out).sum(), rel=1e-12))
     balance = np.empty_like(x)
-    assert sparse.occupancy_residual(rows_of(cmdp), pi * x, mu, GAMMA, balance) == (
+    assert flows.occupancy_residual(rows_of(cmdp), pi * x, mu, GAMMA, balance) == (
         pytest.approx(size, rel=1e-12),
         pytest.approx(total, rel=1e-12),
     )
     assert np.abs(balance - out).max() <= 1e-12
-    sums = sparse.flow_product(rows_of(cmdp), pi, GAMMA, x, out, x)
+    sums = flows.flow_product(rows_of(cmdp), pi, GAMMA, x, out, x)
     assert np.abs(out[:, 0] - (x[:, 0] - GAMMA * inflow)).max() <= 1e-12
     assert sums == pytest.approx(np.array([[(out * x).sum()], [(out * out).sum()]]), rel=1e-11)
 
@@ -137,7 +137,7 @@ def test_only_the_chunks_that_mass_flows_to_are_written():
     """Of four parts of nine chunks each three or four, around the ring."""
     cmdp = ring(S=9 * CHUNK, A=2, b=2, m=0)
     pi, _, x = drawn(cmdp, 1)
-    _, touched = sparse._flow(rows_of(cmdp), pi, x[:, 0])
+    _, touched = flows._flow(rows_of(cmdp), pi, x[:, 0])
     expected = [[8, 0, 1, 2], [2, 3, 4], [4, 5, 6], [6, 7, 8, 0]]
     assert [set(np.flatnonzero(part)) for part in touched] == [set(part) for part in expected]
 
@@ -151,7 +151,7 @@ def test_a_value_that_is_not_a_number_shows_in_the_sizes(k):
     size = sparse.policy_residual(rows_of(cmdp), pi, f, GAMMA, V, np.empty_like(V))
     assert np.array_equal(np.isnan(size), np.arange(k) == k - 1)
     x = V[:, k - 1 :].copy()
-    size, total = sparse.flow_residual(rows_of(cmdp), pi, cmdp.rho, GAMMA, x, np.empty_like(x))
+    size, total = flows.flow_residual(rows_of(cmdp), pi, cmdp.rho, GAMMA, x, np.empty_like(x))
     assert np.isnan(size).all()
     assert np.isnan(total)
 
@@ -189,7 +189,7 @@ def test_nothing_depends_on_the_number_of_threads(monkeypatch):
         out, x = np.empty_like(V), V[:, :1].copy()
         change = sparse.policy_sweep(rows, pi, f, GAMMA, V, out)
         sums = sparse.policy_product(rows, pi, GAMMA, V, out.copy(), V)
-        total = sparse.flow_residual(rows, pi, cmdp.rho, GAMMA, x, x.copy())[1]
+        total = flows.flow_residual(rows, pi, cmdp.rho, GAMMA, x, x.copy())[1]
         answers.append((out, change, sums, np.asarray(total)))
     for other in answers[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(answers[0], other))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import in_degree, policy_error, signal_sizes
-from tabular_fedrl.kernels.sparse import occupancy_residual
+from tabular_fedrl.kernels.flows import occupancy_residual
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.measured import UNIT, Array, Measured
 

@@ -1,0 +1,155 @@
+r"""Flows of mass over the states of a large sparse problem: :math:`P_\pi^T x` and what it is compared with.
+
+Parts of the states sum what flows out of them apart, and the parts are added up: an order that does not
+depend on the number of threads. Of its sums a part writes only the chunks of states that it reaches, few
+where successors are near. Policies are given as in :mod:`tabular_fedrl.kernels.sparse`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabular_fedrl.kernels.lanes import compiled
+from tabular_fedrl.kernels.sparse import larger, table
+from tabular_fedrl.kernels.sparse_rows import BLOCK, Rows, U, first_entry, inlined, states_of_block, unpacked
+from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks, over_parts
+from tabular_fedrl.measured import Array
+
+PARTS = 4
+"""Parts of the states, whatever the number of threads."""
+
+_NOTHING = np.zeros(0)
+
+Flow = tuple[Array, NDArray[np.bool_]]
+"""Sums of the parts ``(PARTS, S)``, to be added up, and which of their chunks are written, ``(PARTS, C)``."""
+
+
+def flow_residual(
+    rows: Rows, pi: Array | None, mu: Array, gamma: float, x: Array, out: Array
+) -> tuple[Array, float]:
+    r"""``out (S, 1)``: :math:`(1-\gamma)\mu + \gamma P_\pi^T x - x` for ``x (S, 1)``, ``mu (S,)``.
+    Returns its largest size, ``(1,)``, and its 1-norm."""
+    return _residual(rows, _flow(rows, table(pi), x.reshape(-1)), mu, gamma, x, out)
+
+
+def occupancy_residual(rows: Rows, x: Array, mu: Array, gamma: float, out: Array) -> tuple[Array, float]:
+    r"""``out (S, 1)``: :math:`(1-\gamma)\mu(s) + \gamma \sum_{s',a} P(s|s',a)\, x(s',a) - \sum_a x(s,a)`
+    for an occupancy ``x (S, A)``. Returns as :func:`flow_residual`."""
+    return _residual(rows, _flow(rows, x, _NOTHING), mu, gamma, x.sum(axis=1), out)
+
+
+def flow_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Array, other: Array) -> Array:
+    r"""``out (S, 1)``: :math:`x - \gamma P_\pi^T x` for ``x (S, 1)``. Returns the inner products of ``out``
+    with ``other (S, 1)`` and with itself, ``(2, 1)``."""
+    sums = np.empty((chunks(rows.S), 2, 1))
+    flow = _flow(rows, table(pi), x.reshape(-1))
+    over_chunks(_flow_product, rows.S, *flow, gamma, x.reshape(-1), out.reshape(-1), other.reshape(-1), sums)
+    return sums.sum(axis=0)
+
+
+def _flow(rows: Rows, pi: Array, x: Array) -> Flow:
+    r""":math:`P_\pi^T x`; what flows is the table ``pi`` itself where x is empty."""
+    count = min(PARTS, chunks(rows.S))
+    parts, touched = np.empty((count, rows.S)), np.zeros((count, chunks(rows.S)), dtype=np.bool_)
+    each = -(-rows.S // count)
+    over_parts(_scatter, count, rows.S, each, rows, pi, x, parts, touched)
+    return parts, touched
+
+
+def _residual(rows: Rows, flow: Flow, mu: Array, gamma: float, x: Array, out: Array) -> tuple[Array, float]:
+    sums = np.empty((chunks(rows.S), 2))
+    over_chunks(_flow_residual, rows.S, *flow, mu, gamma, x.reshape(-1), out.reshape(-1), sums)
+    return sums[:, :1].max(axis=0), float(sums[:, 1].sum())
+
+
+@compiled
+def _scatter(
+    first: int, last: int, each: int, rows: Rows, pi: Array, x: Array, parts: Array,
+    touched: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    weights, successors, starts, width, S, A = unpacked(rows)
+    many = states_of_block(A, U(1))
+    mass = np.empty(max(U(BLOCK), A))
+    for part in range(U(first), U(last)):
+        mine, seen = parts[part], touched[part]
+        s, end = part * U(each), min((part + U(1)) * U(each), S)
+        while s < end:
+            n = min(many, end - s)
+            _outflow(s, n, A, pi, x, mass)
+            p = first_entry(starts, width, s * A)
+            for i in range(n * A):
+                stop = first_entry(starts, width, s * A + i + U(1))
+                m = mass[i]
+                while p < stop:
+                    t = U(successors[p])
+                    chunk = t // U(CHUNK)
+                    if not seen[chunk]:
+                        seen[chunk] = True
+                        for u in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
+                            mine[u] = 0.0
+                    mine[t] += m * weights[p]
+                    p += U(1)
+            s += n
+
+
+@inlined
+def _outflow(first: Any, n: Any, A: Any, pi: Array, x: Array, mass: Array) -> None:
+    """What leaves n states through their actions, ``mass (n*A,)``; ``pi`` is it where x is empty."""
+    for i in range(n):
+        for a in range(A):
+            if x.size == 0:
+                mass[i * A + a] = pi[first + i, a]
+            else:
+                mass[i * A + a] = x[first + i] if A == 1 else pi[first + i, a] * x[first + i]
+
+
+@inlined
+def _inflow(parts: Array, touched: NDArray[np.bool_], chunk: Any, begin: Any, n: Any, total: Array) -> None:
+    """The sum of the parts in the n states of a chunk, ``total (n,)``."""
+    for i in range(n):
+        total[i] = 0.0
+    for part in range(U(parts.shape[0])):
+        if touched[part, chunk]:
+            for i in range(n):
+                total[i] += parts[part, begin + i]
+
+
+@compiled
+def _flow_residual(
+    first: int, last: int, parts: Array, touched: NDArray[np.bool_], mu: Array, gamma: float, x: Array,
+    out: Array, sums: Array,
+) -> None:  # fmt: skip
+    inflow = np.empty(CHUNK)
+    for chunk in range(U(first), U(last)):
+        begin = chunk * U(CHUNK)
+        n = min(begin + U(CHUNK), U(x.size)) - begin
+        _inflow(parts, touched, chunk, begin, n, inflow)
+        top, total = 0.0, 0.0
+        for i in range(n):
+            left = (1 - gamma) * mu[begin + i] + gamma * inflow[i] - x[begin + i]
+            out[begin + i] = left
+            top = larger(top, left)
+            total += abs(left)
+        sums[chunk, 0], sums[chunk, 1] = top, total
+
+
+@compiled
+def _flow_product(
+    first: int, last: int, parts: Array, touched: NDArray[np.bool_], gamma: float, x: Array, out: Array,
+    other: Array, sums: Array,
+) -> None:  # fmt: skip
+    inflow = np.empty(CHUNK)
+    for chunk in range(U(first), U(last)):
+        begin = chunk * U(CHUNK)
+        n = min(begin + U(CHUNK), U(x.size)) - begin
+        _inflow(parts, touched, chunk, begin, n, inflow)
+        inner, own = 0.0, 0.0
+        for i in range(n):
+            new = x[begin + i] - gamma * inflow[i]
+            out[begin + i] = new
+            inner += other[begin + i] * new
+            own += new * new
+        sums[chunk, 0, 0], sums[chunk, 1, 0] = inner, own
