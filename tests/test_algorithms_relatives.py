@@ -11,6 +11,7 @@ from tabular_fedrl.algorithms.crpo import balanced_tolerance
 from tabular_fedrl.algorithms.decentralised import GRAPHS, mixing_gap, mixing_matrix
 from tabular_fedrl.algorithms.fedppo import logit_gradient, surrogate_weights
 from tabular_fedrl.algorithms.unconstrained import mismatch
+from tabular_fedrl.balls import precision
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import evaluate, visitation
@@ -155,6 +156,15 @@ def test_mixing_matrices(graph, N):
     assert 0 <= mixing_gap(W) < 1 - 1e-9
     if graph == "complete":
         assert mixing_gap(W) < 1e-15
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_mixing_matrices_are_doubly_stochastic_in_exact_arithmetic(graph):
+    with precision(64):
+        W = mixing_matrix(graph, 3, seed=5)
+        assert W.is_rational
+        assert (W.sum(axis=0) == 1.0).all()
+        assert (W.sum(axis=1) == 1.0).all()
 
 
 def test_trackers_keep_the_mean_of_the_q_functions():

@@ -95,7 +95,10 @@ class Decentralised(Theorem):
         Case("random-mdp:seed=6,nS=1,agents=4,gamma=0", graph="star", rounds=2000),
         Case("garnet:S=20,A=4,b=5,m=3,seed=2", graph="ring", rounds=50),
     )
-    certified = (Case("textbook:heterogeneous-bandit", graph="complete", rounds=20),)
+    certified = (
+        Case("textbook:heterogeneous-bandit,agents=3", graph="complete", rounds=20),
+        Case("textbook:heterogeneous-bandit,agents=5", graph="ring", rounds=10),
+    )
     small = {"rounds": 10}
 
     @hypothesis("the step is positive and within the condition")

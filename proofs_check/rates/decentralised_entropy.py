@@ -58,7 +58,7 @@ class DecentralisedEntropy(Theorem):
         )
         for network in NETWORKS
     )
-    certified = (Case("textbook:heterogeneous-bandit", graph="ring", rounds=20),)
+    certified = (Case("textbook:heterogeneous-bandit,agents=5", graph="ring", rounds=20),)
     small = {"rounds": 20}
 
     @hypothesis("the entropy weight is positive, the step at most a tenth of (1-gamma)/tau")

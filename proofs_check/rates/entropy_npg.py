@@ -9,7 +9,7 @@ import numpy as np
 from tabular_fedrl.algorithms.drpo_values import regularised_optimum
 from tabular_fedrl.algorithms.step_sizes import span
 from tabular_fedrl.arithmetic import array
-from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
+from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, tight
 from tabular_fedrl.claims.curves import Curve, Panel, linear_study
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate_soft
@@ -56,12 +56,14 @@ class EntropyNPG(Theorem):
     **Algorithm.** :math:`\pi \leftarrow \pi^{1-\eta\tau/(1-\gamma)} \exp(\eta Q_\tau/(1-\gamma))/Z`,
     :math:`0 < \eta \le (1-\gamma)/\tau`.
 
-    **Guarantee** (*upper*). For every :math:`t \ge 0`
+    **Guarantee** (*tight*). For every :math:`t \ge 0`
 
     .. math:: \|Q^\star_\tau - Q_\tau^{t+1}\|_\infty &\le C_1 \gamma (1-\eta\tau)^t, \\
               \|\log\pi^\star_\tau - \log\pi^{t+1}\|_\infty &\le \tfrac{2 C_1}{\tau} (1-\eta\tau)^t, \\
               C_1 &= \|Q^\star_\tau - Q_\tau^0\|_\infty
               + 2\tau \Big(1 - \frac{\eta\tau}{1-\gamma}\Big) \|\log\pi^\star_\tau - \log\pi^0\|_\infty .
+
+    In a bandit the longest step is the last one needed: all four sides are 0.
 
     **Source.** Cen, Cheng, Chen, Wei, Chi (2022), quoted from memory.
     """
@@ -119,12 +121,18 @@ class EntropyNPG(Theorem):
             spread=shift + Measured(span(cmdp.r)) / near,
         )
 
-    @upper(r"\|Q^\star_\tau - Q_\tau^{t+1}\|_\infty \le C_1 \gamma (1-\eta\tau)^t")
+    @tight(
+        r"\|Q^\star_\tau - Q_\tau^{t+1}\|_\infty \le C_1 \gamma (1-\eta\tau)^t",
+        attained=Case("textbook:two-arm", step=1.0, rounds=4),
+    )
     def values(self, x: Distances) -> tuple[Measured, Measured, Measured]:
         gamma = 1.0 - x.near
         return x.values[1:], x.constant * gamma * x.decay(), x.spread * gamma
 
-    @upper(r"\|\log\pi^\star_\tau - \log\pi^{t+1}\|_\infty \le \frac{2 C_1}{\tau} (1-\eta\tau)^t")
+    @tight(
+        r"\|\log\pi^\star_\tau - \log\pi^{t+1}\|_\infty \le \frac{2 C_1}{\tau} (1-\eta\tau)^t",
+        attained=Case("textbook:two-arm", step=1.0, rounds=4),
+    )
     def policies(self, x: Distances) -> tuple[Measured, Measured, Measured]:
         # Logarithms of soft policies are mixtures of Q/tau, whose span is at most spread/tau - log|A|.
         return x.policies[1:], x.constant * x.decay() * (2.0 / x.tau), x.spread / x.tau

@@ -24,12 +24,12 @@ import numpy as np
 
 from tabular_fedrl.algorithms.rounds import LocalPhase, Round, record
 from tabular_fedrl.algorithms.step_sizes import log_actions, number, positive_or, span
-from tabular_fedrl.arithmetic import array, maximum, minimum, stack, sum
+from tabular_fedrl.arithmetic import array, exp, log, maximum, minimum, stack, sum
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import policy_values
 from tabular_fedrl.federation import Federation, PublicSteps
-from tabular_fedrl.measured import Array
+from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.policies import log_probabilities, recentred
 
 GRAPHS = ("ring", "star", "complete", "erdos-renyi")
@@ -40,23 +40,23 @@ def decentralised_fednpg(federation: Federation, W: Array, tau: float) -> Iterat
     agents, server, ledger = federation.agents, federation.server, federation.ledger
     views = [agent.view for agent in agents]
     eta, near = agents[0].eta, 1.0 - views[0].gamma
-    weights = array(W)
+    linked = Measured.of(W).value != 0
     while True:
         k, log_policies = server.round, server.log_policy
         if server.memory is None:
             Q = stack([own_q(view, log_pi, tau) for view, log_pi in zip(views, log_policies)])
             server.memory = stack([Q, Q])
         tracker, Q = server.memory[0], server.memory[1]
-        for i, row in enumerate(W):
-            for _ in range(int(np.count_nonzero(row)) - bool(row[i])):
+        for i, neighbours in enumerate(linked):
+            for _ in range(neighbours.sum() - neighbours[i]):
                 ledger.carry(k, "up", i, "policy", log_policies[i])
                 ledger.carry(k, "up", i, "tracker", tracker[i])
         kept = 1.0 - eta * tau / near
         moved = [kept * log_pi + eta / near * Y for log_pi, Y in zip(log_policies, tracker)]
-        after = stack([recentred(_mixed(row, moved)) for row in weights])
+        after = stack([recentred(_mixed(row, moved)) for row in W])
         Q_after = stack([own_q(view, log_pi, tau) for view, log_pi in zip(views, after)])
         changed = list(tracker + Q_after - Q)
-        server.memory = stack([stack([_mixed(row, changed) for row in weights]), Q_after])
+        server.memory = stack([stack([_mixed(row, changed) for row in W]), Q_after])
         server.log_policy = after
         server.round += 1
         phases = [
@@ -101,7 +101,7 @@ def mixing_matrix(graph: str, N: int, seed: int = 0) -> Array:
         raise InvalidProblem(f"graph {graph!r}: expected {', '.join(GRAPHS)}")
     edges = (edges | edges.T) & ~np.eye(N, dtype=bool)
     degree = edges.sum(axis=1)
-    W = edges / (1.0 + maximum(degree[:, None], degree))
+    W = array(edges) / (1.0 + maximum(degree[:, None], degree))
     W[np.arange(N), np.arange(N)] = 1.0 - W.sum(axis=1)
     return W
 
@@ -114,7 +114,7 @@ def _connected(edges: Any) -> bool:
 
 def mixing_gap(W: Array) -> float:
     r""":math:`\sigma = \|W - 11'/N\|_2`: 0 if one exchange averages exactly, below 1 on a connected graph."""
-    return float(np.linalg.norm(W - 1.0 / len(W), 2))
+    return float(np.linalg.norm(Measured.of(W).value - 1.0 / len(W), 2))
 
 
 def decentralised_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> PublicSteps:
@@ -128,7 +128,7 @@ def decentralised_steps(problem: FederatedCMDP, rounds: int, given: dict[str, An
         if sigma > 1e-12:
             limit = (1.0 - sigma) ** 2 * near**3 / (16.0 * N**0.5 * sigma * R)
             disagreement = 64.0 * rounds * N * sigma**2 * R**3 / (near**9 * (1.0 - sigma) ** 2)
-            balanced = (log_actions(cmdp) / disagreement) ** (1.0 / 3.0)
+            balanced = exp(log(log_actions(cmdp) / disagreement) / 3.0)
             eta = minimum(minimum(eta, limit), balanced)
     return PublicSteps(number(eta), array(np.zeros(cmdp.m)), array(np.ones(cmdp.m)))
 
