@@ -19,7 +19,14 @@ from tabular_fedrl.loops import Batch, fednpg
 from tabular_fedrl.loops import cuda as device_loops
 from tabular_fedrl.loops.cuda_solve import Workspace
 from tabular_fedrl.loops.large_cuda import Device
-from tabular_fedrl.policies import arithmetic_mean, geometric_mean, kl, log_softmax, random_log_policy
+from tabular_fedrl.policies import (
+    CompactPolicy,
+    arithmetic_mean,
+    geometric_mean,
+    kl,
+    log_softmax,
+    random_log_policy,
+)
 from tabular_fedrl.solvers import optimise
 
 Check = tuple[str, float, float]
@@ -135,7 +142,7 @@ def step_checks(g: np.random.Generator, cmdp: CMDP) -> Iterator[Check]:
     log_pi, other = random_log_policy(g, S, A), random_log_policy(g, S, A)
     weights = np.array([0.5, -0.3, -0.2])
     values, d = evaluate(cmdp, log_pi), visitation(cmdp, other)
-    device = Device(cmdp, (other, d))
+    device = Device(cmdp, (CompactPolicy.of(other), d))
     table, out, V = device.hold(log_pi), device.hold(other), device.hold_values(values.V.value.T)
     advantage = np.einsum("k,ksa->sa", weights, values.advantage.value)
     finite = device.natural_step(table, V, weights, 0.1, out)
