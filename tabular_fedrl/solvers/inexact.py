@@ -24,7 +24,6 @@ from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import rounding
 from tabular_fedrl.kernels import krylov
-from tabular_fedrl.kernels.memory import make_room
 from tabular_fedrl.kernels.packed import policy_rows
 from tabular_fedrl.kernels.sparse import greedy_sweep
 from tabular_fedrl.kernels.sparse_rows import rows_of
@@ -136,5 +135,4 @@ def _evaluated(
         before = high - low
     # To pack them again takes no time beside what follows, but as much room.
     del rows, alone
-    make_room(cmdp.r.nbytes)
     return linear.values(cmdp, actions, f_pi[None], V[:, None], tolerance)[0][:, 0], ahead
