@@ -36,7 +36,7 @@ STRUCTURES = {
 }
 
 
-HELD = {"random": 0.6, "ring": 0.6, "grid": 0.88}
+HELD = {"random": 0.58, "ring": 0.55, "grid": 0.86}
 """What a search may hold, in parts of the problem's memory: beside a factor or a preconditioner more."""
 
 
