@@ -33,6 +33,13 @@ def fractions(table):
 
 
 # ---- the updates -------------------------------------------------------------------------------------------
+def test_enclosures_that_tell_nothing_do_not_tell_that_the_filter_leaves_nothing():
+    doubtful = Measured(np.zeros((1, 2)), np.full((1, 2), np.inf))
+    assert filtered(doubtful, Measured(np.ones((1, 2)))).shape == (1, 2)
+    with pytest.raises(InvalidProblem, match="context 0"):
+        filtered(Measured(np.array([[1.0, 0.0]])), Measured(np.array([[0.0, 1.0]])))
+
+
 @pytest.mark.parametrize("eta", [0.3, 4.0])
 def test_the_tilt_maximises_the_score_less_the_divergence(eta):
     score = np.array([0.1, 0.9, 0.4])
@@ -198,6 +205,20 @@ def test_two_generators_at_the_same_distance_on_either_side_of_the_threshold():
     local = ((private / 20 - p) ** 2).sum(1).mean()
     harmed, helped = ((((private + 40 * g) / 60 - p) ** 2).sum(1).mean() for g in (one, other))
     assert helped < 0.8 * local < 1.2 * local < harmed
+
+
+@pytest.mark.parametrize(
+    ("client", "generator", "claims"),
+    [
+        ([[1.0, 0.0]], [[1.0, 0.0]], {"no_better_weight", "best_weight"}),
+        ([[0.5, 0.5]], [[0.5, 0.5]], {"best_weight"}),
+        ([[1.0, 0.0]], [[0.5, 0.5]], set()),
+    ],
+)
+def test_the_best_weight_is_spoken_of_only_where_there_is_one(client, generator, claims):
+    verdicts = verify("crosslm.pooled", items(2), n=3, m=2, client=client, generator=generator)
+    assert {v.claim for v in verdicts if v.status == "not applicable"} == claims
+    assert {v.status for v in verdicts} <= {"holds", "not applicable"}
 
 
 def test_what_the_formula_leaves_out_where_the_generator_knows_the_items():

@@ -173,6 +173,34 @@ def test_at_full_rank_averaging_factors_is_averaging_logits():
     np.testing.assert_allclose(product(B, A), weighted(product(played.B, played.A), w), atol=1e-15)
 
 
+def test_at_full_rank_all_averages_are_the_same():
+    problem = load_episodic(SUITE)
+    last = [
+        next(islice(fed_se(problem, Choice(rank=None, aggregation=name), Ledger()), 2, None)).policies
+        for name in AGGREGATIONS
+    ]
+    for other in last[1:]:
+        np.testing.assert_allclose(other, last[0], atol=1e-13)
+
+
+def test_a_cut_keeps_its_rank_where_there_are_fewer_rows_than_that():
+    one_row = EpisodicMDP(np.ones((1, 4, 1)), [[0.1, 0.9, 0.5, 0.0]], [1.0], 1)
+    ledger, choice = Ledger(), Choice(rank=2, aggregation="truncated")
+    rounds = list(islice(fed_se(FederatedEpisodicMDP([one_row] * 2), choice, ledger), 4))
+    assert all(x.B.shape == (2, 1, 2) and x.A.shape == (2, 2, 4) for x in rounds)
+    assert ledger.bits("up") == ledger.bits("down") == 3 * 2 * 64 * 2 * (1 + 4)
+    np.testing.assert_allclose(rounds[1].policies[0], rounds[0].local.mean(0), atol=1e-14)
+
+
+def test_rows_of_the_adapter_stay_centred_where_the_fit_has_nothing_to_do():
+    """Every episode succeeds: the slope of the likelihood is rounding, and the steps make it larger."""
+    mdp = small()
+    sure = mdp.replace(r=np.concatenate([mdp.r[:-1], np.ones((1, 2, 2))]))
+    for seed in range(4):
+        last = next(islice(fed_se(environments(sure), Choice(rank=2, seed=seed), Ledger()), 3, None))
+        np.testing.assert_allclose(last.A.sum(axis=-1), 0.0, atol=1e-13)
+
+
 @pytest.mark.parametrize("aggregation", [*AGGREGATIONS, None])
 def test_clients_in_one_environment_gain_nothing_and_lose_nothing_together(aggregation):
     one = load_episodic(SUITE).mdps[0]

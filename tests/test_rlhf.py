@@ -46,6 +46,37 @@ def test_sixteen_answers_are_called_vacuous(theorem, claim):
         assert verdict.vacuous
 
 
+@pytest.mark.parametrize(
+    "theorem, outside",
+    [
+        ("rlhf.alignment", {"mu": -1.0}),
+        ("rlhf.vote-error", {"mu": -1.0}),
+        ("rlhf.drift", {"alpha": -0.5}),
+        ("rlhf.theorem-1", {"alpha": -0.5, "rounds": 20}),
+        ("rlhf.theorem-1", {"rounds": 0}),
+        ("rlhf.fedavg", {"alpha": -0.5, "rounds": 20}),
+        ("rlhf.corollary-1", {"slower": 50.0}),
+        ("rlhf.inverted-links", {"mu": -1.0}),
+        ("rlhf.budget", {"votes": 1}),
+    ],
+)
+def test_nothing_is_claimed_outside_the_hypotheses(theorem, outside):
+    assert {v.status for v in verify(theorem, BANDIT, **outside)} == {"not applicable"}
+
+
+@pytest.mark.parametrize("people", [1, 2, 5])
+def test_how_many_answers_are_enough_is_claimed_from_where_it_is_true(people):
+    for questions, status in ((74, "not applicable"), (75, "holds")):
+        given = {"link": "logistic", "scale": 1.0, "people": people, "questions": questions}
+        assert only("rlhf.panels", "enough", **given).status == status
+    assert only("rlhf.panels", "enough", link="linear").status == "not applicable"
+
+
+def test_discs_too_wide_for_the_rules_are_left_out():
+    assert only("rlhf.inverted-links", "smoothing", mu=30.0).status == "not applicable"
+    assert only("rlhf.inverted-links", "signs", mu=30.0).status == "holds"
+
+
 def test_some_bounds_say_something():
     assert (
         only("rlhf.theorem-1", "stationary", rounds=600, alpha=2.0**-5, questions=10**14, mu=2.0**-11).vacuous

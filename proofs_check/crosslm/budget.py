@@ -31,6 +31,9 @@ from tabular_fedrl.measured import UNIT, Measured
 
 Sides = tuple[Measured, Measured]
 
+ALIKE = Case("textbook:two-arm", eta=2 * float(np.log(2)), generator=[[0.5, 0.5]], score=[[1.0, 0.5]])
+"""Scores that are as far apart as their logarithms over eta: the filter is the tilt."""
+
 
 class ForgettingBudget(Theorem):
     r"""The tilted generator forgets at most eta times what the scores gained, over any number of rounds.
@@ -141,7 +144,10 @@ class ForgettingBudget(Theorem):
         yield "the budget", x.paid * x.task_span / 2.0
         yield "the span of the scores", u.span * u.eta * x.task_span / 2.0
 
-    @tight(r"\eta E_Q\bar s - \log E_G e^{\eta\bar s} \le KL(Q\|G) \text{ for the filter and the tilt}")
+    @tight(
+        r"\eta E_Q\bar s - \log E_G e^{\eta\bar s} \le KL(Q\|G) \text{ for the filter and the tilt}",
+        attained=ALIKE,
+    )
     def cheapest(self, x: Budget) -> Sides:
         u = x.update.heard
         laws = (u.filtered, u.tilted)
@@ -171,7 +177,11 @@ class ForgettingBudget(Theorem):
         yield "the span of the sum", (total.max(-1) - total.min(-1)) * eta
         yield "the spans of the summands", x.spans.sum(0) * eta
 
-    @tight(r"KL(G'\|G) \le \log(\max\bar s/E_G\bar s) \text{ for the filter}", constant=1.0)
+    @tight(
+        r"KL(G'\|G) \le \log(\max\bar s/E_G\bar s) \text{ for the filter}",
+        constant=1.0,
+        attained=Case("textbook:two-arm", **COIN),
+    )
     def filter(self, x: Budget) -> Sides:
         u = x.update.heard
         return kl(u.filtered, u.G), (u.highest / u.mean(u.G)).log()

@@ -22,6 +22,8 @@ Sides = tuple[Measured, Measured]
 
 OPPOSED = {"scores": [[1.0, 0.5, 0.0, 0.5], [1.0, 0.0, 0.5, 0.0]], "generator": [0.01, 0.33, 0.33, 0.33]}
 """Scores of two rounds that agree on the rarest of four items only."""
+UNTILTED = Case(items(4), eta=0.0)
+"""No tilt at all: the one strength at which both limits are reached, whatever the scores."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,10 @@ class Collapse(Theorem):
     def survivors(self, x: Rounds) -> tuple[Any, Any]:
         return _supports(x.filters[-1:])[0], x.liked * 1.0
 
-    @tight(r"|\mathrm{supp}\,G_t| \le |\mathrm{supp}\,G_{t-1}| \text{ under the filter}")
+    @tight(
+        r"|\mathrm{supp}\,G_t| \le |\mathrm{supp}\,G_{t-1}| \text{ under the filter}",
+        attained=Case(items(4), zeros=0.0),
+    )
     def shrinks(self, x: Rounds) -> tuple[Any, Any, float]:
         sizes = _supports(x.filters).sum(axis=-1)
         return sizes[1:], sizes[:-1], float(x.G.p.shape[-1])
@@ -161,6 +166,7 @@ class Collapse(Theorem):
         r"G_T(x \notin X^\star)/G_T(X^\star) \le (\sigma/\max\bar s)^T\, G_0(x \notin X^\star)/G_0(X^\star)"
         r" \text{ for the same filter in every round}",
         constant=1.0,
+        attained=Case(items(2), scores=[[1.0, 0.5]] * 3),
     )
     def concentration(self, x: Rounds) -> Sides:
         score = x.scores[0]
@@ -172,11 +178,11 @@ class Collapse(Theorem):
         shrunk = (second / top) ** len(x.scores)
         return _odds(last, best), shrunk * _odds(x.G.p, best)
 
-    @tight(r"e^{-\eta H} G_0(x) \le G_T(x) \text{ under the tilt}")
+    @tight(r"e^{-\eta H} G_0(x) \le G_T(x) \text{ under the tilt}", attained=UNTILTED)
     def tilt_keeps(self, x: Rounds) -> Sides:
         return x.G.p * (-x.spans * x.eta).exp(), x.tilts[-1]
 
-    @tight(r"G_T(x) \le e^{\eta H} G_0(x) \text{ under the tilt}")
+    @tight(r"G_T(x) \le e^{\eta H} G_0(x) \text{ under the tilt}", attained=UNTILTED)
     def tilt_limits(self, x: Rounds) -> Sides:
         return x.tilts[-1], x.G.p * (x.spans * x.eta).exp()
 

@@ -63,7 +63,9 @@ class PooledEstimator(Theorem):
     generated items help iff :math:`D < \theta` (if they are drawn, iff :math:`D + (1 - \|G'\|_2^2)/m <
     \theta`). It suffices that :math:`2\, \mathrm{TV}(G', P)^2 < \theta`, and no statement about TV alone
     decides it: two generators of equal TV may fall on either side. No weight gives an error below
-    :math:`VD/(nD + V)`, which :math:`M = V/D` attains: with the right weight every generator helps.
+    :math:`VD/(nD + V)` (if V or D is positive: else no error is above 0), which :math:`M = V/D` attains where
+    :math:`D > 0`: with the right weight every generator helps a client whose law is not a single item,
+    :math:`V > 0`.
 
     In the loop of CrossLM the generator does depend on a client's items, through its scores: what the formula
     then leaves out is the mean of :math:`2nM \langle\hat P - P, G' - P\rangle/(n+M)^2` (a control).
@@ -159,14 +161,21 @@ class PooledEstimator(Theorem):
     def by_total_variation(self, x: Pool) -> tuple[Measured, Measured, float]:
         return x.D, x.total_variation**2 * 2.0, 2.0
 
-    @tight(r"VD/(nD + V) \le E\|Q-P\|_2^2")
+    @tight(
+        r"VD/(nD + V) \le E\|Q-P\|_2^2 \text{ where V or D is positive}",
+        attained=Case(items(2), n=3, m=4, client=[[0.5, 0.5]], generator=[[0.75, 0.25]]),
+    )
     def no_better_weight(self, x: Pool) -> Sides:
-        return x.V * x.D / (x.D * x.n + x.V), x.error
+        scale = x.D * x.n + x.V
+        open_ = scale.lower > 0
+        return (x.V * x.D)[open_] / scale[open_], x.error[open_]
 
-    @identity(r"E\|Q-P\|_2^2 = VD/(nD + V) \text{ for } M = V/D")
+    @identity(r"E\|Q-P\|_2^2 = VD/(nD + V) \text{ for } M = V/D \text{ where } D > 0")
     def best_weight(self, x: Pool) -> Sides:
-        M = x.V / x.D
-        return (x.V * x.n + M * M * x.D) / (M + x.n) ** 2, x.V * x.D / (x.D * x.n + x.V)
+        off = x.D.lower > 0
+        V, D = x.V[off], x.D[off]
+        M = V / D
+        return (V * x.n + M * M * D) / (M + x.n) ** 2, V * D / (D * x.n + V)
 
     @control("a generator far away harms", Case(items(4), n=20, m=40, client=EQUAL, generator=TWO_ITEMS))
     def always_helps(self, x: Pool) -> Sides:

@@ -71,9 +71,9 @@ class ClosedForm(Theorem):
               \pi' = \pi \text{ elsewhere}
 
     maximises F, with :math:`F(\pi') - F(\nu) = \sum_{h,s} m_h(s)\, KL(\pi'_h(\cdot|s) \| \nu_h(\cdot|s))`.
-    Where :math:`\pi'` has zeros F is a supremum over finite logits: none attains it, and
-    :math:`(1-\epsilon)\pi' + \epsilon/|A|` stays within less than :math:`-\log(1-\epsilon) \sum_{h,s} m_h(s)`
-    of it.
+    Where :math:`m_h(s) > 0` and :math:`\pi'` has zeros F is a supremum over finite logits: none attains it,
+    and :math:`(1-\epsilon)\pi' + \epsilon/|A|` stays within :math:`-\log(1-\epsilon) \sum_{h,s} m_h(s)` of
+    it, within less if :math:`J(\pi) > 0`.
 
     **Proof.** In each row :math:`\sum_a W \log\nu = m \sum_a \pi' \log\nu`, and Gibbs' inequality:
     :math:`\sum_a \pi' \log(\pi'/\nu) \ge 0`, with equality only for :math:`\nu = \pi'`. The KKT conditions of
@@ -102,6 +102,10 @@ class ClosedForm(Theorem):
     def successful(self, problem: FederatedEpisodicMDP) -> bool:
         return possible(problem)
 
+    @hypothesis("two actions or more: else every policy is uniform", only=["not_attained"])
+    def choices(self, problem: FederatedEpisodicMDP) -> bool:
+        return problem.A >= 2
+
     def setup(self, problem: FederatedEpisodicMDP, draws: int = 16, seed: int = 0) -> list[Fit]:
         """Random policies, half of them with zeros; against each a random one and ones near the maximiser."""
         rng = np.random.default_rng(seed)
@@ -129,11 +133,14 @@ class ClosedForm(Theorem):
     def stationary(self, x: list[Fit]) -> Sides:
         return stacked((fit.before.W, fit.mass[..., None] * fit.after.p) for fit in x)
 
-    @upper(r"F((1-\epsilon)\pi' + \epsilon/|A|) < F(\pi') \text{ unless } \pi' \text{ is uniform}")
+    @upper(
+        r"F((1-\epsilon)\pi' + \epsilon/|A|) < F(\pi')"
+        r" \text{ unless } \pi' \text{ is uniform wherever } m_h(s) > 0"
+    )
     def not_attained(self, x: list[Fit]) -> Sides:
         return stacked((fit.mixed(e).likelihood(fit.before.W), fit.best()) for fit in x for e in MIXED[:3])
 
-    @upper(r"F(\pi') - F((1-\epsilon)\pi' + \epsilon/|A|) < -\log(1-\epsilon) \sum_{h,s} m_h(s)")
+    @upper(r"F(\pi') - F((1-\epsilon)\pi' + \epsilon/|A|) \le -\log(1-\epsilon) \sum_{h,s} m_h(s)")
     def approached(self, x: list[Fit]) -> Sides:
         return stacked(
             (

@@ -96,6 +96,10 @@ class Transfer(Theorem):
     def probabilities(self, problem: FederatedEpisodicMDP) -> bool:
         return last_probabilities(problem)
 
+    @hypothesis("rounds to speak of")
+    def some(self, problem: FederatedEpisodicMDP, rounds: int) -> bool:
+        return rounds >= 1
+
     def setup(
         self,
         problem: FederatedEpisodicMDP,

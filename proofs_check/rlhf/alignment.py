@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proofs_check.rlhf.landscape import Landscape, points, sign
-from tabular_fedrl.claims import Case, Theorem, chain, control, upper
+from proofs_check.rlhf.landscape import POSITIVE, Landscape, points, sign
+from tabular_fedrl.claims import Case, Theorem, chain, control, hypothesis, upper
 from tabular_fedrl.episodic import EpisodicMDP
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.preferences import comparison_of
@@ -15,7 +15,7 @@ class Alignment(Theorem):
     r"""The sign of a difference of values aligns a random direction with the gradient (Lemma 2).
 
     **Setting.** :math:`V(\theta)` of a softmax policy is L-smooth; :math:`v_k = v \circ e_{I_k}` is a uniform
-    sign vector on the block :math:`I_k`, :math:`\theta' = \theta + \mu v_k`.
+    sign vector on the block :math:`I_k`, :math:`\theta' = \theta + \mu v_k` with :math:`\mu > 0`.
 
     **Statement.** For every block,
 
@@ -49,6 +49,10 @@ class Alignment(Theorem):
     )
     certified = (Case("episodic-bandit:A=2", count=2), Case("episodic-chain:H=2", agents=2, count=1))
     small = {"count": 2, "agents": None}
+
+    @hypothesis(POSITIVE)
+    def positive(self, problem: EpisodicMDP, mu: float) -> bool:
+        return mu > 0
 
     def setup(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 
 from proofs_check.rlhf.budget_studies import TWELVE, bits_study, progress_study, rate_study
 from proofs_check.rlhf.ensembles import Ensemble, Method, ensemble
-from proofs_check.rlhf.landscape import FINITE, enough
+from proofs_check.rlhf.landscape import FINITE, ROUNDS, enough
 from tabular_fedrl.algorithms.fedavg_s2zpo import fedavg_s2zpo
 from tabular_fedrl.algorithms.par_s2zpo import par_s2zpo
 from tabular_fedrl.algorithms.preference_feedback import Feedback
@@ -90,6 +90,10 @@ class Budget(Theorem):
         Case(TWELVE, agents=4, votes=384),
     )
     small = None  # hundreds of runs: for fixed instances
+
+    @hypothesis(ROUNDS)
+    def positive(self, problem: EpisodicMDP, agents: int, votes: int, scale: float, mu: float) -> bool:
+        return votes >= agents and scale > 0 and mu > 0
 
     @hypothesis(FINITE)
     def finite(self, problem: EpisodicMDP, questions: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from proofs_check.rlhf.drift import OneRound
 from proofs_check.rlhf.landscape import (
     FINITE,
+    ROUNDS,
     SYMMETRIC,
     Landscape,
     all_signs,
@@ -85,6 +86,10 @@ class TheoremOne(Theorem):
         Case("episodic-bandit:A=2", rounds=4, agents=2),
     )
     small = None  # all policies that a run can reach are followed: for fixed small instances
+
+    @hypothesis(ROUNDS)
+    def positive(self, problem: EpisodicMDP, rounds: int, alpha: float, mu: float) -> bool:
+        return rounds >= 1 and alpha > 0 and mu > 0
 
     @hypothesis(SYMMETRIC)
     def symmetric(self, problem: EpisodicMDP, link: str, people: int, ties: Ties) -> bool:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from proofs_check.rlhf.landscape import (
     FINITE,
+    STEPS,
     SYMMETRIC,
     Landscape,
     all_signs,
@@ -126,6 +127,10 @@ class Drift(Theorem):
     )
     certified = (Case("episodic-bandit:A=2", count=1), Case("episodic-bandit:A=2", count=1, agents=2))
     small = None  # enumerating all updates is for fixed small instances
+
+    @hypothesis(STEPS)
+    def positive(self, problem: EpisodicMDP, alpha: float, mu: float) -> bool:
+        return alpha > 0 and mu > 0
 
     @hypothesis(SYMMETRIC)
     def symmetric(self, problem: EpisodicMDP, link: str, people: int, ties: Ties) -> bool:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from proofs_check.rlhf.landscape import Landscape, lottery, points, policies
+from proofs_check.rlhf.landscape import POSITIVE, Landscape, lottery, points, policies
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight, upper
 from tabular_fedrl.episodic import EpisodicMDP, extreme_returns, gradient, start_value
 from tabular_fedrl.measured import Array, Measured
@@ -15,8 +15,10 @@ from tabular_fedrl.preferences import Inversion, comparison_of, link_of
 
 ANGLES, RADII = 64, 16
 """Nodes of the rules on the circle and on the radius."""
+WIDEST = 1.0
 ALLOWED = 1e-10
-"""Allowed for both rules; doubling the nodes changes nothing beyond 1e-13."""
+"""Allowed for both rules on discs of radius up to ``WIDEST``, where doubling the nodes changes nothing beyond
+1e-13; on much wider ones, where policies are nearly deterministic, they have too few."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,13 @@ class InvertedLinks(Theorem):
     )
     small = None  # all directions are enumerated: for fixed small instances
 
-    @hypothesis("two logits, floats", only=["smoothing", "smoothed"])
-    def planar(self, problem: EpisodicMDP) -> bool:
-        return problem.H * problem.S * problem.A == 2 and not problem.is_exact
+    @hypothesis(POSITIVE)
+    def positive(self, problem: EpisodicMDP, mu: float) -> bool:
+        return mu > 0
+
+    @hypothesis(f"two logits, mu up to {WIDEST:g} for the quadrature, floats", only=["smoothing", "smoothed"])
+    def planar(self, problem: EpisodicMDP, mu: float) -> bool:
+        return problem.H * problem.S * problem.A == 2 and mu <= WIDEST and not problem.is_exact
 
     @hypothesis("people answer by a linear link", only=["unbiased", "votes_agree", "votes_climb"])
     def linear_people(self, problem: EpisodicMDP, link: str) -> bool:

@@ -20,6 +20,9 @@ MOST_DIRECTIONS = 2**14
 
 FINITE = "answers enough that sqrt(4/N) < varsigma_P(R), hence N > 16: else the bound says nothing (vacuous)"
 SYMMETRIC = "a symmetric panel"
+POSITIVE = "perturbations of a positive size"
+STEPS = "positive steps and perturbations"
+ROUNDS = "rounds to speak of, with positive steps and perturbations"
 
 
 def enough(mdp: EpisodicMDP, panel: Panel, questions: int) -> bool:

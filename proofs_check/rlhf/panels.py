@@ -10,7 +10,7 @@ from proofs_check.rlhf.landscape import SYMMETRIC
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight, upper
 from tabular_fedrl.episodic import EpisodicMDP, extreme_returns
 from tabular_fedrl.measured import Measured
-from tabular_fedrl.preferences import Panel, Ties, comparison_of
+from tabular_fedrl.preferences import Logistic, Panel, Ties, comparison_of
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,14 @@ class Panels(Theorem):
     2k people with the fair rule answer like 2k-1. The bounds of Par-S2ZPO hold
     :math:`\varsigma_P^{-1}(\sqrt{4/N})`. As :math:`\varsigma_P \le 1/2` it is infinite unless N > 16 (N = 16
     for a link that reaches 1/2); and as no difference of values exceeds R it says something only if
-    :math:`\sqrt{4/N} \le \varsigma_P(R)`: for the logistic link and one person, N at least 75 where R = 1 and
-    28 where R = 2.
+    :math:`\sqrt{4/N} \le \varsigma_P(R)`. For the logistic link of scale s it does so if
+    :math:`N \ge 16 \coth^2(R/2s)`, for one person only then: N at least 75 where R = s and 28 where R = 2s.
 
     A hundred people whose ties count as no answer with deviation -0.0398 when both batches are the same.
 
     **Proof.** Exchange yes and no. Of 2k votes the last one matters only when the others leave a lead of one.
+    The logistic :math:`\varsigma(x)` is :math:`\frac12 \tanh(x/2s)`, and a fair majority is no less sure than
+    one of its members.
 
     **Source.** Theory notes, federated RLHF, section 4.
     """
@@ -76,6 +78,16 @@ class Panels(Theorem):
     def returns(self, problem: EpisodicMDP) -> bool:
         low, high = extreme_returns(problem)
         return bool((high - low).lower > 0)
+
+    @hypothesis("the logistic link, and N at least 16 coth^2(R/2s)", only=["enough"])
+    def many(
+        self, problem: EpisodicMDP, link: str, scale: float | None, people: int, ties: Ties, questions: int
+    ) -> bool:
+        asked = comparison_of(problem, link, scale, people, ties, 1, 1).panel.link
+        low, high = extreme_returns(problem)
+        if not isinstance(asked, Logistic):
+            return False
+        return questions * np.tanh(float((high - low).lower) / (2 * asked.scale)) ** 2 >= 16
 
     def setup(
         self,
@@ -109,7 +121,7 @@ class Panels(Theorem):
     def at_most_half(self, x: Answers) -> tuple[Measured, Measured]:
         return x.largest, Measured(0.5)
 
-    @upper(r"\sqrt{4/N} \le \varsigma_P(R) \text{ for the N given}")
+    @upper(r"\sqrt{4/N} \le \varsigma_P(R) \text{ for the logistic link and } N \ge 16 \coth^2(R/2s)")
     def enough(self, x: Answers) -> tuple[Measured, Measured]:
         return x.asked, x.largest
 

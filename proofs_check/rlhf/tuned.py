@@ -91,6 +91,10 @@ class Corollary(Theorem):
     def finite(self, problem: EpisodicMDP, questions: int) -> bool:
         return enough(problem, comparison_of(problem, "linear").panel, questions)
 
+    @hypothesis("rounds to speak of, with the tuned steps")
+    def tuned(self, problem: EpisodicMDP, rounds: int, slower: float) -> bool:
+        return rounds >= 1 and slower == 1
+
     @hypothesis("as many agents share the logits equally", only=["par", "equal_blocks"])
     def shared(self, problem: EpisodicMDP, agents: int) -> bool:
         return problem.H * problem.S * problem.A % agents == 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from proofs_check.rlhf.landscape import (
     FINITE,
+    POSITIVE,
     SYMMETRIC,
     Landscape,
     enough,
@@ -69,6 +70,10 @@ class VoteError(Theorem):
         Case("episodic-chain:H=2", agents=2, count=1),
     )
     small = {"count": 2, "agents": None}
+
+    @hypothesis(POSITIVE)
+    def positive(self, problem: EpisodicMDP, mu: float) -> bool:
+        return mu > 0
 
     @hypothesis(SYMMETRIC)
     def symmetric(self, problem: EpisodicMDP, link: str, people: int, ties: Ties) -> bool:

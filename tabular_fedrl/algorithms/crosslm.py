@@ -52,7 +52,11 @@ def filtered(generator: Table, score: Table) -> Table:
     InvalidProblem: in some context the score of every item that the generator makes is 0.
     """
     weights = generator * score
-    dead = _floats(weights.sum(-1)) <= 0
+    total = weights.sum(-1)
+    dead = _floats(total) <= 0
+    if isinstance(total, Measured):
+        # What many rounds have widened without end has 0 in its middle, and tells nothing.
+        dead = dead & (total.upper < np.inf)
     if dead.any():
         raise InvalidProblem(f"context {int(np.argwhere(dead)[0][-1])}: every generated item has score 0")
     return _normalised(weights)

@@ -73,7 +73,8 @@ def improved(W: Any, base: Any, B: Any, A: Any, sweeps: int, *, fit_A: bool = Tr
         if fit_A:
             away = where(empty, 0.0, q - adapted(base, B, A))
             slope = sum(B[..., :, :, None] * (mass * away)[..., :, None, :], axis=-3)
-            A = A + _step(slope, _gram((mass * B).swapaxes(-1, -2), B.swapaxes(-1, -2)))
+            # Near a maximum the slope is rounding, whose rows need not sum to 0, and the step enlarges it.
+            A = A + _step(centred(slope), _gram((mass * B).swapaxes(-1, -2), B.swapaxes(-1, -2)))
     return B, A
 
 

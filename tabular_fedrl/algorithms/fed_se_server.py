@@ -44,7 +44,8 @@ def truncated(M: Any, rank: int) -> tuple[Any, Any]:
     """Factors ``(n, r)`` and ``(r, A)`` of the best approximation of M of a rank, as far as the singular
     vectors, which are floats, are exact."""
     middle = M.value if isinstance(M, Balls) else M
-    V = array(np.linalg.svd(middle, full_matrices=False)[2][:rank])
+    # Fewer rows than the rank asks for have more right singular vectors in the full decomposition only.
+    V = array(np.linalg.svd(middle, full_matrices=len(middle) < rank)[2][:rank])
     return matmul(M, V.T), V
 
 
@@ -59,8 +60,12 @@ def average_products(base: Any, B: Any, A: Any, w: Any) -> Merged:
 
 
 def average_truncated(base: Any, B: Any, A: Any, w: Any) -> Merged:
-    """The mean product, cut to the rank of the clients' adapters."""
-    return base, *truncated(weighted(product(B, A), w), A.shape[-2])
+    """The mean product, cut to the rank of the clients' adapters; at rank |A| nothing is cut."""
+    M, (rank, actions) = weighted(product(B, A), w), A.shape[-2:]
+    if rank == actions:
+        # Full-rank clients hold the identity in place of A, and nobody sends it.
+        return base, M, array(np.eye(actions))
+    return base, *truncated(M, rank)
 
 
 AGGREGATIONS: Mapping[str, Callable[[Any, Any, Any, Any], Merged]] = {
