@@ -15,6 +15,7 @@ from tabular_fedrl.algorithms.par_s2zpo import par_s2zpo
 from tabular_fedrl.algorithms.preference_feedback import Feedback
 from tabular_fedrl.claims import confidence, verify
 from tabular_fedrl.episodic import start_value
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Ledger
 from tabular_fedrl.instances import load_episodic
 from tabular_fedrl.measured import Measured
@@ -70,6 +71,11 @@ def test_how_many_answers_are_enough_is_claimed_from_where_it_is_true(people):
         given = {"link": "logistic", "scale": 1.0, "people": people, "questions": questions}
         assert only("rlhf.panels", "enough", **given).status == status
     assert only("rlhf.panels", "enough", link="linear").status == "not applicable"
+
+
+def test_more_updates_than_can_be_enumerated_are_refused():
+    with pytest.raises(InvalidProblem, match="too many updates"):
+        verify("rlhf.fedavg", "episodic-bandit:A=2", agents=16, rounds=1)
 
 
 def test_discs_too_wide_for_the_rules_are_left_out():

@@ -8,7 +8,7 @@ import numpy as np
 
 from proofs_check.crosslm.budget_terms import Budget
 from proofs_check.crosslm.enhancement_study import forgetting_study
-from proofs_check.crosslm.gain import COIN, SOURCES
+from proofs_check.crosslm.gain import COIN, FLAT, SOURCES
 from proofs_check.crosslm.updates import table, updates
 from proofs_check.drpo.laws import kl, total_variation
 from tabular_fedrl.algorithms.crosslm import LARGEST_ETA, crosslm, filtered, tilt
@@ -113,11 +113,11 @@ class ForgettingBudget(Theorem):
         run = crosslm(array(counts), start, rounds=rounds, eta=eta, weight=weight, items=5 * A)
         return Budget(u, Measured(f), run)
 
-    @tight(r"KL(G_\eta\|G) \le \eta (E_{G_\eta}\bar s - E_G\bar s)", constant=1.0)
+    @tight(r"KL(G_\eta\|G) \le \eta (E_{G_\eta}\bar s - E_G\bar s)", constant=1.0, attained=FLAT)
     def by_the_gain(self, x: Budget) -> Sides:
         return x.forgotten, x.paid
 
-    @tight(r"KL(G_\eta\|G) \le \eta\,\mathrm{span}\,\bar s", constant=1.0)
+    @tight(r"KL(G_\eta\|G) \le \eta\,\mathrm{span}\,\bar s", constant=1.0, attained=FLAT)
     def by_the_span(self, x: Budget) -> Sides:
         return x.forgotten, x.update.span * x.update.eta
 

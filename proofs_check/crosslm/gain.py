@@ -25,6 +25,8 @@ SOURCES = (
 
 COIN = {"generator": [[0.5, 0.5]], "score": [[1.0, 0.0]]}
 """A fair coin, one side of which the clients like."""
+FLAT = Case("textbook:two-arm", generator=[[0.25, 0.75]], score=[[0.5, 0.5]])
+"""A constant score: no other attains what a positive span makes strict."""
 
 
 def at_odds() -> FederatedCMDP:
@@ -116,12 +118,20 @@ class Gain(Theorem):
             raise InvalidProblem(f"eta = {eta!r}, step = {step!r}: expected numbers up to 100")
         return Gains(updates(problem, eta, draws, seed, generator, score), step)
 
-    @tight(r"\eta e^{-\eta h}\,\mathrm{Var}_G(\bar s) \le E_{G_\eta}\bar s - E_G\bar s", constant=1.0)
+    @tight(
+        r"\eta e^{-\eta h}\,\mathrm{Var}_G(\bar s) \le E_{G_\eta}\bar s - E_G\bar s",
+        constant=1.0,
+        attained=FLAT,
+    )
     def tilt_at_least(self, x: Gains) -> Sides:
         u = x.update
         return u.variance * u.eta * (-x.sharpness).exp(), u.gain(u.tilted)
 
-    @tight(r"E_{G_\eta}\bar s - E_G\bar s \le \eta e^{\eta h}\,\mathrm{Var}_G(\bar s)", constant=1.0)
+    @tight(
+        r"E_{G_\eta}\bar s - E_G\bar s \le \eta e^{\eta h}\,\mathrm{Var}_G(\bar s)",
+        constant=1.0,
+        attained=FLAT,
+    )
     def tilt_at_most(self, x: Gains) -> tuple[Measured, Measured, float]:
         u = x.update
         return u.gain(u.tilted), u.variance * u.eta * x.sharpness.exp(), 1.0

@@ -21,8 +21,12 @@ from proofs_check.rlhf.walk import Lattice, averaged
 from tabular_fedrl.arithmetic import stack
 from tabular_fedrl.claims import Case, Kind, Theorem, chain, control, hypothesis, identity, upper
 from tabular_fedrl.episodic import EpisodicMDP
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.preferences import Ties, comparison_of
+
+MOST_TERMS = 10**7
+"""Updates of all agents, from all policies, that are enumerated one by one."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,17 @@ class Average:
         return self.at.block_norms[:, 0]
 
     def second_moment(self) -> Measured:
-        r""":math:`E\|g\|_2^2` by enumerating the updates of all agents, ``(M,)``"""
+        r""":math:`E\|g\|_2^2` by enumerating the updates of all agents, ``(M,)``
+
+        Raises
+        ------
+        InvalidProblem: more than :data:`MOST_TERMS`.
+        """
+        if len(self.at.theta) * 2 ** (self.at.d * self.K) > MOST_TERMS:
+            raise InvalidProblem(
+                f"{self.K} agents with {self.at.d} coordinates, from {len(self.at.theta)} policies, have too "
+                "many updates to enumerate"
+            )
         w = all_signs(self.at.d)
         sums, law = w, self.round.chances
         for _ in range(self.K - 1):

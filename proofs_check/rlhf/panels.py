@@ -140,10 +140,10 @@ class Panels(Theorem):
         return x.asked, x.largest
 
     @control(
-        "sixteen answers are too few for any panel",
+        "fifteen answers are too few for any panel",
         Case("episodic-bandit:A=2", link="logistic", scale=0.05, people=1001, questions=15),
     )
-    def sixteen(self, x: Answers) -> tuple[Measured, Measured]:
+    def fifteen(self, x: Answers) -> tuple[Measured, Measured]:
         return x.asked, x.largest
 
     @control(
