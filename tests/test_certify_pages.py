@@ -57,6 +57,7 @@ CONTROLS = (
     ("fednpg.l1", "own_visitation"),
     ("fednpg.l2", "ninth"),
     ("fednpg.l2", "factor_dropped"),
+    ("fednpg.l2", "downhill"),
     ("fednpg.l3", "half"),
     ("fednpg.l4", "reversed_inequality"),
     ("fednpg.l4", "first_agent_only"),
@@ -70,7 +71,14 @@ CONTROLS = (
     ("crosslm.pooled", "own_items"),
     ("crosslm.collapse", "returns"),
 )
-ATTAINED = ("lemmas.value-perturbation", "fednpg.l2", "fednpg.l4", "crosslm.pooled")
+ATTAINED = (
+    "lemmas.value-perturbation",
+    "lemmas.hoeffding",
+    "lemmas.tilt",
+    "fednpg.l2",
+    "fednpg.l4",
+    "crosslm.pooled",
+)
 MANY = 2048
 """Bits of which an eighth, what is measured of a run gets, still says more than any float."""
 

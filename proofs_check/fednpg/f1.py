@@ -186,9 +186,11 @@ class F1(Theorem):
     def slater(self, problem: FederatedCMDP) -> bool:
         return (solve(problem.cmdp).slater_slack or 0.0) > 0
 
-    @hypothesis("the cap is at least twice every optimal multiplier", only=["violation"])
+    @hypothesis("the cap is positive and at least twice every optimal multiplier", only=["violation"])
     def wide_cap(self, problem: FederatedCMDP, dual_cap: float | None) -> bool:
-        return dual_cap is None or dual_cap >= 2 * solve(problem.cmdp).multipliers.max(initial=0.0)
+        if dual_cap is None:
+            return True
+        return dual_cap > 0 and dual_cap >= 2 * solve(problem.cmdp).multipliers.max(initial=0.0)
 
     def setup(
         self,

@@ -56,6 +56,10 @@ class RunningMultipliers(Theorem):
     def choices(self, problem: FederatedCMDP) -> bool:
         return problem.cmdp.A > 1 and bool(span(problem.cmdp.r) > 0)
 
+    @hypothesis("the primal step and, with constraints, the dual step are positive")
+    def positive_steps(self, problem: FederatedCMDP, eta: float | None, eta_dual: float | None) -> bool:
+        return (eta is None or eta > 0) and (problem.cmdp.m == 0 or eta_dual is None or eta_dual > 0)
+
     def setup(
         self,
         problem: FederatedCMDP,

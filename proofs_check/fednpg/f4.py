@@ -127,9 +127,14 @@ class F4(Theorem):
     }
     effort = 200
 
-    @hypothesis("positive tau and eta")
-    def positive(self, problem: FederatedCMDP, tau: float, eta: float | None) -> bool:
-        return tau > 0 and (eta is None or eta > 0)
+    @hypothesis("at least two actions")
+    def choices(self, problem: FederatedCMDP) -> bool:
+        return problem.cmdp.A > 1
+
+    @hypothesis("positive tau and eta and, with constraints, a positive cap")
+    def positive(self, problem: FederatedCMDP, tau: float, eta: float | None, dual_cap: float | None) -> bool:
+        given = [tau, eta, *((dual_cap,) if problem.cmdp.m else ())]
+        return all(x is None or x > 0 for x in given)
 
     @hypothesis("eta tau <= N", only=["ranges", "last_iterate"])
     def short_steps(self, problem: FederatedCMDP, tau: float, eta: float | None) -> bool:

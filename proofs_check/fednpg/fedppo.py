@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.algorithms.fedppo import logit_gradient, ppo_update
-from tabular_fedrl.arithmetic import array, seen, stack, sum
-from tabular_fedrl.claims import Case, Kind, Theorem, control, identity, tight
+from tabular_fedrl.arithmetic import array, magnitude, seen, stack, sum
+from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.federation import PublicSteps, federate
-from tabular_fedrl.measured import Measured, dot
+from tabular_fedrl.measured import UNIT, Measured, dot
 from tabular_fedrl.policies import enclosed, geometric_logits, natural_gradient_step
 from tabular_fedrl.runner import run
 
@@ -45,6 +45,11 @@ class Update:
     def scale(self) -> Measured:
         r""":math:`1/N + \sum_j \lambda_{ij}`"""
         return self.lam.sum() + self.factor
+
+    @property
+    def promised(self) -> Measured:
+        r""":math:`\frac{1}{1-\gamma} E_{d^\pi}\langle\pi', A_i\rangle`"""
+        return average(self.d, dot(self.after, self.lagrangian)) / self.near
 
     def surrogate(self, clipped: bool) -> Measured:
         """The surrogate at the policy after the update."""
@@ -138,12 +143,19 @@ class FedPPO(Theorem):
     certified = (Case("textbook:three-state", eta=1.0, rounds=2),)
     small = {"rounds": 2}
 
+    @hypothesis("epsilon > 0")
+    def positive_clip(self, problem: FederatedCMDP, clip: float) -> bool:
+        return clip > 0
+
     def setup(
         self, problem: FederatedCMDP, rounds: int = 10, clip: float = 0.2, eta: float = 1.0, seed: int = 0
     ) -> Checked:
         return Checked(problem, updates(problem, rounds, clip, eta), clip, eta)
 
-    @tight(r"\mathrm{surrogate}_{\mathrm{clip}}(\pi') \le \mathrm{surrogate}(\pi')")
+    @tight(
+        r"\mathrm{surrogate}_{\mathrm{clip}}(\pi') \le \mathrm{surrogate}(\pi')",
+        attained=Case("textbook:heterogeneous-bandit", eta=0.01, rounds=2),
+    )
     def below(self, x: Checked) -> tuple[Measured, Measured]:
         return (
             Measured.stack([u.surrogate(True) for u in x.updates]),
@@ -167,15 +179,20 @@ class FedPPO(Theorem):
 
     @tight(
         r"\tfrac{1}{1-\gamma} E_{d^\pi}\langle\pi', A_i\rangle - \tfrac{4\gamma\max|A_i|}{(1-\gamma)^2}"
-        r" \max_s \mathrm{TV}^2 \le L_i(\pi') - L_i(\pi)"
+        r" \max_s \mathrm{TV}^2 \le L_i(\pi') - L_i(\pi)",
+        attained=Case("textbook:heterogeneous-bandit", rounds=2),
     )
     def certificate(self, x: Checked) -> tuple[Measured, Measured]:
         left = []
         for u in x.updates:
             apart = (u.after - u.before).abs().sum(-1).max() * 0.5
             lost = (1.0 - u.near) * u.lagrangian.abs().max() * apart**2 * 4.0 / u.near**2
-            left.append(average(u.d, dot(u.after, u.lagrangian)) / u.near - lost)
+            left.append(u.promised - lost)
         return Measured.stack(left), Measured.stack([u.gain for u in x.updates])
+
+    @control("without the distance the surrogate promises too much", Case("random-mdp:seed=1", eta=5.0))
+    def promise(self, x: Checked) -> tuple[Measured, Measured]:
+        return Measured.stack([u.promised for u in x.updates]), Measured.stack([u.gain for u in x.updates])
 
     @identity(r"\mathrm{geometric\ mean}_i\ \pi e^{\eta A_i} = \pi e^{\eta \bar A}/Z")
     def npg_commutes(self, x: Checked) -> tuple[Measured, Measured]:
@@ -184,7 +201,12 @@ class FedPPO(Theorem):
         logits = first[0].logits
         each = stack([natural_gradient_step(logits, A, x.eta) for A in steps])
         mean = natural_gradient_step(logits, sum(stack(steps), axis=0) / float(len(steps)), x.eta)
-        return enclosed(geometric_logits(each))[1].rounded_by(1e-13), enclosed(mean)[1].rounded_by(1e-13)
+        # In floats: sums of N logits and of A exponentials, of the size of the steps.
+        size = 1 + magnitude(logits) + x.eta * magnitude(stack(steps))
+        rounding = 16 * (len(steps) + x.problem.cmdp.A) * UNIT * size
+        sides = (enclosed(logits)[1] for logits in (geometric_logits(each), mean))
+        left, right = (side.rounded_by(rounding) for side in sides)
+        return left, right
 
     @control(
         "an update of PPO does not commute: averaged logits against the averaged Lagrangian",

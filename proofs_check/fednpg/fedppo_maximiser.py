@@ -36,7 +36,7 @@ class States:
         """Greedy: every probability's gain is concave with one kink, so that mass goes to the steepest pieces
         first. ``(n, A)``"""
         up = self.gain >= 0
-        kink = np.where(up, 1 + self.clip, 1 - self.clip) * self.b
+        kink = np.where(up, 1 + self.clip, max(1 - self.clip, 0.0)) * self.b
         first = np.where(up, self.gain, 0.0) - self.price
         second = np.where(up, 0.0, self.gain) - self.price
         slopes = np.concatenate([first, second], axis=1)
@@ -98,6 +98,7 @@ class Maximiser(Theorem):
         Case("textbook:running-b", rounds=100),
         Case("random-mdp:seed=1"),
         Case("random-mdp:seed=2,visible=0+1/1+2/2+3/3+0"),
+        Case("random-mdp:seed=2", clip=1.5),
         Case("garnet:S=20,A=4,b=5,m=3,seed=2"),
         Case("windy-cliff:ncost=2"),
     )
@@ -106,9 +107,13 @@ class Maximiser(Theorem):
     def choices(self, problem: FederatedCMDP) -> bool:
         return problem.cmdp.A > 1
 
+    @hypothesis("epsilon > 0")
+    def positive_clip(self, problem: FederatedCMDP, clip: float) -> bool:
+        return clip > 0
+
     @hypothesis("the range is clipped to less than twice the old probability", only=["not_a_trust_region"])
     def narrow(self, problem: FederatedCMDP, clip: float) -> bool:
-        return 0 < clip < 1
+        return clip < 1
 
     def setup(self, problem: FederatedCMDP, rounds: int = 5, clip: float = 0.2) -> States:
         result = run("fedppo", problem, rounds, clip=clip, record="iterates", compare=False)

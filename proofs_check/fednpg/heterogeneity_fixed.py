@@ -44,7 +44,7 @@ class Twins:
     @property
     def log_factor(self) -> Measured:
         r""":math:`\log \frac{2 e^{bx}}{e^x + 1}`"""
-        return Measured(2.0).log() + self.x * self.third - self.x.exp().log1p()
+        return Measured(2.0).log() - self.x * (1.0 - self.third) - (-self.x).exp().log1p()
 
 
 class FixedMultipliers(Theorem):
@@ -97,6 +97,10 @@ class FixedMultipliers(Theorem):
     )
     def the_bandit(self, problem: FederatedCMDP) -> bool:
         return _is_bandit(problem) and bool(1 < problem.cmdp.r[0, 2] < 2)
+
+    @hypothesis("eta > 0")
+    def positive_step(self, problem: FederatedCMDP, step: float) -> bool:
+        return step > 0
 
     def setup(
         self, problem: FederatedCMDP, step: float = 0.1, local_steps: int = 10, rounds: int = 60

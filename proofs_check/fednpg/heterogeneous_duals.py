@@ -3,11 +3,13 @@ r"""What goes wrong with adaptive multipliers: every agent is content, and the a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from proofs_check.fednpg.f1_bound import Bound
+from proofs_check.fednpg.named import is_named
 from tabular_fedrl.arithmetic import seen
 from tabular_fedrl.claims import Case, StudyData, Theorem, control, hypothesis, study, upper
 from tabular_fedrl.cmdp import FederatedCMDP
@@ -92,13 +94,35 @@ class HeterogeneousDuals(Theorem):
     certified = (Case(BANDIT, local_steps=(100, 1000), steps=(1000, 4000)),)
     small = None
 
-    @hypothesis("agent i sees constraint i and no other")
-    def own_constraints(self, problem: FederatedCMDP) -> bool:
-        return problem.visible == tuple((i,) for i in range(problem.N))
+    @hypothesis("the bandit of the setting")
+    def the_bandit(self, problem: FederatedCMDP) -> bool:
+        return is_named(problem, BANDIT)
+
+    @hypothesis(
+        f"the step {STEP} and the cap {CAP:g} (small caps are reached)",
+        only=["below_cap", "own_constraint", "growth", "collapse"],
+    )
+    def the_steps(self, problem: FederatedCMDP, step: float, dual_cap: float) -> bool:
+        return step == STEP and dual_cap == CAP
+
+    @hypothesis(
+        "growing E, T of at least 1000 and 4E, E up to 100 for the geometric mean",
+        only=["growth", "collapse"],
+    )
+    def settled(
+        self, problem: FederatedCMDP, aggregation: str, local_steps: tuple[int, ...], steps: tuple[int, ...]
+    ) -> bool:
+        growing = all(a < b for a, b in pairwise(local_steps))
+        long = all(max(1000, 4 * E) <= T for E, T in zip(local_steps, steps, strict=True))
+        return growing and long and (aggregation == "arithmetic" or max(local_steps) <= 100)
 
     @hypothesis("the arithmetic mean of E up to 1000", only=["collapse"])
     def arithmetic_mean(self, problem: FederatedCMDP, aggregation: str, local_steps: tuple[int, ...]) -> bool:
-        return aggregation == "arithmetic" and max(local_steps) >= 1000
+        return aggregation == "arithmetic" and local_steps[-1] >= 1000
+
+    @hypothesis("a positive step and a cap of at least twice every optimal multiplier", only=["f1"])
+    def wide_cap(self, problem: FederatedCMDP, step: float, dual_cap: float) -> bool:
+        return step > 0 and dual_cap > 0 and dual_cap >= 2 * solve(problem.cmdp).multipliers.max()
 
     def setup(
         self,
@@ -154,6 +178,13 @@ class HeterogeneousDuals(Theorem):
     )
     def averaged_policy(self, x: Sweep) -> tuple[Measured, Measured]:
         return x.excess, _allowance(x)
+
+    @control(
+        "once its multiplier stands at a small cap an agent violates its own constraint",
+        Case(BANDIT, local_steps=(10,), steps=(2000,), dual_cap=0.1),
+    )
+    def small_cap(self, x: Sweep) -> tuple[Measured, Measured]:
+        return x.local_excess, _allowance(x)
 
     @control(
         "without heterogeneity (both agents see both constraints) local steps do no such harm",

@@ -6,7 +6,7 @@ import numpy as np
 
 from proofs_check.fednpg.l1 import Step, steps, take_step
 from tabular_fedrl.arithmetic import magnitude, stack
-from tabular_fedrl.claims import Case, Rows, Table, Theorem, control, tight, upper
+from tabular_fedrl.claims import Case, Rows, Table, Theorem, control, hypothesis, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Measured
@@ -16,7 +16,7 @@ from tabular_fedrl.policies import uniform
 class Normaliser(Theorem):
     r"""The normaliser of a natural-gradient step is small, and the step improves its own objective.
 
-    **Setting.** As in L1; B is the span of f.
+    **Setting.** As in L1 with :math:`\eta > 0`; B is the span of f.
 
     **Statement.**
 
@@ -52,6 +52,10 @@ class Normaliser(Theorem):
     space = {"eta": (1e-3, 10.0), "draws": [1], "policy": Table.POLICY}
     effort = 800
 
+    @hypothesis("eta > 0")
+    def positive_step(self, problem: FederatedCMDP, eta: float) -> bool:
+        return eta > 0
+
     def setup(
         self,
         problem: FederatedCMDP,
@@ -70,7 +74,10 @@ class Normaliser(Theorem):
     def hoeffding(self, x: list[Step]) -> tuple[Measured, Measured]:
         return _hoeffding(x, 8.0)
 
-    @tight(r"\frac{1-\gamma}{\eta} \log Z(s) \le V_f^{\pi'}(s) - V_f^\pi(s)")
+    @tight(
+        r"\frac{1-\gamma}{\eta} \log Z(s) \le V_f^{\pi'}(s) - V_f^\pi(s)",
+        attained=Case("textbook:constant-reward"),
+    )
     def monotone(self, x: list[Step]) -> tuple[Measured, Measured]:
         left = [step.log_z * (Measured(1.0) - step.cmdp.gamma) / step.eta for step in x]
         return Measured.stack(left), Measured.stack([_gain(step) for step in x])
@@ -81,11 +88,14 @@ class Normaliser(Theorem):
         return _hoeffding([take_step(arms, arms.r, x[0].eta, fair, fair)], 9.0)
 
     @control(
-        "the gain is not at least log Z without the factor (1-gamma)/eta", Case("random-mdp:seed=1", eta=0.01)
+        "the gain is not at least log Z without the factor (1-gamma)/eta", Case("random-mdp:seed=1", eta=1.0)
     )
     def factor_dropped(self, x: list[Step]) -> tuple[Measured, Measured]:
-        left = [step.log_z / step.eta / step.eta for step in x]
-        return Measured.stack(left), Measured.stack([_gain(step) for step in x])
+        return Measured.stack([step.log_z for step in x]), Measured.stack([_gain(step) for step in x])
+
+    @control("a step in the other direction loses: eta > 0 is needed", Case("random-mdp:seed=1", eta=-0.1))
+    def downhill(self, x: list[Step]) -> tuple[Measured, Measured]:
+        return self.monotone.function(self, x)
 
 
 def _hoeffding(x: list[Step], constant: float) -> tuple[Measured, Measured]:

@@ -71,6 +71,10 @@ class DriftBound(Theorem):
     }
     effort = 6000
 
+    @hypothesis("eta > 0")
+    def positive_step(self, problem: FederatedCMDP, eta: float | None) -> bool:
+        return eta is None or eta > 0
+
     @hypothesis("the reward is not constant")
     def reward_varies(self, problem: FederatedCMDP) -> bool:
         return bool(span(problem.cmdp.r) > 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabular_fedrl.arithmetic import magnitude, stack
-from tabular_fedrl.claims import Case, Theorem, control, identity, tight, upper
+from tabular_fedrl.claims import Case, Theorem, control, hypothesis, identity, tight, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import UNIT, Array, Measured
 from tabular_fedrl.policies import arithmetic_mean, enclosed, enclosed_kl, geometric_mean, random_log_policy
@@ -70,6 +70,10 @@ class AggregationLemma(Theorem):
     family = "bandit:A=2..3,m=0"
     space = {"agents": (2, 4), "sharpness": (1e-2, 10.0), "seed": (0, 1000)}
     effort = 300
+
+    @hypothesis("at least two agents and two actions, sharpness > 0 (else both sides are 0)", only=["means"])
+    def different_policies(self, problem: FederatedCMDP, agents: int, sharpness: float) -> bool:
+        return agents > 1 and problem.cmdp.A > 1 and sharpness > 0
 
     def setup(
         self, problem: FederatedCMDP, agents: int = 3, sharpness: float = 2.0, seed: int = 0

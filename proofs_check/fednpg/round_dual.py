@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proofs_check.fednpg.named import is_named
 from tabular_fedrl.claims import Case, Theorem, control, hypothesis, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.runner import Run, run
 
+BANDIT = "textbook:heterogeneous-bandit"
 STEP, CAP = 0.05, 10.0
 
 
@@ -50,12 +52,17 @@ class RoundDual(Theorem):
     id = "fednpg.round-dual"
     mark = "ours"
     source = "theory notes, fednpg section 6"
-    suite = (
-        Case("textbook:heterogeneous-bandit"),
-        Case("textbook:heterogeneous-bandit", local_steps=100, rounds=100),
-    )
-    certified = (Case("textbook:heterogeneous-bandit", rounds=4),)
+    suite = (Case(BANDIT), Case(BANDIT, local_steps=100, rounds=100))
+    certified = (Case(BANDIT, rounds=4),)
     small = None
+
+    @hypothesis("the bandit of the setting")
+    def the_bandit(self, problem: FederatedCMDP) -> bool:
+        return is_named(problem, BANDIT)
+
+    @hypothesis("E of at least 100, at least 4 rounds and 2000 local steps")
+    def settled(self, problem: FederatedCMDP, local_steps: int, rounds: int) -> bool:
+        return local_steps >= 100 and rounds >= 4 and local_steps * rounds >= 2000
 
     @hypothesis("E = 1000 (the arithmetic mean is repaired at moderate E)", only=["arithmetic"])
     def many_local_steps(self, problem: FederatedCMDP, local_steps: int) -> bool:
@@ -97,7 +104,7 @@ class RoundDual(Theorem):
         collapsed = Measured(1.0) / float(result.problem.N) - result.problem.cmdp.d
         return collapsed, _violation(result) + 0.01
 
-    @control("the repair does not help the arithmetic mean", Case("textbook:heterogeneous-bandit"))
+    @control("the repair does not help the arithmetic mean", Case(BANDIT))
     def arithmetic_repaired(self, x: Repair) -> tuple[Measured, float]:
         return _violation(x.repaired["arithmetic"]), 0.02
 

@@ -46,9 +46,9 @@ class OccupancyPerturbation(Theorem):
     def discounted(self, problem: FederatedCMDP) -> bool:
         return problem.cmdp.gamma > 0
 
-    @hypothesis("the policies reach different states: S > 1")
+    @hypothesis("the policies can differ and reach different states: at least two actions, two states")
     def several_states(self, problem: FederatedCMDP) -> bool:
-        return problem.cmdp.S > 1
+        return problem.cmdp.S > 1 and problem.cmdp.A > 1
 
     def setup(
         self,

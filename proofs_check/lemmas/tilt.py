@@ -88,7 +88,11 @@ class Hoeffding(Theorem):
     ) -> Tilted:
         return _draw(problem, t, draws, seed, law, U)
 
-    @tight(r"0 \le \log E_p e^U")
+    @hypothesis("t is not 0 and no U is constant (where one is, both sides are 0)", only=["hoeffding"])
+    def proper(self, problem: FederatedCMDP, t: float, U: Rows | None) -> bool:
+        return t != 0 and _varies(U)
+
+    @tight(r"0 \le \log E_p e^U", attained=Case("textbook:two-arm", U=[[0.5, 0.5]]))
     def jensen(self, x: Tilted) -> tuple[float, Measured]:
         return 0.0, x.cumulant
 
@@ -105,7 +109,7 @@ class Hoeffding(Theorem):
 class ExponentialTilt(Theorem):
     r"""What an exponential tilt does.
 
-    **Statement.** For :math:`p_t \propto p e^{tU}`, :math:`t \ge 0`, h = span U > 0 and every f:
+    **Statement.** For :math:`p_t \propto p e^{tU}`, t > 0, h = span U > 0 and every f:
 
     (b) :math:`\mathrm{Jeff}(p_t, p) = t \langle p_t - p, U\rangle`;
     (c) :math:`KL(p_t\|p), KL(p\|p_t) \le t^2 h^2/8` and :math:`\mathrm{TV}(p_t, p) \le t h/4`;
@@ -140,6 +144,14 @@ class ExponentialTilt(Theorem):
     def two_actions(self, problem: FederatedCMDP) -> bool:
         return problem.cmdp.A > 1
 
+    @hypothesis("t > 0 and no U is constant")
+    def proper(self, problem: FederatedCMDP, t: float, U: Rows | None) -> bool:
+        return t > 0 and _varies(U)
+
+    @hypothesis("no f is constant (for one that is, both sides are 0)", only=["second_order"])
+    def proper_function(self, problem: FederatedCMDP, f: Rows | None) -> bool:
+        return _varies(f)
+
     def setup(
         self,
         problem: FederatedCMDP,
@@ -173,7 +185,10 @@ class ExponentialTilt(Theorem):
         span_f = Measured(x.f.max(axis=-1)) - x.f.min(axis=-1)
         return (x.change(x.f) - x.covariance(x.f) * x.t).abs(), x.squared * span_f / 8.0
 
-    @tight(r"\mathrm{Var}_p(U) (1 - e^{-th})/h \le \langle p_t - p, U\rangle")
+    @tight(
+        r"\mathrm{Var}_p(U) (1 - e^{-th})/h \le \langle p_t - p, U\rangle",
+        attained=Case("textbook:two-arm", law=[[1.0, 0.0]]),
+    )
     def gain(self, x: Tilted) -> tuple[Measured, Measured]:
         return x.covariance(x.U) * -(-x.h * x.t).expm1() / x.h, x.change(x.U)
 
@@ -204,6 +219,11 @@ def _draw(
     log_p = random_log_policy(rng, *shape, 2.0)
     first, second = (rng.random(shape) if g is None else _function(g, S, A) for g in (U, f))
     return Tilted.of(log_p if law is None else log_policy(law, S, A), first, second, t)
+
+
+def _varies(g: Rows | None) -> bool:
+    """Whether a given function is constant in no state; the random ones are not."""
+    return g is None or bool((np.ptp(np.asarray(g, dtype=np.float64), axis=-1) > 0).all())
 
 
 def _function(g: Rows, S: int, A: int) -> Array:
