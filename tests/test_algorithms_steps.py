@@ -45,6 +45,16 @@ def test_cost_gaps_cover_every_deterministic_policy(seed):
     assert cost_gaps(cmdp) == pytest.approx(np.abs(values - cmdp.d).max(axis=0), abs=1e-9)
 
 
+@pytest.mark.parametrize(("cost", "threshold"), [(0.0, 0.0), (0.4, 0.4), (0.4, 0.6)])
+def test_where_no_policy_is_off_its_threshold_any_dual_step_serves(cost, threshold):
+    """1 stands in for G, which is 0 and in floats the rounding of values; in the last case it is .2."""
+    problem = bandit([0, 1], [[cost, cost]], [threshold])
+    steps = federated_steps(problem, 100, {**DEFAULTS, "dual_cap": 3.0})
+    G = 0.2 if threshold > cost else 1.0
+    assert steps.eta_dual == pytest.approx([3 / (G * 10)])
+    assert np.isfinite(run("fednpg", problem, 5, dual_cap=3.0).value.value).all()
+
+
 def shifted(problem, a, b, s, t):
     """Reward a r + b, costs s c + t, thresholds moved along."""
     cmdp = problem.cmdp

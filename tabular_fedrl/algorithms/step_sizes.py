@@ -31,6 +31,7 @@ from tabular_fedrl.errors import InvalidProblem, NotSlater
 from tabular_fedrl.federation import PublicSteps
 from tabular_fedrl.measured import Array
 from tabular_fedrl.solvers import solve, value_range
+from tabular_fedrl.solvers.solution import cost_scale
 
 SLATER_TOLERANCE = 1e-9
 """A slack below this, relative to the thresholds' size, counts as none: the cap 2 span(r)/((1-gamma) xi)
@@ -162,7 +163,10 @@ def dual_step(cmdp: CMDP, given: dict[str, Any], cap: Array, T: int) -> Array:
         return per_constraint("eta_dual", given["eta_dual"], cmdp.m)
     if cmdp.m == 0:
         return np.zeros(0)
-    G = positive_or(number(cost_gaps(cmdp).max()), 1.0)
+    # In floats a gap of 0 comes out as the rounding of values.
+    least = 0.0 if cmdp.is_exact else SLATER_TOLERANCE * cost_scale(cmdp)
+    largest = number(cost_gaps(cmdp).max())
+    G = largest if largest > least else 1.0
     return cap / (G * array(T) ** 0.5)
 
 
