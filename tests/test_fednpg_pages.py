@@ -12,6 +12,7 @@ from tabular_fedrl.claims import Case
 from tabular_fedrl.claims.check import Bench, check_case
 from tabular_fedrl.claims.discovery import find
 from tabular_fedrl.claims.verdict import Kind, Status, decide
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 
 BANDIT, WIDE = "textbook:heterogeneous-bandit", "textbook:fixed-multipliers-bandit"
@@ -60,6 +61,12 @@ OPEN: list[tuple[str, Any]] = [
 def test_degenerate_parameters_leave_nothing_open(page: str, case: Case) -> None:
     for verdict in check_case(find(page), case):
         assert verdict.status in (Status.HOLDS, Status.NOT_APPLICABLE), str(verdict)
+
+
+@pytest.mark.parametrize(("steps", "local_steps"), [(5, 20), (0, 1), (10, 0), (10, -1)])
+def test_the_shared_table_needs_a_round(steps: int, local_steps: int) -> None:
+    with pytest.raises(InvalidProblem, match=f"local_steps = {local_steps}: .* from 1 to steps = {steps}$"):
+        check_case(find("fednpg.aliasing"), Case(BANDIT, steps=steps, local_steps=local_steps))
 
 
 @pytest.mark.parametrize("clip", [0.05, 0.9, 1.0, 1.5])

@@ -11,6 +11,7 @@ from proofs_check.fednpg.named import is_named
 from tabular_fedrl.arithmetic import concatenate, magnitude, stack
 from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, upper
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import UNIT, Array, Measured
 from tabular_fedrl.policies import arithmetic_mean, enclosed, geometric_mean
 from tabular_fedrl.runner import Run, run
@@ -98,7 +99,7 @@ class SharedTable(Theorem):
 
     @hypothesis("E divides T", only=["no_effect"])
     def divides(self, problem: FederatedCMDP, steps: int, local_steps: int) -> bool:
-        return steps % local_steps == 0
+        return local_steps > 0 and steps % local_steps == 0
 
     def setup(
         self,
@@ -109,6 +110,10 @@ class SharedTable(Theorem):
         eta_dual: float | None = None,
         dual_cap: float = 10.0,
     ) -> Modes:
+        if not 1 <= local_steps <= steps:
+            raise InvalidProblem(
+                f"local_steps = {local_steps}: expected a whole number from 1 to steps = {steps}"
+            )
         constants: dict[str, Any] = {"eta": eta, "dual_cap": dual_cap, "compare": False, "record": "iterates"}
         adaptive = {**constants, "eta_dual": eta if eta_dual is None else eta_dual}
 
