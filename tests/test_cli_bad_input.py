@@ -235,6 +235,21 @@ def test_broken_theorem_file(capsys, tmp_path):
         refused(capsys, "verify", path, hint="mine.py")
 
 
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("crosslm", "tabular_fedrl.algorithms.crosslm"),
+        ("fedngp", "did you mean 'fednpg'?"),
+        ("par-szpo", "did you mean 'par-s2zpo'?"),
+        ("sgd", "fed-se"),
+    ],
+)
+def test_algorithms_that_cannot_be_run(capsys, name, hint):
+    """Said before the problem is read, and before settings of what is not known are judged."""
+    refused(capsys, "run", name, "no-such-file.npz", hint=hint)
+    refused(capsys, "run", name, "textbook:two-arm", "--set", "data=real", hint=hint)
+
+
 @pytest.mark.parametrize("error", [SolverFailure("stuck"), ZeroDivisionError("x"), MemoryError()])
 def test_internal_errors(capsys, monkeypatch, error):
     def broken(*_):

@@ -9,7 +9,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 
-from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.algorithms.preference_registry import PREFERENCE_ALGORITHMS
 from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.settings import parse_settings
@@ -20,6 +19,7 @@ from tabular_fedrl.runner import Run
 from tabular_fedrl.runner import run as run_rounds
 from tabular_fedrl.runner.evolution import FED_SE, run_evolution
 from tabular_fedrl.runner.preferences import run_preferences
+from tabular_fedrl.runner.settings import look_up
 
 
 def run_algorithm(
@@ -123,12 +123,12 @@ def _by_successes(
 
 def _further(algorithm: str, given: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """The parameters of ``--set``: those of the algorithm that have no option of their own."""
-    known = ALGORITHMS[algorithm].parameters if algorithm in ALGORITHMS else {}
+    known = look_up(algorithm).parameters
     values = parse_settings(settings)
     for name, value in values.items():
         if name in given or name in ("rounds", "seed", "backend", "every", "out", "resume"):
             raise InvalidProblem(f"--set {name}: it has an option, --{name.replace('_', '-')}")
-        if known and name not in known:
+        if name not in known:
             raise InvalidProblem(f"{algorithm} has no parameter {name!r}{suggestion(name, known)}")
         if isinstance(value, str) and not isinstance(known.get(name), str):
             raise InvalidProblem(f"--set {name}={value}: expected a number, or numbers joined by +")

@@ -108,8 +108,14 @@ def look_up(name: str) -> Algorithm:
     """
     from tabular_fedrl.runner.evolution import FED_SE
 
-    if name in (*PREFERENCE_ALGORITHMS, FED_SE):
+    episodic = (*PREFERENCE_ALGORITHMS, FED_SE)
+    if name in episodic:
         raise InvalidProblem(f"{name} runs on finite-horizon problems, where a discounted one is meant")
+    if name == "crosslm":
+        raise InvalidProblem(
+            "crosslm runs on tables of contexts and items, not on a problem: from Python, as "
+            "tabular_fedrl.algorithms.crosslm.crosslm; its theorems are checked by verify crosslm"
+        )
     if name not in ALGORITHMS:
-        raise InvalidProblem(f"no algorithm {name!r}{suggestion(name, ALGORITHMS)}")
+        raise InvalidProblem(f"no algorithm {name!r}{suggestion(name, (*ALGORITHMS, *episodic))}")
     return ALGORITHMS[name]
