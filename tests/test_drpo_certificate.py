@@ -180,7 +180,6 @@ def test_certificates_come_with_data_and_are_never_above_the_truth():
         assert np.array_equal(
             found.log_policy, aggregate("arithmetic", np.stack([g.log_policy for g in found.best]))
         )
-        assert [g.improves_global for g in found.best] == [g.over_global > 0 for g in found.best]
         improved.append(found.improves)
     assert improved == [False, False, True]
 

@@ -55,16 +55,6 @@ class Guarantee:
     d1: float
     d2: float
 
-    @property
-    def improves_global(self) -> bool:
-        """Whether the client's policy is certain to be better than the global one."""
-        return self.over_global > 0
-
-    @property
-    def improves_behaviour(self) -> bool:
-        """Whether it is certain to be better than the behaviour policy."""
-        return self.over_behaviour > 0
-
 
 @dataclass(frozen=True)
 class Certificate:
