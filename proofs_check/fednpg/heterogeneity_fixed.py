@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from tabular_fedrl.arithmetic import magnitude
-from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, tight, upper
+from tabular_fedrl.claims import Case, Kind, Theorem, control, hypothesis, identity, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.instances.textbook import bandit
 from tabular_fedrl.measured import UNIT, Array, Measured
@@ -36,15 +36,35 @@ class Twins:
         ``(K,)``."""
         logs = enclosed(log_policies)[0]
         odds = logs[:, 2] - logs[:, 0]
-        change = odds[1:] - odds[:-1]
+        return (odds[1:] - odds[:-1]).rounded_by(self._lost(logs)[:-1])
+
+    def third_arm(self, log_policies: Array) -> Measured:
+        """``pi(3)`` before each round and after the last, as exact steps would have it, ``(K+1,)``."""
+        logs, probabilities = enclosed(log_policies)
+        lost = self._lost(logs)
+        # A probability moves by at most a quarter of what moves its log-odds, against either arm.
+        return probabilities[:, 2].rounded_by((np.cumsum(lost) - self.rounding) / 4)
+
+    def _lost(self, logs: Measured) -> Array:
+        """What the round after each policy may do to log-odds beside an exact one, ``(K+1,)``."""
         # Where rounding has made arms 1 and 2 differ, the two agents' normalisers differ by at most as much.
-        asymmetry = (logs[:-1, 0] - logs[:-1, 1]).abs().upper
-        return change.rounded_by(self.rounding + asymmetry)
+        return self.rounding + (logs[:, 0] - logs[:, 1]).abs().upper
+
+    def predicted(self, log_factor: Measured) -> Measured:
+        r""":math:`\varphi^k/(\varphi^k + 2)` for k up to K."""
+        grown = log_factor * np.arange(len(self.arithmetic))
+        found, others = grown.minimum(0.0).exp(), (-grown.maximum(0.0)).exp() * 2.0
+        return found / (found + others)
 
     @property
     def log_factor(self) -> Measured:
         r""":math:`\log \frac{2 e^{bx}}{e^x + 1}`"""
         return Measured(2.0).log() - self.x * (1.0 - self.third) - (-self.x).exp().log1p()
+
+    @property
+    def geometric_log_factor(self) -> Measured:
+        r""":math:`(b - \tfrac12) x`"""
+        return self.x * self.third - self.x * 0.5
 
 
 class FixedMultipliers(Theorem):
@@ -58,17 +78,21 @@ class FixedMultipliers(Theorem):
     **Statement.** A round multiplies :math:`\bar\pi(3)/\bar\pi(1) = \bar\pi(3)/\bar\pi(2)`
 
     * for the arithmetic mean by :math:`\varphi(x) = 2 e^{bx}/(e^x + 1)`: above 1 for small x, below 1 beyond
-      the threshold :math:`x^\star > 0` with :math:`\varphi(x^\star) = 1` (about 6.9 for b = 0.9). Arm 3 is
-      found iff :math:`x < x^\star`, and :math:`\bar\pi_k` is within :math:`2\varphi^{-k}`, or
-      :math:`\varphi^k/2`, of its limit;
-    * for the geometric mean by :math:`e^{(b - 1/2) x} > 1`: arm 3 is found for every E.
+      the threshold :math:`x^\star > 0` with :math:`\varphi(x^\star) = 1` (about 6.9 for b = 0.9),
+      :math:`0 \le (x^\star - x) \log\varphi(x) \le (1 - b) (x^\star - x)^2`. Arm 3 is found iff
+      :math:`x < x^\star`;
+    * for the geometric mean by :math:`\psi(x) = e^{(b - 1/2) x} > 1`: arm 3 is found for every E.
+
+    So :math:`\bar\pi_k(3) = \varphi^k/(\varphi^k + 2)`, or the same with :math:`\psi`: within
+    :math:`2\varphi^{-k}`, or :math:`\varphi^k/2`, of its limit.
 
     **Proof.** E local steps give :math:`\pi_i \propto \bar\pi e^{x f_i}`. The start is symmetric in arms 1
     and 2, so both agents' normalisers agree and the symmetry persists: the mean of the odds' numerators is
     :math:`e^{bx}`, of their denominators :math:`(e^x + 1)/2`, or :math:`e^{x/2}` in the geometric mean.
-    :math:`\log\varphi` is concave, 0 at 0 with slope :math:`b - 1/2 > 0` and tends to :math:`-\infty` as b <
-    1, so it has one positive root. With odds :math:`\varphi^k` against each of two arms,
-    :math:`1 - \bar\pi_k(3) = 2/(\varphi^k + 2)` and :math:`\bar\pi_k(3) = \varphi^k/(\varphi^k + 2)`.
+    The odds against either arm start at 1. :math:`\log\varphi` is concave, 0 at 0 with slope
+    :math:`b - 1/2 > 0` and tends to :math:`-\infty` as b < 1, so it has one positive root and the sign of
+    :math:`x^\star - x`; :math:`\log\varphi(x) = \log 2 - (1-b) x - \log(1 + e^{-x})` is
+    :math:`(1-b)(x^\star - x)` less :math:`\log(1 + e^{-x}) - \log(1 + e^{-x^\star})`, which has that sign too.
 
     **Source.** The algorithm: the authors' public code (arXiv 2405.03236); the counterexample: theory notes,
     fednpg section 6.
@@ -138,28 +162,27 @@ class FixedMultipliers(Theorem):
         tolerance=1e-8,
     )
     def geometric(self, x: Twins) -> tuple[Measured, Measured]:
-        return x.growth(x.geometric), x.x * x.third - x.x * 0.5
+        return x.growth(x.geometric), x.geometric_log_factor
 
-    @upper(r"0 \le (x^\star - x)(\log\bar\pi_K(3) - \log\bar\pi_0(3)): \text{ arm 3 gains iff } x < x^\star")
-    def threshold(self, x: Twins) -> tuple[float, Measured]:
-        gain = enclosed(x.arithmetic[[0, -1]])[0][:, 2]
-        return 0.0, (_threshold(x.third) - x.x) * (gain[1] - gain[0])
+    @upper(
+        r"0 \le (x^\star - x)\,\tfrac1K \log\frac{\bar\pi_K(3)}{\bar\pi_K(1)} \le (1 - b)(x^\star - x)^2:"
+        r"\text{ arm 3 gains iff } x < x^\star"
+    )
+    def threshold(self, x: Twins) -> tuple[Measured, Measured]:
+        below = _threshold(x.third) - x.x
+        growth = below * x.growth(x.arithmetic).mean()
+        return Measured.stack([growth * 0.0, growth]), Measured.stack([growth, below**2 * (1.0 - x.third)])
 
-    @tight(r"|\bar\pi_k(3) - 1_{x < x^\star}| \le 2 e^{-k |\log\varphi(x)|}", tolerance=1e-6)
-    def limit(self, x: Twins) -> tuple[Measured, Measured, float]:
-        k, third = np.arange(len(x.arithmetic)), enclosed(x.arithmetic)[1][:, 2]
-        # Where this enclosure does not settle it, both limits are right: |log phi| < 1e-9, and the right side
-        # exceeds 1 in every round there is time for.
-        found = 1.0 if float((_threshold(x.third) - x.x).value) > 0 else 0.0
-        # What k rounds of rounding may do to the odds, and with them to a probability.
-        distance = (third - found).abs().rounded_by(x.rounding * k)
-        return distance, (-x.log_factor.abs() * k).exp() * 2.0, 1.0
+    @identity(r"\bar\pi_k(3) = \varphi^k/(\varphi^k + 2) \text{ (arithmetic mean)}", tolerance=1e-6)
+    def limit(self, x: Twins) -> tuple[Measured, Measured]:
+        return x.third_arm(x.arithmetic), x.predicted(x.log_factor)
 
-    @tight(r"1 - \bar\pi_k(3) \le 2 e^{-k (b - 1/2) x} \text{ for every E (geometric mean)}", tolerance=1e-6)
-    def always_found(self, x: Twins) -> tuple[Measured, Measured, float]:
-        k = np.arange(len(x.geometric))
-        others = enclosed(x.geometric)[1][:, :2].sum(-1)
-        return others.rounded_by(x.rounding * k), (x.x * (0.5 - x.third) * k).exp() * 2.0, 1.0
+    @identity(
+        r"\bar\pi_k(3) = \psi^k/(\psi^k + 2), \psi = e^{(b - 1/2)x}, \text{ for every E (geometric mean)}",
+        tolerance=1e-6,
+    )
+    def always_found(self, x: Twins) -> tuple[Measured, Measured]:
+        return x.third_arm(x.geometric), x.predicted(x.geometric_log_factor)
 
     @control(
         "the arithmetic mean does not grow by the geometric one's factor",
@@ -167,7 +190,17 @@ class FixedMultipliers(Theorem):
         kind=Kind.IDENTITY,
     )
     def wrong_mean(self, x: Twins) -> tuple[Measured, Measured]:
-        return x.growth(x.arithmetic), x.x * x.third - x.x * 0.5
+        return x.growth(x.arithmetic), x.geometric_log_factor
+
+    @control(
+        "arm 3 has two rivals, not one",
+        Case(BANDIT, step=0.1),
+        kind=Kind.IDENTITY,
+        tolerance=1e-6,
+    )
+    def one_rival(self, x: Twins) -> tuple[Measured, Measured]:
+        found = x.predicted(x.log_factor)
+        return x.third_arm(x.arithmetic), found * 2.0 / (found + 1.0)
 
     @control("beyond the threshold the arithmetic mean loses arm 3", Case(BANDIT, step=0.7))
     def found_for_every_e(self, x: Twins) -> tuple[Measured, Measured]:
