@@ -92,7 +92,7 @@ class FixedMultipliers(Theorem):
     The odds against either arm start at 1. :math:`\log\varphi` is concave, 0 at 0 with slope
     :math:`b - 1/2 > 0` and tends to :math:`-\infty` as b < 1, so it has one positive root and the sign of
     :math:`x^\star - x`; :math:`\log\varphi(x) = \log 2 - (1-b) x - \log(1 + e^{-x})` is
-    :math:`(1-b)(x^\star - x)` less :math:`\log(1 + e^{-x}) - \log(1 + e^{-x^\star})`, which has that sign too.
+    :math:`(1-b)(x^\star - x)` less :math:`\log(1 + e^{-x}) - \log(1 + e^{-x^\star})`, of that sign too.
 
     **Source.** The algorithm: the authors' public code (arXiv 2405.03236); the counterexample: theory notes,
     fednpg section 6.
