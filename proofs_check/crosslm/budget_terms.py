@@ -33,6 +33,16 @@ class Budget:
         return self.update.gain(self.update.tilted) * self.update.eta
 
     @cached_property
+    def exponent(self) -> Measured:
+        r""":math:`\eta h`"""
+        return self.update.span * self.update.eta
+
+    def farthest(self, part: float = 4.0) -> Measured:
+        r""":math:`\tanh^2(\eta h/4)`, or of another ``part`` of the exponent"""
+        twice = (self.exponent * 2.0 / part).expm1()
+        return (twice / (twice + 2.0)) ** 2
+
+    @cached_property
     def change(self) -> Measured:
         r""":math:`(E_{G_\eta} f - E_G f)^2`"""
         u = self.update
