@@ -8,6 +8,10 @@ from typing import Any, Protocol
 class InfeasibilityProof(Protocol):
     """What proves that no policy meets all constraints, in floats or exactly."""
 
+    def check(self, cmdp: Any) -> bool:
+        """Is this problem proved infeasible?"""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
         ...

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flint import fmpq
 
+from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InfeasibleCMDP
 from tabular_fedrl.solvers.rational import optimum
 
@@ -33,6 +34,10 @@ class Data(NamedTuple):
     @property
     def without_reward(self):
         return self.P, self.c, self.d, self.rho, self.gamma
+
+    @property
+    def cmdp(self) -> CMDP:
+        return CMDP.exact(*self)
 
 
 def fraction(x) -> Fraction:

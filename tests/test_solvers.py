@@ -15,6 +15,7 @@ from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.solvers import Solution, solve
 from tabular_fedrl.solvers.constrained import solve_constrained
+from tabular_fedrl.solvers.large import solve_large
 from tabular_fedrl.solvers.lp import optimum_lp, slack_lp
 from tests.exact import constrained_optimum, rational
 from tests.problems import GAMMAS, bandit, random_cmdp
@@ -183,6 +184,30 @@ def test_feasible_without_slater(solver):
     two = solve(bandit([1.0, 0.0], [[1, 0], [-1, 0]], [0.3, -0.3]), solver)
     assert two.slater_slack == 0.0
     assert float(two.value) == pytest.approx(0.3, abs=1e-9)
+
+
+@pytest.mark.parametrize("solver", [solve, solve_large])
+def test_a_small_cost_beside_a_large_one_without_slack(solver):
+    """A slack that counts as none in units of the large cost is the whole of the small one's threshold: by
+    hand, arm 0 three times in ten and arm 1 else."""
+    cmdp = bandit([1.0, 0.5, 0.0], [[0, 0, 1e8], [1e-8, 0, 0]], [0.0, 0.3e-8])
+    solution = solver(cmdp)
+    share = rational(0.3e-8) / rational(1e-8)
+    assert contains(solution.value, share + (1 - share) / 2)
+    assert solution.duality_gap < 1e-14
+    assert np.exp(solution.log_policy) == pytest.approx(np.array([[0.3, 0.7, 0]]), abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
+@pytest.mark.parametrize("solver", [solve, solve_large])
+def test_units_of_the_costs(solver, scale):
+    """In other units the costs' thresholds, slack and multipliers change with them, nothing else does."""
+    cmdp = random_cmdp(6, S=5, A=3, m=3, gamma=0.999)
+    plain, other = solver(cmdp), solver(cmdp.replace(c=scale * cmdp.c, d=scale * cmdp.d))
+    assert plain.slater_slack > 0
+    assert float(other.value) == pytest.approx(float(plain.value), rel=1e-9)
+    assert other.slater_slack == pytest.approx(scale * plain.slater_slack, rel=1e-9)
+    assert scale * other.multipliers == pytest.approx(plain.multipliers, abs=1e-8)
 
 
 @pytest.mark.parametrize("m", [1, 2])

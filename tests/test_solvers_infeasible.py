@@ -11,6 +11,7 @@ import pytest
 from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
 from tabular_fedrl.solvers import FarkasCertificate, solve
 from tabular_fedrl.solvers.infeasible import certificate
+from tabular_fedrl.solvers.large import solve_large
 from tests.exact import deterministic_values, rational
 from tests.problems import bandit, random_cmdp
 
@@ -22,6 +23,23 @@ def infeasible(cmdp) -> FarkasCertificate:
     with pytest.raises(InfeasibleCMDP) as caught:
         solve(cmdp)
     return caught.value.certificate
+
+
+@pytest.mark.parametrize("solver", [solve, solve_large])
+def test_a_threshold_below_the_least_cost_by_rounding(solver):
+    """In floats nobody can tell; exactly, the first problem has one policy and the second has none."""
+    just = bandit([1.0, 0.0], [[0.5, 0.3]], [0.3])
+    solution = solver(just)
+    assert (float(solution.value.lower), float(solution.value.upper)) == pytest.approx((0, 0), abs=1e-300)
+    assert np.exp(solution.log_policy).tolist() == [[0.0, 1.0]]
+    short = just.replace(d=[np.nextafter(0.3, 0)])
+    with pytest.raises(InfeasibleCMDP) as caught:
+        solver(short)
+    assert str(caught.value).endswith("the costs are at least 0.3, the thresholds allow 5.55112e-17 less")
+    proof = caught.value.certificate
+    assert proof.check(short)
+    assert not proof.check(just)
+    assert proof.margin == rational(0.3) - rational(short.d[0])
 
 
 def test_conflicting_budgets_by_hand():

@@ -88,11 +88,11 @@ def test_infeasible():
     proof = caught.value.certificate
     assert proof.multipliers.tolist() == [fmpq(1, 2), fmpq(1, 2)]
     assert (proof.lowest, proof.budget, proof.margin) == (fmpq(1, 2), fmpq(1, 4), fmpq(1, 4))
-    assert proof.check(*data.without_reward)
+    assert proof.check(data.cmdp)
     plain = {"multipliers": [0.5, 0.5], "lowest": 0.5, "budget": 0.25, "margin": 0.25}
     assert proof.to_dict() == plain | {"basis": list(proof.basis)}
     again = pickle.loads(pickle.dumps(caught.value))
-    assert again.certificate.check(*data.without_reward)
+    assert again.certificate.check(data.cmdp)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_changed_certificates_prove_nothing(change):
     data = textbook("infeasible")
     with pytest.raises(InfeasibleCMDP) as caught:
         optimum(*data)
-    assert not replace(caught.value.certificate, **change).check(*data.without_reward)
+    assert not replace(caught.value.certificate, **change).check(data.cmdp)
 
 
 def test_a_certificate_proves_only_its_problem():
@@ -119,7 +119,7 @@ def test_a_certificate_proves_only_its_problem():
     with pytest.raises(InfeasibleCMDP) as caught:
         optimum(*data)
     roomy = data._replace(d=data.d + fmpq(1, 4))
-    assert not caught.value.certificate.check(*roomy.without_reward)
+    assert not caught.value.certificate.check(roomy.cmdp)
 
 
 @pytest.mark.parametrize("name", TEXTBOOK)
@@ -170,7 +170,7 @@ def test_inside_the_float_enclosure(seed, m, gamma):
     data = read(cmdp)
     best, proof = answer(data)
     if best is None:
-        assert proof.check(*data.without_reward)
+        assert proof.check(data.cmdp)
         with pytest.raises(InfeasibleCMDP):
             solve(cmdp)
         return
@@ -224,7 +224,7 @@ def test_every_answer_proves_itself(seed, S, A, m):
     if best is None:
         assert margin.value < 0
         assert proof.margin == -margin.value
-        assert proof.check(*data.without_reward)
+        assert proof.check(data.cmdp)
         return
     assert margin is None or margin.value >= 0
     assert_proof(data, best)

@@ -147,12 +147,14 @@ def master(table: Array, thresholds: Array, with_reward: bool) -> tuple[Array, A
     SolverFailure: no mixture of the columns meets the thresholds.
     """
     m, K = thresholds.size, len(table)
-    # Variables: the weights and the slack t (fixed at 0 when the reward is the objective).
-    gain = np.append(table[:, 0] if with_reward else np.zeros(K), 0.0 if with_reward else 1.0)
-    rows = np.hstack([table[:, 1:].T, np.full((m, 1), 0.0 if with_reward else 1.0)])
-    unit = np.maximum(np.abs(rows).max(axis=1), np.abs(thresholds))
-    unit = np.where(unit > 0, unit, 1.0) if with_reward else np.full(m, max(float(unit.max()), UNIT))
-    scale = max(float(np.abs(gain).max()), UNIT)
+    costs = table[:, 1:].T
+    unit = np.maximum(np.abs(costs).max(axis=1), np.abs(thresholds))
+    unit = np.where(unit > 0, unit, 1.0) if with_reward else np.full(m, float(unit.max()) or 1.0)
+    # Variables: the weights and the slack t, in the costs' unit (0 when the reward is the objective).
+    t = 0.0 if with_reward else float(unit[0])
+    gain = np.append(table[:, 0] if with_reward else np.zeros(K), t)
+    rows = np.hstack([costs, np.full((m, 1), t)])
+    scale = float(np.abs(gain).max()) or 1.0
     simplex = np.append(np.ones(K), 0.0)
     free = 0.0 if with_reward else np.inf
     x, prices = _program(

@@ -8,13 +8,16 @@ problems too large for an LP); what is returned is proved apart from it:
 * **lower**: the value of the returned policy, evaluated exactly (:mod:`tabular_fedrl.solvers.solution`). The
   mixture is aimed a few rounding errors inside the thresholds, so that its evaluated costs are below them,
   error included.
+
+Where floats find no slack, the problem is solved in exact arithmetic instead
+(:func:`tabular_fedrl.solvers.exact.solve_without_slack`), up to as many states as that takes.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.cmdp import CMDP, MOST_EXACT_STATES
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.kernels.memory import make_room
 from tabular_fedrl.measured import Array, Measured
@@ -29,6 +32,7 @@ from tabular_fedrl.solvers.columns import (
     policy_of,
     table,
 )
+from tabular_fedrl.solvers.exact import solve_without_slack
 from tabular_fedrl.solvers.infeasible import infeasible
 from tabular_fedrl.solvers.large import solve_large
 from tabular_fedrl.solvers.lp import LPAnswer, optimum_lp, slack_lp
@@ -46,6 +50,8 @@ def solve_constrained(cmdp: CMDP, solver: str) -> Solution:
         make_room(cmdp.r.nbytes)
         return solution
     slack, slater = slater_policy(cmdp, solver)
+    if slack == 0 and cmdp.S <= MOST_EXACT_STATES:
+        return solve_without_slack(cmdp, CompactPolicy.of(slater.log_policy))
     proposal = _propose(cmdp, solver, slack)
     if slack == 0:
         # The only feasible mixtures lie on the boundary: let the master see the slater policy as feasible.

@@ -1,5 +1,6 @@
-"""Optima of problems of exact data: the rational proofs of :mod:`tabular_fedrl.solvers.rational`, as the
-:class:`~tabular_fedrl.solvers.solution.Solution` that everything else speaks.
+"""Optima in exact arithmetic: the rational proofs of :mod:`tabular_fedrl.solvers.rational`, as the
+:class:`~tabular_fedrl.solvers.solution.Solution` that everything else speaks; of problems of exact data, and
+of problems of floats where floats cannot tell whether a policy meets the thresholds.
 
 Inside :func:`session` what has been proved once is remembered, and the bases that prove it are kept for the
 certificate; given such bases, a session proves with them and searches for nothing.
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.balls import Balls
-from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.cmdp import CMDP, exact
 from tabular_fedrl.errors import SolverFailure
+from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers import rational
 from tabular_fedrl.solvers.solution import Solution
@@ -59,7 +62,7 @@ def solve_exact(cmdp: CMDP) -> Solution:
     """
     best = _proved("optimum", cmdp)
     slack = _proved("slack", cmdp) if cmdp.m else None
-    exact: dict[str, Any] = {
+    proved: dict[str, Any] = {
         "value": Balls(best.value),
         "policy": CompactPolicy.of(Balls(best.policy).log()),
         "costs": Balls(best.costs),
@@ -67,8 +70,36 @@ def solve_exact(cmdp: CMDP) -> Solution:
         "slater_slack": None if slack is None else Balls(slack.value),
         "slater_policy": CompactPolicy.of(Balls(best.policy if slack is None else slack.policy).log()),
     }
-    active = tuple(int(j) for j in np.flatnonzero(exact["costs"] == cmdp.d))
-    return Solution(cmdp=cmdp, active=active, duality_gap=0.0, solver="rational", **exact)
+    active = tuple(int(j) for j in np.flatnonzero(proved["costs"] == cmdp.d))
+    return Solution(cmdp=cmdp, active=active, duality_gap=0.0, solver="rational", **proved)
+
+
+def solve_without_slack(cmdp: CMDP, slater_policy: CompactPolicy) -> Solution:
+    """The exact optimum of a problem of floats, read exactly, rounded to floats; for one in which floats find
+    no slack, only ``slater_policy``: whether any policy meets the thresholds may hang on the last digit.
+
+    Raises
+    ------
+    InfeasibleCMDP: none does, with an exact certificate.
+    """
+    rational_cmdp = exact(cmdp).cmdp
+    best = _proved("optimum", rational_cmdp)
+    value = Balls(best.value)
+    enclosure = Measured.between(value.lower, value.upper)
+    with np.errstate(divide="ignore"):
+        log_policy = np.log(Balls(best.policy).value)
+    return Solution(
+        cmdp=cmdp,
+        value=enclosure,
+        policy=CompactPolicy.of(log_policy),
+        costs=evaluate(cmdp, log_policy).at_rho[1:],
+        multipliers=Balls(best.multipliers).value,
+        slater_slack=0.0,
+        slater_policy=slater_policy,
+        active=tuple(int(j) for j in np.flatnonzero(Balls(best.costs) == rational_cmdp.d)),
+        duality_gap=float(enclosure.upper - enclosure.lower),
+        solver="rational",
+    )
 
 
 def value_range_exact(cmdp: CMDP, signal: Balls) -> tuple[Balls, Balls]:

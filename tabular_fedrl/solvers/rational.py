@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from flint import fmpq
 
+from tabular_fedrl.cmdp import CMDP, exact
 from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
 from tabular_fedrl.solvers.rational_basis import Vertex, prove
 from tabular_fedrl.solvers.rational_pivots import Infeasible, complete, repair
@@ -48,8 +49,11 @@ class RationalFarkas:
     margin: fmpq
     basis: tuple[int, ...]
 
-    def check(self, P: Rationals, c: Rationals, d: Rationals, rho: Rationals, gamma: fmpq) -> bool:
-        """Do the basis and every number prove this problem infeasible?"""
+    def check(self, cmdp: CMDP) -> bool:
+        """Do the basis and every number prove this problem, its floats read exactly, infeasible?"""
+        data: Any = exact(cmdp).cmdp
+        P, c, d, rho = (x.items for x in (data.P, data.c, data.d, data.rho))
+        gamma = data.gamma.items[()]
         try:
             fresh = _farkas(prove_slack(P, c, d, rho, gamma, self.basis), d)
         except SolverFailure:
@@ -163,8 +167,10 @@ def _farkas(proved: RationalSlack, d: Rationals) -> RationalFarkas:
 
 def _infeasible(proved: RationalSlack, d: Rationals) -> InfeasibleCMDP:
     proof = _farkas(proved, d)
+    least, allowed = shown(proof.lowest), shown(proof.budget)
+    allowed = f"{shown(proof.margin)} less" if allowed == least else allowed
     return InfeasibleCMDP(
         f"no policy meets all constraints: weighted by {[round(float(x), 4) for x in proof.multipliers]} the "
-        f"costs are at least {shown(proof.lowest)}, the thresholds allow {shown(proof.budget)}",
+        f"costs are at least {least}, the thresholds allow {allowed}",
         proof,
     )

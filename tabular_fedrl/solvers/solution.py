@@ -28,9 +28,11 @@ SLACK_TOLERANCE = 1e-9
 class Solution:
     r"""The optimum of a CMDP.
 
-    ``value``: enclosure (scalar) of :math:`V_r^*(\rho)`; ``policy``: a stationary policy that attains it;
-    ``costs``: enclosures ``(m,)`` of that policy's :math:`V_{c_j}(\rho)`; ``multipliers (m,)``: optimal,
-    non-negative, reward per unit of cost;
+    ``value``: enclosure (scalar) of :math:`V_r^*(\rho)`. In problems of more than 300 states without a Slater
+    slack its lower end is not proved, and neither is that any policy meets the thresholds: it is the value of
+    ``policy``, whose costs may be above them as ``costs`` says, less what that is worth by the multipliers.
+    ``policy``: a stationary policy that attains it to rounding; ``costs``: enclosures ``(m,)`` of that
+    policy's :math:`V_{c_j}(\rho)`; ``multipliers (m,)``: optimal, non-negative, reward per unit of cost;
     ``slater_slack``: what ``slater_policy`` provably attains (:math:`V_{c_j} \le d_j - \xi` for all j),
     0 if there is none, None if m = 0; it is at most 1e-9 of the costs' range below the largest possible slack
     where an LP was solved, and at least 0.9 of it in larger problems (``"columns"``);
@@ -83,7 +85,7 @@ def active_set(cmdp: CMDP, costs: Measured) -> tuple[int, ...]:
 
 def lower_bound(cmdp: CMDP, values: Measured, slater: Measured, slack: float, multipliers: Array) -> float:
     """Lower bound of the optimum from the ``values (1+m,)`` of a nearly feasible policy and of a ``slater``
-    policy (the module's docstring has the proof)."""
+    policy (the module's docstring has the proof); without ``slack`` an estimate."""
     excess = np.maximum(values[1:].upper - cmdp.d, 0.0)
     value = values[0]
     violation = float(excess.max())
@@ -92,7 +94,7 @@ def lower_bound(cmdp: CMDP, values: Measured, slater: Measured, slack: float, mu
     if slack > 0:
         weight = Measured(violation) / (Measured(violation) + slack)
         return float((value - weight * (value - slater[0]).positive()).lower)
-    # No policy is strictly feasible: the sensitivity at 0 is that of the exact multipliers, of which ours are
-    # an approximation. Ten times their charge, and a relative 1e-12, are allowed for; this end is not proved.
+    # Without slack nothing is proved: the sensitivity at 0 is that of exact multipliers, of which ours are
+    # an approximation. Ten times their charge, and a relative 1e-12, are allowed for.
     charge = 10 * float(multipliers @ excess) + 1e-12 * max(1.0, abs(float(value.value)))
     return float(value.lower) - charge
