@@ -79,6 +79,12 @@ class Decentralised(Theorem):
     .. math:: \frac1T \sum_{t<T} (V^\star - \bar V^t) \le \frac{\log|A|}{\eta T} + \frac{R}{(1-\gamma)^2 T}
               + \frac{32 N \sigma^2 \eta^2 R^3}{(1-\gamma)^9 (1-\sigma)^2} .
 
+    The condition on the step makes the first term at least
+    :math:`\frac{16 \sqrt N \sigma R \log|A|}{(1-\sigma)^2 (1-\gamma)^3 T}`: below
+    :math:`T = \frac{16 \sqrt N \sigma \log|A|}{(1-\sigma)^2 (1-\gamma)^2}` rounds it is more than a gap can be,
+    and the statement says nothing. On sparse graphs and at usual discounts that is many rounds; the suite has
+    instances on either side.
+
     With :math:`W = 11'/N` every agent's policy is that of NPG on the mean reward (*identity*).
 
     **Source.** Yang, Cen, Wei, Chen, Chi (2024), quoted from memory for rewards in [0, 1]; R enters by
@@ -89,9 +95,10 @@ class Decentralised(Theorem):
     mark = "recalled"
     source = "Yang, Cen, Wei, Chen, Chi 2024; theory notes, rates"
     suite = (
-        *(Case("random-mdp:seed=1", **network) for network in NETWORKS),
-        *(Case("textbook:heterogeneous-bandit,agents=5", rounds=1000, **network) for network in NETWORKS),
-        *(Case("random-mdp:seed=1,agents=6", **network) for network in NETWORKS),
+        *(Case("random-mdp:seed=1,gamma=0.1", rounds=1500, **network) for network in NETWORKS),
+        *(Case("textbook:heterogeneous-bandit,agents=5", rounds=2000, **network) for network in NETWORKS),
+        *(Case("random-mdp:seed=1,agents=6,gamma=0.1", rounds=1000, **network) for network in NETWORKS[::2]),
+        *(Case("random-mdp:seed=1,agents=6", **network) for network in NETWORKS[1::2]),
         Case("random-mdp:seed=6,nS=1,agents=4,gamma=0", graph="star", rounds=2000),
         Case("garnet:S=20,A=4,b=5,m=3,seed=2", graph="ring", rounds=50),
     )
