@@ -130,13 +130,15 @@ def _enclosed(cmdp: CMDP, log_pi: Any, signals: Any) -> Values:
 
 
 def entropy(log_pi: Any) -> Measured:
-    r"""Entropy :math:`-\sum_a \pi \log\pi` per state of normalised log-policies: ``(..., S, A)`` to
-    ``(..., S)``."""
+    r"""Entropy :math:`-\sum_a \pi \log\pi` per state of log-policies: ``(..., S, A)`` to ``(..., S)``."""
     if balls.working():
         log_q, q = enclosed(log_pi)
         return -(q * log_q).sum(-1)
-    log_p = np.where(np.isneginf(log_pi), 0.0, log_pi)
-    p = np.where(np.isneginf(log_pi), 0.0, np.exp(log_pi))
+    log_p = np.subtract(log_pi, log_pi.max(axis=-1, keepdims=True))
+    p = np.exp(log_p)
+    total = p.sum(axis=-1, keepdims=True)
+    p /= total
+    log_p = np.where(np.isneginf(log_pi), 0.0, log_p - np.log(total))
     A = log_pi.shape[-1]
     # A float log-policy stands for its exact normalisation: log p is off by the rounding of its
     # log-sum-exp, p relatively by as much and four ulps.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from flint import arb
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
@@ -131,6 +134,19 @@ def test_entropy_of_known_policies():
     H = entropy(log_pi)
     assert (np.abs(H.value - [np.log(2), 0.0, np.log(3)]) <= H.error + 1e-16).all()
     assert H.error.max() < 1e-13
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 40.0, 1e3]), st.integers(1, 9))
+def test_entropy_is_that_of_the_normalised_rows(seed, size, A):
+    """Logits of any size, some of them impossible, against 300 bits."""
+    g = np.random.default_rng(seed)
+    logits = size * g.standard_normal((4, A)) + size
+    logits[g.random((4, A)) < 0.2] = -np.inf
+    logits[:, 0] = 0.0
+    H = entropy(logits)
+    for s, row in enumerate(policy(logits)):
+        exact = -sum((p * p.log() for p in map(arb, row) if p > 0), arb(0))
+        assert abs(exact - arb(float(H.value[s]))) <= arb(float(H.error[s]))
 
 
 def circle(S: int, gamma: float) -> CMDP:
