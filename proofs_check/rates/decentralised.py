@@ -80,9 +80,9 @@ class Decentralised(Theorem):
               + \frac{32 N \sigma^2 \eta^2 R^3}{(1-\gamma)^9 (1-\sigma)^2} .
 
     The condition on the step makes the first term at least
-    :math:`\frac{16 \sqrt N \sigma R \log|A|}{(1-\sigma)^2 (1-\gamma)^3 T}`: below
-    :math:`T = \frac{16 \sqrt N \sigma \log|A|}{(1-\sigma)^2 (1-\gamma)^2}` rounds it is more than a gap can be,
-    and the statement says nothing. On sparse graphs and at usual discounts that is many rounds; the suite has
+    :math:`\frac{16 \sqrt N \sigma R \log|A|}{(1-\sigma)^2 (1-\gamma)^3 T}`. In fewer rounds than
+    :math:`T = \frac{16 \sqrt N \sigma \log|A|}{(1-\sigma)^2 (1-\gamma)^2}` it is more than a gap can be, and
+    the statement says nothing. On sparse graphs and at usual discounts that is many rounds; the suite has
     instances on either side.
 
     With :math:`W = 11'/N` every agent's policy is that of NPG on the mean reward (*identity*).
