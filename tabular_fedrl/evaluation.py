@@ -34,6 +34,8 @@ from tabular_fedrl.kernels import krylov
 from tabular_fedrl.kernels.packed import entries_into
 from tabular_fedrl.kernels.sparse import action_values
 from tabular_fedrl.kernels.sparse_rows import rows_of
+from tabular_fedrl.kernels.steps import probabilities
+from tabular_fedrl.kernels.threads import over_chunks
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
 from tabular_fedrl.policies import enclosed
 
@@ -67,20 +69,21 @@ def evaluate(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> Values:
     pi = _policy(cmdp, log_pi)
     batch = pi.shape[:-2]
     flat = pi.reshape(-1, cmdp.S, cmdp.A)
-    V = _solve_sparse(cmdp, flat, f) if cmdp.is_sparse else _solve_dense(cmdp, flat, f)
-    # One application of the exact operator gives Q and, averaged over the policy, the Bellman residual.
+    V, residual = (_solve_sparse if cmdp.is_sparse else _solve_dense)(cmdp, flat, f)
     Q = _ahead(cmdp, f, V)
-    residual = np.abs((flat[:, None] * Q).sum(axis=-1) - V).max(axis=-1)
-    noise = rounding(cmdp, f, V)
+    if residual is None:
+        # The exact operator, applied once, gives Q and, averaged over the policy, the Bellman residual.
+        residual = np.abs((flat[:, None] * Q).sum(axis=-1) - V).max(axis=-1)
+    noise, top = rounding(cmdp, f, V), krylov.largest(V, -1)
     # A policy of zeros and ones is read exactly.
-    drawn = (np.isneginf(log_pi).sum(axis=-1) < cmdp.A - 1).any(axis=-1).reshape(-1, 1)
+    impossible = np.count_nonzero(log_pi == -np.inf, axis=(-2, -1)).reshape(-1, 1)
+    drawn = impossible < cmdp.S * (cmdp.A - 1)
     slack = noise + 2 * policy_error(cmdp.A) * drawn * _magnitude(f, V)
     error = (residual + slack) / (1 - cmdp.gamma) * (1 + 16 * UNIT)
     value = Measured(V, np.broadcast_to(error[..., None], V.shape))
     q_error = cmdp.gamma * error + noise
     q = Measured(Q, np.broadcast_to((q_error * (1 + 16 * UNIT))[..., None, None], Q.shape))
-    at_rho = dot(value, cmdp.rho)
-    at_rho = Measured(at_rho.value, at_rho.error + 2 * cmdp.row_error * np.abs(V).max(axis=-1))
+    at_rho = dot(V, cmdp.rho).widened((error + 2 * cmdp.row_error * top) * (1 + 16 * UNIT))
     k = len(f)
     return Values(
         V=value.reshape(*batch, k, cmdp.S),
@@ -108,10 +111,9 @@ def at_start(
     )
     top = krylov.largest(V)
     magnitude = krylov.largest(f, (1, 2)) + 2 * top
-    terms = cmdp.max_row + cmdp.A + 4
     # Actions are read exactly.
     drawn = 0.0 if policy.ndim == 1 else 2 * policy_error(cmdp.A)
-    slack = (terms * UNIT + 2 * cmdp.row_error + drawn) * magnitude
+    slack = (unit_rounding(cmdp) + drawn) * magnitude
     mean = dot(V.T, cmdp.rho)
     error = (residual + slack) / (1 - cmdp.gamma) + 2 * cmdp.row_error * top
     return mean.widened(error * (1 + 16 * UNIT))
@@ -180,8 +182,12 @@ def rounding(cmdp: CMDP, f: Array, V: Array) -> Array:
     r"""Bound on what rounding (P's normalisation included) does to :math:`f + \gamma E V(s')`, and to its
     mean over a policy minus V, computed in float64 from the floats ``V``: ``f (k, S, A)``, ``V (..., k, S)``,
     result ``(..., k)``."""
-    terms = cmdp.max_row + cmdp.A + 4
-    return (terms * UNIT + 2 * cmdp.row_error) * _magnitude(f, V)
+    return unit_rounding(cmdp) * _magnitude(f, V)
+
+
+def unit_rounding(cmdp: CMDP) -> float:
+    r""":func:`rounding` for each unit of :math:`\max|f| + 2\max|V|`."""
+    return (cmdp.max_row + cmdp.A + 4) * UNIT + 2 * cmdp.row_error
 
 
 def _magnitude(f: Array, V: Array) -> Array:
@@ -199,7 +205,7 @@ def policy_values(cmdp: CMDP, log_pi: Any, signals: Any | None = None) -> tuple[
     f = cmdp.signals if signals is None else signals
     pi = np.exp(log_pi)
     if cmdp.is_sparse:
-        V = _solve_sparse(cmdp, pi[None], f)[0]
+        V = _solve_sparse(cmdp, pi[None], f)[0][0]
     else:
         f_pi = (pi * f).sum(axis=-1)
         if cmdp.gamma == 0:
@@ -268,7 +274,7 @@ def policy_error(A: int) -> float:
 
     With :math:`z = \log\pi - \max\log\pi`, rounded once, and an exponential within four ulps, a weight errs
     relatively by at most :math:`(|z| + 8) u`, their sum by the mean of that and :math:`A u`, the quotient by
-    u; and :math:`\sum p |z| \le \sum p |\log p| \le \log A`.
+    2u; and :math:`\sum p |z| \le \sum p |\log p| \le \log A`.
     """
     return (2 * np.log(A) + A + 20) * UNIT
 
@@ -276,6 +282,11 @@ def policy_error(A: int) -> float:
 def _policy(cmdp: CMDP, log_pi: Array) -> Array:
     if log_pi.shape[-2:] != (cmdp.S, cmdp.A):
         raise InvalidProblem(f"the policy has shape {log_pi.shape}: expected (..., {cmdp.S}, {cmdp.A})")
+    if cmdp.is_sparse:
+        tables = np.ascontiguousarray(log_pi, dtype=np.float64).reshape(-1, cmdp.A)
+        pi = np.empty_like(tables)
+        over_chunks(probabilities, len(tables), tables, pi)
+        return pi.reshape(log_pi.shape)
     weights = np.subtract(log_pi, log_pi.max(axis=-1, keepdims=True))
     np.exp(weights, out=weights)
     weights /= weights.sum(axis=-1, keepdims=True)
@@ -295,20 +306,23 @@ def _ahead(cmdp: CMDP, f: Array, V: Array) -> Array:
     return Q
 
 
-def _solve_dense(cmdp: CMDP, pi: Array, f: Array) -> Array:
-    """One factorisation per policy, all signals as right-hand sides: ``(B, k, S)``."""
+def _solve_dense(cmdp: CMDP, pi: Array, f: Array) -> tuple[Array, None]:
+    """One factorisation per policy, all signals as right-hand sides: ``(B, k, S)``. The residual is not
+    known."""
     f_pi = np.einsum("bsa,ksa->bsk", pi, f)
     if cmdp.gamma == 0:
-        return np.swapaxes(f_pi, 1, 2)
+        return np.swapaxes(f_pi, 1, 2), None
     matrix = np.einsum("bsa,sat->bst", pi, cmdp.P)
     matrix *= -cmdp.gamma
     diagonal = np.arange(cmdp.S)
     matrix[:, diagonal, diagonal] += 1.0
-    return np.swapaxes(np.linalg.solve(matrix, f_pi), 1, 2)
+    return np.swapaxes(np.linalg.solve(matrix, f_pi), 1, 2), None
 
 
-def _solve_sparse(cmdp: CMDP, pi: Array, f: Array) -> Array:
-    out = np.empty((len(pi), len(f), cmdp.S))
+def _solve_sparse(cmdp: CMDP, pi: Array, f: Array) -> tuple[Array, Array]:
+    """V ``(B, k, S)`` and the largest sizes ``(B, k)`` of the residuals."""
+    V, residual = np.empty((len(pi), len(f), cmdp.S)), np.empty((len(pi), len(f)))
     for b, table in enumerate(pi):
-        out[b] = linear.values(cmdp, table, f)[0].T
-    return out
+        found, residual[b] = linear.values(cmdp, table, f)
+        V[b] = found.T
+    return V, residual

@@ -131,8 +131,8 @@ def _turn(
     return go_on and bool(active.any())
 
 
-def largest(x: Array, axis: int | tuple[int, ...] = 0) -> Array:
-    """``max |x|`` along the axis, without a copy; ``(k,)`` for ``x (S, k)``."""
+def largest(x: Array, axis: int | tuple[int, ...] | None = 0) -> Array:
+    """``max |x|`` along the axis (None: of all), without a copy; ``(k,)`` for ``x (S, k)``."""
     return np.asarray(np.maximum(x.max(axis=axis), -x.min(axis=axis)))
 
 

@@ -51,22 +51,26 @@ def line_up(rows: Rows, narrow: int) -> Line:
     """The line to work in; its width is the best found if that is at most ``narrow``."""
     S = rows.S
     own = np.arange(S, dtype=np.int32)
-    straight, around, far = _reach(rows, own, NEAR)
+    front = int(FRONT * S)
+    # How far a scattered graph reaches does not matter, but where it is large enough to be moved.
+    enough = max(narrow, front) if S < WORTH else S
+    straight, around, far = _reach(rows, own, NEAR, enough)
     if straight <= narrow:
         return Line(own, straight, False, straight, True)
     if 2 * around <= narrow:
         return Line(_wound(S), 2 * around, False, straight, True)
-    front = int(FRONT * S)
     scattered = far > 0.5 * rows.weights.size and S >= WORTH
     most = 2 * narrow
     widest = _front(rows, max(front, most))
     slow = min(straight, around, widest) <= front
+    if slow and around > enough:
+        straight, around, far = _reach(rows, own, NEAR, S)
     if widest > most and not (scattered and slow):
         return Line(own, straight, False, straight, slow)
     order = _cuthill_mckee(rows)
     places = np.empty_like(order)
     places[order] = own
-    width, _, distant = _reach(rows, places, NEAR)
+    width, _, distant = _reach(rows, places, NEAR, S)
     moved = scattered and distant < 0.1 * rows.weights.size
     return Line(order, width, moved, width if moved else straight, slow)
 
@@ -89,9 +93,10 @@ def _cuthill_mckee(rows: Rows) -> Order:
 
 
 @compiled
-def _reach(rows: Rows, places: Order, near: int) -> Any:
+def _reach(rows: Rows, places: Order, near: int, enough: int) -> Any:
     """With the states at ``places (S,)``: the longest step along the line, the longest around the circle, and
-    how many entries lead farther than ``near``."""
+    how many entries lead farther than ``near``; of the first states only, once both are longer than
+    ``enough``."""
     _, successors, starts, width, S, A = unpacked(rows)
     straight, around, far = np.int64(0), np.int64(0), np.int64(0)
     for s in range(S):
@@ -102,6 +107,8 @@ def _reach(rows: Rows, places: Order, near: int) -> Any:
             around = max(around, min(away, np.int64(S) - away))
             far += np.int64(away > near)
             p += U(1)
+        if around > enough:
+            break
     return straight, around, far
 
 

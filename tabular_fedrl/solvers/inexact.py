@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from tabular_fedrl import linear
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.evaluation import rounding
+from tabular_fedrl.evaluation import unit_rounding
 from tabular_fedrl.kernels import krylov
 from tabular_fedrl.kernels.packed import policy_rows
 from tabular_fedrl.kernels.sparse import greedy_sweep
 from tabular_fedrl.kernels.sparse_rows import rows_of
+from tabular_fedrl.kernels.successive import approach
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
 
 FIRST_SWEEPS = 20
@@ -38,12 +39,7 @@ SETTLED = 0.03
 FRACTION = 0.1
 """A policy is evaluated until its residual is this fraction of the greedy residual's range."""
 
-FAST = 0.75
-"""Sweeps go on while each leaves at most this part of the residual's range."""
-
 MAX_ITERATIONS = 1000
-
-MAX_SWEEPS = 100
 
 
 @dataclass(frozen=True)
@@ -56,18 +52,26 @@ class Greedy:
     low: float
     high: float
 
+    def _above(self, gamma: float) -> tuple[float, float]:
+        """By how much the policy's values, and the optimal ones, are above V: middle and radius."""
+        # Each is off by three roundings.
+        blur = 4 * UNIT * (abs(self.low) + abs(self.high))
+        return (
+            0.5 * (self.low + self.high) / (1 - gamma),
+            (0.5 * (self.high - self.low) + blur) / (1 - gamma),
+        )
+
     def values(self, gamma: float) -> Measured:
         r"""Enclosure ``(S,)`` of the policy's values, and of the optimal ones."""
-        low, high = (Measured(x) / (1 - Measured(gamma)) for x in (self.low, self.high))
-        between = Measured.between(low.lower, high.upper)
-        return Measured(self.V) + between
+        middle, radius = self._above(gamma)
+        return Measured(self.V) + Measured(middle, radius * (1 + 16 * UNIT))
 
     def at_start(self, cmdp: CMDP) -> Measured:
         """The same at rho, a scalar."""
-        values = self.values(cmdp.gamma)
-        mean = dot(Measured(values.value), cmdp.rho)
-        blur = 2 * cmdp.row_error * float(np.abs(values.value).max())
-        return mean.widened(float(values.error.max()) * (1 + 16 * UNIT) + blur)
+        middle, radius = self._above(cmdp.gamma)
+        values = self.V + middle
+        blur = (UNIT + 2 * cmdp.row_error) * float(krylov.largest(values))
+        return dot(values, cmdp.rho).widened((radius + blur) * (1 + 16 * UNIT))
 
 
 def improve(
@@ -82,7 +86,7 @@ def improve(
     signal = make()
     V = np.zeros(cmdp.S) if start is None else start
     ahead, actions = np.empty(cmdp.S), np.empty(cmdp.S, dtype=np.int32)
-    largest = krylov.largest(signal[None], (1, 2)).reshape(1, 1, 1)
+    largest, unit = float(krylov.largest(signal, None)), unit_rounding(cmdp)
     first = FIRST_SWEEPS if start is None else 0
     best: Greedy | None = None
     widest = np.inf
@@ -90,7 +94,7 @@ def improve(
     for sweep in range(MAX_ITERATIONS):
         signal = make() if signal is None else signal
         low, high = greedy_sweep(rows, signal, gamma, V, ahead, actions)
-        noise = float(rounding(cmdp, largest, V[None])[0])
+        noise = unit * (largest + 2 * float(krylov.largest(V)))
         width = high - low
         if best is None or width + 2 * noise < best.high - best.low:
             best = Greedy(V, actions.copy(), low - noise, high + noise)
@@ -120,19 +124,13 @@ def _evaluated(
 ) -> tuple[Array, Array]:
     """``V (S,)`` moved towards the policy's values for ``f_pi (S, 1)`` until the residual is at most
     ``tolerance``, or rounding; and room for another function. ``V`` and ``ahead (S,)`` are overwritten."""
-    rows, alone = policy_rows(rows_of(cmdp), actions), np.empty_like(actions)
-    shift = cmdp.gamma / (1 - cmdp.gamma) * 0.5
-    enough = max(2 * tolerance, 16 * UNIT * float(krylov.largest(V)))
-    before = np.inf
-    for _ in range(MAX_SWEEPS):
-        low, high = greedy_sweep(rows, f_pi, cmdp.gamma, V, ahead, alone)
-        ahead += shift * (low + high)
-        V, ahead = ahead, V
-        if high - low <= enough:
-            return V, ahead
-        if high - low > FAST * before:
-            break
-        before = high - low
+    rows = policy_rows(rows_of(cmdp), actions)
+    x, spare, settled = approach(
+        rows, None, f_pi[None], cmdp.gamma, V[:, None], ahead[:, None], np.full(1, tolerance)
+    )
+    V, ahead = x[:, 0], spare[:, 0]
+    if settled:
+        return V, ahead
     # To pack them again takes no time beside what follows, but as much room.
-    del rows, alone
+    del rows
     return linear.values(cmdp, actions, f_pi[None], V[:, None], tolerance)[0][:, 0], ahead
