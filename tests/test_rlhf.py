@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from proofs_check.rlhf import inverted_links
+from proofs_check.rlhf import budget_studies, inverted_links
 from proofs_check.rlhf.convergence import TheoremOne
 from proofs_check.rlhf.fedavg import FedAvg
 from proofs_check.rlhf.landscape import all_signs
@@ -113,6 +113,26 @@ def test_exact_laws_are_those_of_the_algorithm(source, method, page):
     # The bandits climb by more than the enclosure is wide.
     assert exactly.value[-1] - exactly.value[0] > 0
     assert exactly.error.max() < 1e-9
+
+
+def test_the_budgets_figures_show_what_the_page_says():
+    """The numbers in its docstring, figure by figure."""
+    votes = budget_studies.rate_study("ours").arrays
+    assert ((votes["fit"][:, 0] > -0.53) & (votes["fit"][:, 0] < -0.43)).all()
+    by_figure = {name: votes["measured"][votes["panel"] == name] for name in votes["panel"]}
+    for name, several in by_figure.items():
+        last = several[:, ~np.isnan(several[0])][:, -1]
+        assert last.max() < (1.06 if name.startswith("12") else 1.04) * last.min()
+        assert np.nanmax(several[:, 0] / several[0, 0]) < 1.17
+    growth = budget_studies.progress_study("ours").arrays["measured"]
+    par, _, same_size = growth[:3]
+    assert 3.8 < same_size[0] / par[0] < 4
+    short, long = growth[:3, -1], growth[3:, -1]
+    ahead = np.concatenate([short[0] / short[1:], long[0] / long[1:]])
+    assert ((ahead > 1.045) & (ahead < 1.145)).all()
+    bits = {row[0] + row[1]: int(row[3]) for row in budget_studies.bits_study("ours").summary["tables"][0]["rows"]}
+    for answers in ("many answers to a question", "few answers"):
+        assert 1 < bits[answers + "the same, shared seeds"] / bits[answers + "Par-S2ZPO, K = 4"] < 1.1
 
 
 def test_lattices_merge_equal_policies():

@@ -56,20 +56,22 @@ class Budget(Theorem):
     :math:`\varepsilon^\star_D`. Expectations over runs are enclosed with probability 0.99, by the
     inequalities of Hoeffding and of Maurer and Pontil (2009).
 
-    The first two terms of the average's bound are of order :math:`\sqrt{(d+K)/M}`, for :math:`K \le d` the
-    same up to :math:`\sqrt 2`. Those of Par-S2ZPO are of order :math:`\sqrt{dK/M}` in the larger norm
+    The first two terms of the average's bound are of order :math:`\sqrt{d/M}` and :math:`\sqrt{d/M}\,(1 +
+    K/d)`, for :math:`K \le d` the same up to 2. Those of Par-S2ZPO are of order :math:`\sqrt{dK/M}` in the larger norm
     :math:`\|\cdot\|_{PK}`. That this is no worse for more agents is a heuristic of the paper, equal blocks:
     :math:`\|\nabla V\|_{PK} \approx \sqrt K \|\nabla V\|_2`, which fails where the gradient lies in few
     blocks.
 
-    What the figures show, without a proof. With the theory's steps the mean norm falls like
-    :math:`M^{-1/2}`, as the bounds do, and the same votes do as much for every K: exactly, on two logits,
-    where the blocks are equal, and in simulated runs on twelve, if perturbations have the same length,
-    :math:`\mu_{FedAvg} = \mu_{Par}/\sqrt K`. With few answers the average gains from longer perturbations:
-    of one size in every coordinate, they promise up to K times the growth of a block's. With many answers all
-    are close, and Par-S2ZPO is ahead by about a tenth. In bits the average costs K(d+1) a round against
-    d + K, and K once seeds of 64 bits are shared, which is the least in long runs. (In the figure on bits the
-    steps are 8 times the theory's, 16 times for ZPG and ZBCPG, chosen after looking.)
+    What the figures show, without a proof. With the theory's steps the mean norm falls about like
+    :math:`M^{-1/2}`, as the bounds do: exponents fitted are from -0.43 to -0.53. The same votes do about as
+    much for every K, if perturbations have the same length, :math:`\mu_{FedAvg} = \mu_{Par}/\sqrt K`: on two
+    logits, where the blocks are equal and the law of a run is exact, within 4 % at 256 votes (and 16 % at
+    16), and within 6 % in simulated runs on twelve logits with 384. With few answers the average gains from
+    longer perturbations: of one size in every coordinate, they promise nearly K times the growth of a
+    block's. With many answers all are close, and Par-S2ZPO is ahead by 5 to 14 %. In bits the average costs
+    K(d+1) a round against d + K, and K once seeds of 64 bits are shared: until the mean norm has halved that
+    is a tenth more in all than Par-S2ZPO sends, or less, in more rounds. (In the figure on bits the steps are
+    8 times the theory's, 16 times for ZPG and ZBCPG, chosen after looking.)
 
     These claims speak of simulated runs and hold with a confidence; they are not certified.
 
