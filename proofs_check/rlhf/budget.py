@@ -57,10 +57,10 @@ class Budget(Theorem):
     inequalities of Hoeffding and of Maurer and Pontil (2009).
 
     The first two terms of the average's bound are of order :math:`\sqrt{d/M}` and :math:`\sqrt{d/M}\,(1 +
-    K/d)`, for :math:`K \le d` the same up to 2. Those of Par-S2ZPO are of order :math:`\sqrt{dK/M}` in the larger norm
-    :math:`\|\cdot\|_{PK}`. That this is no worse for more agents is a heuristic of the paper, equal blocks:
-    :math:`\|\nabla V\|_{PK} \approx \sqrt K \|\nabla V\|_2`, which fails where the gradient lies in few
-    blocks.
+    K/d)`, for :math:`K \le d` the same up to 2. Those of Par-S2ZPO are of order :math:`\sqrt{dK/M}` in the
+    larger norm :math:`\|\cdot\|_{PK}`. That this is no worse for more agents is a heuristic of the paper,
+    equal blocks: :math:`\|\nabla V\|_{PK} \approx \sqrt K \|\nabla V\|_2`, which fails where the gradient
+    lies in few blocks.
 
     What the figures show, without a proof. With the theory's steps the mean norm falls about like
     :math:`M^{-1/2}`, as the bounds do: exponents fitted are from -0.43 to -0.53. The same votes do about as
