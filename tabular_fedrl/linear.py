@@ -2,11 +2,12 @@ r"""The linear systems of evaluating a policy of a large sparse problem: which m
 
 Values solve :math:`(I - \gamma P_\pi) V = f_\pi`, the visitation :math:`(I - \gamma P_\pi^T) d =
 (1-\gamma)\mu`. Where the states can be lined up so that successors stand near (a ring, a corridor, a narrow
-grid), elimination is by far the fastest. Elsewhere a Krylov method needs nothing but products, and starts
-from whatever is known already: ten products on a graph that mixes fast; where information travels slowly
-(a wide grid) and :math:`\gamma` is near 1 several hundred, or a quarter of that with Gauss-Seidel sweeps as
-a preconditioner (:mod:`tabular_fedrl.kernels.gauss_seidel`). If the order the states come in is scattered but
-a local one exists, it works in that.
+grid), elimination is by far the fastest. Elsewhere one starts from whatever is known already and needs
+nothing but products: for values on a graph that mixes fast thirty sweeps at most
+(:mod:`tabular_fedrl.kernels.successive`); otherwise a Krylov method's, which where information travels slowly
+(a wide grid) and :math:`\gamma` is near 1 are several hundred, or a quarter of that with Gauss-Seidel sweeps
+as a preconditioner (:mod:`tabular_fedrl.kernels.gauss_seidel`). If the order the states come in is scattered
+but a local one exists, it works in that.
 
 Answers carry their true residual; callers bound their error through it.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.kernels import band, flows, gauss_seidel, krylov, packed, sparse
+from tabular_fedrl.kernels import band, flows, gauss_seidel, krylov, packed, sparse, successive
 from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
 from tabular_fedrl.kernels.structure import Line, line_up
 from tabular_fedrl.measured import UNIT, Array
@@ -41,7 +42,7 @@ SMALL_FACTOR = 8e6
 MERGED = 1.5
 r"""Rows of :math:`P_\pi` are merged where that leaves them shorter by this factor."""
 
-SAMPLE = 1000
+SAMPLE = 250
 """States from which that is estimated."""
 
 SIDE_BY_SIDE = 1 << 21
@@ -79,7 +80,7 @@ def values(
     """
     signals = cmdp.signals if f is None else f
     if policy.ndim == 1 and signals.shape[2] > 1:
-        signals = np.take_along_axis(signals, policy[None, :, None], axis=2)
+        signals = np.ascontiguousarray(np.take_along_axis(signals, policy[None, :, None], axis=2))
     V = np.zeros((cmdp.S, len(signals))) if start is None else start
     goal = np.full(V.shape[1], 0.0 if tolerance is None else tolerance)
     relative = ROUNDING
@@ -89,11 +90,11 @@ def values(
         relative = NEARLY
     elif (quick := _quicker(cmdp, policy)) is not None:
         mean = signals[..., 0] if policy.ndim == 1 else np.einsum("sa,ksa->ks", policy, signals)
-        x, f_pi = (V, mean) if not line.moved else (V[line.order], mean[:, line.order])
+        x, f_pi = (V, mean) if not line.moved else (V[line.order], np.take(mean, line.order, axis=1))
         if line.slow:
             _preconditioned(quick, line.reach, f_pi, cmdp.gamma, x, goal)
         else:
-            krylov.solve(_Values(quick, None, f_pi[..., None], cmdp.gamma), x, goal, ROUNDING)
+            _swept(quick, None, np.ascontiguousarray(f_pi[..., None]), cmdp.gamma, x, goal)
         if line.moved:
             V[line.order] = x
         del quick
@@ -104,7 +105,11 @@ def values(
     for first in range(0, len(signals), together):
         these = slice(first, first + together)
         x = np.ascontiguousarray(V[:, these])
-        size[these], _ = krylov.solve(_Values(rows, pi, signals[these], cmdp.gamma), x, goal[these], relative)
+        given = rows, pi, signals[these], cmdp.gamma
+        if relative == ROUNDING and not line.slow:
+            size[these] = _swept(*given, x, goal[these])
+        else:
+            size[these], _ = krylov.solve(_Values(*given), x, goal[these], relative)
         V[:, these] = x
     _accept(size, V, goal)
     return V, size
@@ -176,6 +181,17 @@ def _sum_solved(equations: Any, x: Array, tolerance: float, relative: float) -> 
         if size[0] > entry[0]:  # rounding stopped it
             break
     return size
+
+
+def _swept(rows: Rows, pi: Array | None, f: Array, gamma: float, x: Array, goal: Array) -> Array:
+    """Solve in place, by sweeps as long as they contract fast; returns the residual's sizes ``(k,)``.
+    ``f (k, S, A)``, ``x (S, k)``."""
+    spare = np.empty_like(x)
+    answer, _, settled = successive.approach(rows, pi, f, gamma, x, spare, goal)
+    if answer is not x:
+        x[:] = answer
+    del spare, answer
+    return krylov.solve(_Values(rows, pi, f, gamma), x, goal, NEARLY if settled else ROUNDING)[0]
 
 
 def _preconditioned(rows: Rows, reach: int, b: Array, gamma: float, x: Array, goal: Array) -> None:

@@ -21,7 +21,7 @@ FAMILIES = {
     "grid": lambda gamma: grid(rows=20, columns=20, A=3, b=3, m=1, gamma=gamma),
     "garnet": lambda gamma: garnet(S=400, A=3, b=3, m=1, gamma=gamma, sparse=True),
 }
-METHODS = {"eliminated": 1e9, "iterated": 0.0}
+METHODS = {"eliminated": 1e9, "swept": 0.0, "iterated": 0.0}
 
 
 class Matrix:
@@ -45,10 +45,19 @@ def dense(cmdp, pi):
     ).sum(axis=1)
 
 
+def sweep_in_vain(monkeypatch):
+    def approach(rows, pi, f, gamma, V, spare, tolerance):
+        return V, spare, False
+
+    monkeypatch.setattr(linear.successive, "approach", approach)
+
+
 @pytest.fixture(params=METHODS)
 def method(request, monkeypatch):
-    """Elimination of everything, or of nothing."""
+    """Elimination of everything, or of nothing, and then with sweeps before the Krylov method or without."""
     monkeypatch.setattr(linear, "ELIMINATION", METHODS[request.param])
+    if request.param == "iterated":
+        sweep_in_vain(monkeypatch)
     return request.param
 
 
@@ -227,6 +236,7 @@ def test_cycles_that_come_to_nothing_are_survived(monkeypatch, effect):
         return 0
 
     monkeypatch.setattr(krylov, "_cycle", cycle)
+    sweep_in_vain(monkeypatch)
     cmdp = garnet(S=300, m=1, gamma=0.5, sparse=True)
     pi, _, _ = drawn(cmdp, 2)
     monkeypatch.setattr(linear, "ELIMINATION", 0.0)
@@ -238,6 +248,7 @@ def test_cycles_that_come_to_nothing_are_survived(monkeypatch, effect):
 def test_a_stall_is_an_error(monkeypatch):
     monkeypatch.setattr(linear, "ELIMINATION", 0.0)
     monkeypatch.setattr(krylov, "CYCLES", 0)
+    sweep_in_vain(monkeypatch)
     cmdp = garnet(S=400, m=0, sparse=True)
     with pytest.raises(SolverFailure, match="stalled at a residual"):
         linear.values(cmdp, drawn(cmdp, 1)[0])

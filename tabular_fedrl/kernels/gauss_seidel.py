@@ -108,7 +108,8 @@ class Preconditioned:
     residuals and solutions are those of the equations themselves; ``total``: the last residual's 1-norm."""
 
     def __init__(self, rows: Rows, made: Sweeps, b: Array, gamma: float) -> None:
-        self.rows, self.made, self.b, self.gamma = rows, made, b.reshape(1, -1, 1), gamma
+        self.rows, self.made, self.gamma = rows, made, gamma
+        self.b = np.ascontiguousarray(b).reshape(1, -1, 1)
         self.total = np.inf
         # One place more, for what fills up the rows.
         self.x, self.z = np.zeros(rows.S + 1), np.zeros(rows.S + 1)
