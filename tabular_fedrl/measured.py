@@ -210,7 +210,8 @@ class Measured:
         """``1/x``; the radius is infinite where the enclosure contains 0."""
         a = np.abs(self.value)
         value = 1.0 / self.value
-        error = np.where(a > self.error, self.error / (a * np.maximum(a - self.error, _TINY)), np.inf)
+        # One quotient after the other: the product of two large numbers overflows, that of two small is 0.
+        error = np.where(a > self.error, self.error / a / np.maximum(a - self.error, _TINY), np.inf)
         return Measured(value, _up(_up(error) + UNIT * np.abs(value) + _TINY))
 
     def __truediv__(self, other: Measured | ArrayLike) -> Measured:
@@ -262,12 +263,14 @@ class Measured:
     @_quiet
     def exp(self) -> Measured:
         value = np.exp(self.value)
-        return Measured(value, _up(value * np.expm1(self.error) + _ULPS * value + _TINY))
+        # The exponential of the midpoint may underflow where that of the upper end does not.
+        return Measured(value, _up((value + _TINY) * np.expm1(self.error) + _ULPS * value + _TINY))
 
     @_quiet
     def expm1(self) -> Measured:
         value = np.expm1(self.value)
-        return Measured(value, _up(np.exp(self.value) * np.expm1(self.error) + _ULPS * np.abs(value)))
+        error = (np.exp(self.value) + _TINY) * np.expm1(self.error) + _ULPS * np.abs(value)
+        return Measured(value, _up(error + _TINY))
 
     @_quiet
     def log(self) -> Measured:
@@ -275,14 +278,14 @@ class Measured:
         value = np.log(self.value)
         relative = self.error / self.value * (1 + 4 * UNIT)
         error = np.where(relative < 1, -np.log1p(-np.minimum(relative, 1 - UNIT)), np.inf)
-        return Measured(value, _up(error + _ULPS * np.abs(value)))
+        return Measured(value, _up(error + _ULPS * np.abs(value) + _TINY))
 
     @_quiet
     def log1p(self) -> Measured:
         value = np.log1p(self.value)
         relative = self.error / (1 + self.value) * (1 + 4 * UNIT)
         error = np.where(relative < 1, -np.log1p(-np.minimum(relative, 1 - UNIT)), np.inf)
-        return Measured(value, _up(error + _ULPS * np.abs(value)))
+        return Measured(value, _up(error + _ULPS * np.abs(value) + _TINY))
 
     @_quiet
     def sqrt(self) -> Measured:
