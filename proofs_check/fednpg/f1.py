@@ -3,35 +3,22 @@ r"""F1: convergence of FedNPG for any number of local steps, any overlap, both a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from proofs_check.fednpg.f1_bound import Bound, Checked, checked
+from proofs_check.fednpg.f1_studies import convergence_of, local_steps_study, looseness_study, slack_study
 from proofs_check.fednpg.lockstep import Lockstep
 from tabular_fedrl.algorithms.step_sizes import span
 from tabular_fedrl.arithmetic import seen
-from tabular_fedrl.claims import (
-    Case,
-    Range,
-    StudyData,
-    Theorem,
-    chain,
-    control,
-    hypothesis,
-    identity,
-    study,
-    upper,
-)
-from tabular_fedrl.claims.search import looseness
-from tabular_fedrl.claims.slopes import convergence_study
+from tabular_fedrl.claims import Case, StudyData, Theorem, chain, control, hypothesis, identity, study, upper
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.evaluation import evaluate
-from tabular_fedrl.instances import load
 from tabular_fedrl.loops import Batch
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.runner import run
 from tabular_fedrl.solvers import solve
 
 SOURCES = (
@@ -310,18 +297,18 @@ class F1(Theorem):
     def convergence(self) -> StudyData:
         """Tuned steps, many T: random bandits as a band (five arms, two agents)."""
         sources = [f"random-mdp:seed={seed},nS=1,nA=5,ncost=2,gamma=0" for seed in (1, 2, 3, 4, 5)]
-        return _convergence(sources, "random bandits, five seeds")
+        return convergence_of(sources, "random bandits, five seeds")
 
     @study("convergence")
     def convergence_mdp(self) -> StudyData:
         """Tuned steps on random MDPs: by T = 10000 the policy has barely moved, the gap is nearly flat."""
         sources = [f"random-mdp:seed={seed},gamma=0.1,agents=2" for seed in (1, 2, 3)]
-        return _convergence(sources, "random MDPs, gamma = 0.1, three seeds")
+        return convergence_of(sources, "random MDPs, gamma = 0.1, three seeds")
 
     @study("convergence")
     def convergence_bandit(self) -> StudyData:
         """An instance kept, of eight tried, because its measured slope is the bound's."""
-        return _convergence(["textbook:running-b"], "textbook:running-b")
+        return convergence_of(["textbook:running-b"], "textbook:running-b")
 
     @study("local_steps")
     def local_steps(self) -> StudyData:
@@ -329,73 +316,18 @@ class F1(Theorem):
 
         At the fixed step the second half of the rounds is averaged: the first half is the way from the start.
         """
-        problem, how = load("textbook:heterogeneous-bandit"), ("arithmetic", "geometric")
-        E = np.array([1, 3, 10, 30, 100, 300, 1000])
-        steps: dict[str, Any] = {"eta": 0.05, "eta_dual": 0.05, "dual_cap": 10.0}
-        fixed = [
-            [run("fednpg", problem, 12000 // e, local_steps=int(e), aggregation=a, **steps) for e in E]
-            for a in how
-        ]
-        violation = [[(_settled(r.costs) - problem.cmdp.d).positive().sum() for r in row] for row in fixed]
-        optimum = solve(problem.cmdp).value
-        # At tuned steps more local work only shrinks the step: beyond E = 30 nothing moves.
-        tuned = [
-            [run("fednpg", problem, 100, local_steps=int(e), aggregation=a) if e <= 30 else None for e in E]
-            for a in how
-        ]
-        return StudyData(
-            {
-                "E": E,
-                "violation": np.array([[float(v) for v in row] for row in violation]),
-                "gap": np.array([[float(optimum - _settled(r.value)) for r in row] for row in fixed]),
-                "gap_fixed_rounds": np.array([[float(r.gap) if r else np.nan for r in row] for row in tuned]),
-                "names": np.array(how),
-                "name": np.array("textbook:heterogeneous-bandit"),
-            },
-            {
-                "instance": "textbook:heterogeneous-bandit",
-                "local steps at fixed step": 12000,
-                "rounds": 100,
-                **steps,
-            },
-        )
+        return local_steps_study()
 
     @study("looseness")
     def looseness(self) -> StudyData:
         """The worst ratio found with the tuned steps and at most 60 rounds, parameter by parameter: the
         others are free or 1."""
-        tuned: dict[str, Range] = {name: [None] for name in ("eta", "eta_dual", "dual_cap")}
-        return looseness(
-            type(self),
-            ("gap", "local_gap", "violation"),
-            {
-                "gamma": (0.0, 0.3, 0.6, 0.9, 0.95),
-                "m": (1, 2, 3),
-                "N": (1, 2, 3, 5),
-                "local_steps": (1, 2, 5, 10, 20),
-            },
-            "cmdp:S=1..2,A=2..3,m=1,N=1,gamma=0..0.95",
-            {**tuned, "aggregation": ["arithmetic"], "rounds": (1, 60), "local_steps": [1]},
-            4000,
-        )
+        return looseness_study(type(self))
 
     @study("slack")
     def slack(self) -> StudyData:
         """What each link of the chain adds to the gap on its way to the bound."""
-        cases = [
-            ("textbook:two-arm", 1, 200),
-            ("textbook:heterogeneous-bandit", 20, 50),
-            ("random-mdp:seed=5,agents=3,gamma=0.5", 5, 100),
-            ("windy-cliff:ncost=2", 5, 40),
-        ]
-        chains = [list(self.gap_chain.function(self, checked(load(s), K, E))) for s, E, K in cases]
-        return StudyData(
-            {
-                "labels": np.array([reason for reason, _ in chains[0]]),
-                "values": np.array([[float(value) for _, value in links] for links in chains]),
-                "names": np.array([f"{s}, E={E}, K={K}" for s, E, K in cases]),
-            }
-        )
+        return slack_study(partial(self.gap_chain.function, self))
 
     @control(
         "B_i replaced by its running value 1/N + sum_j lam_ij^t in the printed form",
@@ -452,31 +384,10 @@ def _comparators(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
     return np.random.default_rng(0).choice([0.0, 0.3, 1.0], size=(16, *mask.shape)) * mask
 
 
-def _convergence(sources: list[str], name: str) -> StudyData:
-    """Gap and violation for T from 100 to 10000 with the tuned steps."""
-    T = np.unique(np.geomspace(100, 10000, 9).astype(int))
-    table = [[checked(load(source), int(t), 1) for t in T] for source in sources]
-    return convergence_study(
-        name,
-        sources,
-        T,
-        gap=[[x.run.gap for x in row] for row in table],
-        violation=[[x.run.violations.sum() for x in row] for row in table],
-        gap_bound=[[x.bound.rate() for x in row] for row in table],
-        violation_bound=[[x.bound.violation for x in row] for row in table],
-        trivial=[row[0].bound.trivial_gap for row in table],
-    )
-
-
 def _tuned(x: Checked, times: int = 1) -> Bound:
     """The bound for so many times the rounds, with the tuned steps."""
     cap = x.bound.dual_cap or None
     return Bound.of(x.run.problem, times * x.bound.rounds, x.bound.local_steps, None, None, cap)
-
-
-def _settled(values: Measured) -> Measured:
-    """Mean over the second half of the rounds."""
-    return values[len(values) // 2 :].mean(0)
 
 
 def _lagrangian(x: Checked, cap: float) -> Measured:
