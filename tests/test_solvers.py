@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem
+from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, SolverFailure
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.instances import load
 from tabular_fedrl.measured import Measured
@@ -174,15 +174,24 @@ def test_unreachable_states_act_greedily_for_the_lagrangian():
     assert np.exp(solution.log_policy[1]).tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("solver", ["highs", "clarabel"])
-def test_feasible_without_slater(solver):
-    """Only the free arm is allowed: value 0; an equality by two opposite constraints: value .3."""
-    one = solve(bandit([1.0, 0.0], [[1, 0]], [0.0]), solver)
-    assert one.slater_slack == 0.0
+@pytest.mark.parametrize("solver", ["highs", "clarabel", "columns"])
+@pytest.mark.parametrize("most", [300, 0])
+def test_feasible_without_slater(solver, most, monkeypatch):
+    """Only the free arm is allowed: value 0; an equality by two opposite constraints: value .3. Exactly, and
+    as problems are solved that are too large for that."""
+    for module in ("constrained", "large"):
+        monkeypatch.setattr(f"tabular_fedrl.solvers.{module}.MOST_EXACT_STATES", most)
+
+    def answer(cmdp):
+        solution = solve_large(cmdp) if solver == "columns" else solve_constrained(cmdp, solver)
+        assert solution.slater_slack == 0.0
+        assert solution.solver == ("rational" if most else solver)
+        return solution
+
+    one = answer(bandit([1.0, 0.0], [[1, 0]], [0.0]))
     assert float(one.value) == pytest.approx(0.0, abs=1e-9)
     assert contains(one.value, 0)
-    two = solve(bandit([1.0, 0.0], [[1, 0], [-1, 0]], [0.3, -0.3]), solver)
-    assert two.slater_slack == 0.0
+    two = answer(bandit([1.0, 0.0], [[1, 0], [-1, 0]], [0.3, -0.3]))
     assert float(two.value) == pytest.approx(0.3, abs=1e-9)
 
 
@@ -196,6 +205,21 @@ def test_a_small_cost_beside_a_large_one_without_slack(solver):
     assert contains(solution.value, share + (1 - share) / 2)
     assert solution.duality_gap < 1e-14
     assert np.exp(solution.log_policy) == pytest.approx(np.array([[0.3, 0.7, 0]]), abs=1e-12)
+
+
+def test_an_optimum_that_no_solver_finds_is_found_exactly(monkeypatch):
+    """A linear program may be called infeasible where it is not, by its tolerance."""
+
+    def give_up(*_):
+        raise SolverFailure("no optimum")
+
+    plain = solve(bandit([1.0, 0.0], [[1, 0]], [0.3]))
+    monkeypatch.setattr("tabular_fedrl.solvers.constrained.optimum_lp", give_up)
+    exact = solve_constrained(plain.cmdp, "highs")
+    assert exact.solver == "rational"
+    assert contains(exact.value, rational(0.3))
+    assert exact.slater_slack == plain.slater_slack
+    assert exact.multipliers == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])

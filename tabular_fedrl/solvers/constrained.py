@@ -9,8 +9,8 @@ problems too large for an LP); what is returned is proved apart from it:
   mixture is aimed a few rounding errors inside the thresholds, so that its evaluated costs are below them,
   error included.
 
-Where floats find no slack, the problem is solved in exact arithmetic instead
-(:func:`tabular_fedrl.solvers.exact.solve_without_slack`), up to as many states as that takes.
+Where floats find no slack, or no optimum, the problem is solved in exact arithmetic instead
+(:func:`tabular_fedrl.solvers.exact.solve_rounded`), up to as many states as that takes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tabular_fedrl.solvers.columns import (
     policy_of,
     table,
 )
-from tabular_fedrl.solvers.exact import solve_without_slack
+from tabular_fedrl.solvers.exact import solve_rounded
 from tabular_fedrl.solvers.infeasible import infeasible
 from tabular_fedrl.solvers.large import solve_large
 from tabular_fedrl.solvers.lp import LPAnswer, optimum_lp, slack_lp
@@ -50,9 +50,9 @@ def solve_constrained(cmdp: CMDP, solver: str) -> Solution:
         make_room(cmdp.r.nbytes)
         return solution
     slack, slater = slater_policy(cmdp, solver)
-    if slack == 0 and cmdp.S <= MOST_EXACT_STATES:
-        return solve_without_slack(cmdp, CompactPolicy.of(slater.log_policy))
     proposal = _propose(cmdp, solver, slack)
+    if proposal is None:
+        return solve_rounded(cmdp, slack, CompactPolicy.of(slater.log_policy))
     if slack == 0:
         # The only feasible mixtures lie on the boundary: let the master see the slater policy as feasible.
         thresholds = np.maximum(cmdp.d, slater.values.value[1:])
@@ -117,11 +117,19 @@ def slater_policy(cmdp: CMDP, solver: str) -> tuple[float, Column]:
     return (slack if slack > SLACK_TOLERANCE * cost_scale(cmdp) else 0.0), best
 
 
-def _propose(cmdp: CMDP, solver: str, slack: float) -> LPAnswer:
-    if slack > 0:
-        return optimum_lp(cmdp, solver)
+def _propose(cmdp: CMDP, solver: str, slack: float) -> LPAnswer | None:
+    """None where a problem that exact arithmetic can solve is to be left to it."""
+    small = cmdp.S <= MOST_EXACT_STATES
+    if small and slack == 0:
+        return None
     # Without slack a solver may call the problem infeasible by its tolerance: ask a hair beside it.
-    return optimum_lp(cmdp.replace(d=cmdp.d + SLACK_TOLERANCE * cost_scale(cmdp)), solver)
+    problem = cmdp if slack > 0 else cmdp.replace(d=cmdp.d + SLACK_TOLERANCE * cost_scale(cmdp))
+    try:
+        return optimum_lp(problem, solver)
+    except SolverFailure:
+        if small:
+            return None
+        raise
 
 
 def _inside(cmdp: CMDP, mixture: Mixture, thresholds: Array, attempts: int = 4) -> Column:

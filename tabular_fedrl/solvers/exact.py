@@ -74,9 +74,10 @@ def solve_exact(cmdp: CMDP) -> Solution:
     return Solution(cmdp=cmdp, active=active, duality_gap=0.0, solver="rational", **proved)
 
 
-def solve_without_slack(cmdp: CMDP, slater_policy: CompactPolicy) -> Solution:
-    """The exact optimum of a problem of floats, read exactly, rounded to floats; for one in which floats find
-    no slack, only ``slater_policy``: whether any policy meets the thresholds may hang on the last digit.
+def solve_rounded(cmdp: CMDP, slack: float, slater_policy: CompactPolicy) -> Solution:
+    """The exact optimum of a problem of floats, read exactly, rounded to floats: for one in which floats find
+    no slack, so that whether any policy meets the thresholds may hang on the last digit, or no optimum.
+    ``slack``: what ``slater_policy`` is proved to attain.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def solve_without_slack(cmdp: CMDP, slater_policy: CompactPolicy) -> Solution:
         policy=CompactPolicy.of(log_policy),
         costs=evaluate(cmdp, log_policy).at_rho[1:],
         multipliers=Balls(best.multipliers).value,
-        slater_slack=0.0,
+        slater_slack=slack,
         slater_policy=slater_policy,
         active=tuple(int(j) for j in np.flatnonzero(Balls(best.costs) == rational_cmdp.d)),
         duality_gap=float(enclosure.upper - enclosure.lower),

@@ -16,7 +16,7 @@ from tabular_fedrl.evaluation import signal_sizes
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers.columns import master
-from tabular_fedrl.solvers.exact import solve_without_slack
+from tabular_fedrl.solvers.exact import solve_rounded
 from tabular_fedrl.solvers.infeasible import infeasible
 from tabular_fedrl.solvers.occupancies import mixture, policy_of, values_at_start
 from tabular_fedrl.solvers.search import Outcome, Search, search_optimum, search_slack
@@ -39,7 +39,7 @@ def solve_large(cmdp: CMDP) -> Solution:
     if slack <= SLACK_TOLERANCE * costs:
         slack = 0.0
         if cmdp.S <= MOST_EXACT_STATES:
-            return solve_without_slack(cmdp, slater_policy)
+            return solve_rounded(cmdp, slack, slater_policy)
     # Without slack the only feasible mixtures lie on the boundary: the master is to see that one as feasible.
     thresholds = cmdp.d if slack > 0 else np.maximum(cmdp.d, slater[1:].upper)
     search = Search(problem, with_reward=True, columns=cheap.columns)
