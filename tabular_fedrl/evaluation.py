@@ -9,7 +9,8 @@ through the Bellman residual:
 
 because :math:`(I - \gamma P_\pi)^{-1}` has norm :math:`1/(1-\gamma)`. The residual is computed in float64
 from P itself (not from a rounded :math:`P_\pi`) and charged with its own rounding: n operations on terms of
-magnitude at most :math:`M = \max|f| + 2\max|\hat V|` err by at most :math:`(n+4) u M`; rows of P,
+magnitude at most :math:`M = \max|f| + 2\max|\hat V|` err by at most :math:`(n+4) u M` (underflow is not
+charged: signals are 0 or no smaller than :math:`10^{-300}`); rows of P,
 :math:`\rho` and :math:`\pi` that sum to 1 only within :math:`\delta` stand for the exactly normalised ones,
 which costs :math:`2 \delta M`. The visitation is treated the same way in the 1-norm. Source of the bound:
 standard (contraction); marked *ours*.

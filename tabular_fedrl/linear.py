@@ -9,7 +9,8 @@ nothing but products: for values on a graph that mixes fast thirty sweeps at mos
 as a preconditioner (:mod:`tabular_fedrl.kernels.gauss_seidel`). If the order the states come in is scattered
 but a local one exists, it works in that.
 
-Answers carry their true residual; callers bound their error through it.
+Answers carry their true residual, as computed in floats; callers bound their error through it and charge it
+with its own rounding.
 """
 
 from __future__ import annotations
