@@ -143,15 +143,16 @@ def step_checks(g: np.random.Generator, cmdp: CMDP) -> Iterator[Check]:
     weights = np.array([0.5, -0.3, -0.2])
     values, d = evaluate(cmdp, log_pi), visitation(cmdp, other)
     device = Device(cmdp, (CompactPolicy.of(other), d))
-    table, out, V = device.hold(log_pi), device.hold(other), device.hold_values(values.V.value.T)
+    table, out = device.hold(log_pi), device.hold(other)
+    V = device.hold_values(values.V.value.T)
     advantage = np.einsum("k,ksa->sa", weights, values.advantage.value)
-    finite = device.natural_step(table, V, weights, 0.1, out)
+    finite = device.natural_step(table, device.mix(V, weights), weights, 0.1, out)
     yield "natural step", largest(device.array(out), log_softmax(log_pi + 0.1 * advantage)), 1e-10
     yield "which is finite", float(not finite), 0.0
-    device.vanilla_step(table, V, weights, 10.0, out)
+    device.vanilla_step(table, device.mix(V, weights), weights, 10.0, out)
     direction = visitation(cmdp, log_pi).value[:, None] * np.exp(log_pi) * advantage
     yield "vanilla step", largest(device.array(out), log_softmax(log_pi + 10 * direction)), 1e-10
-    device.soft_step(table, V, weights, 0.2, 0.1, out)
+    device.soft_step(table, device.mix(V, weights), weights, 0.2, 0.1, out)
     signal = np.einsum("k,ksa->sa", weights, cmdp.signals)
     soft = evaluate_soft(cmdp, log_pi, signal[None], 0.2).Q.value[0] - 0.2 * log_pi
     yield "soft step", largest(device.array(out), log_softmax(log_pi + 0.1 * soft)), 1e-9

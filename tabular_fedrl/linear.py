@@ -46,9 +46,9 @@ r"""Rows of :math:`P_\pi` are merged where that leaves them shorter by this fact
 SAMPLE = 250
 """States from which that is estimated."""
 
-SIDE_BY_SIDE = 1 << 21
+SIDE_BY_SIDE = 1 << 20
 """Values of so many states and signals are found at once: they stay in the cache, as more would not, and
-the vectors beside them take half the memory of a sparse kernel or less."""
+the vectors beside them take a quarter of the memory of a sparse kernel or less."""
 
 NEARER = 0.9
 """What was found another way is to be this much nearer, so that rounding does not call for more."""
@@ -102,9 +102,9 @@ def values(
         relative = NEARLY
     rows, pi = _policy(cmdp, policy)
     size = np.empty(len(signals))
-    together = max(1, SIDE_BY_SIDE // cmdp.S)
-    for first in range(0, len(signals), together):
-        these = slice(first, first + together)
+    count = _side_by_side(cmdp)
+    for first in range(0, len(signals), count):
+        these = slice(first, first + count)
         x = np.ascontiguousarray(V[:, these])
         given = rows, pi, signals[these], cmdp.gamma
         if relative == ROUNDING and not line.slow:
@@ -114,6 +114,14 @@ def values(
         V[:, these] = x
     _accept(size, V, goal)
     return V, size
+
+
+def together(cmdp: CMDP) -> int:
+    """Of how many signals :func:`values` of a policy ``(S, A)`` are best asked for at once: of all, where
+    there is something to be prepared for them."""
+    line = _line(cmdp)
+    prepared = line.width <= _narrow(cmdp) or line.moved or _merged(cmdp) is not None
+    return 1 + cmdp.m if prepared else _side_by_side(cmdp)
 
 
 def visits(
@@ -243,6 +251,11 @@ def _policy(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]:
     return rows, policy
 
 
+def _side_by_side(cmdp: CMDP) -> int:
+    """Signals whose values a Krylov method finds at once."""
+    return max(1, SIDE_BY_SIDE // cmdp.S)
+
+
 def _line(cmdp: CMDP) -> Line:
     return cmdp._remember("line", lambda: line_up(rows_of(cmdp), _narrow(cmdp)))
 
@@ -251,13 +264,17 @@ def _quicker(cmdp: CMDP, policy: NDArray[Any]) -> Rows | None:
     r""":math:`P_\pi` as rows with A = 1 that are quicker to sweep, or can be preconditioned, in the places of
     :func:`_line` if those are moved; None if there are none."""
     line, rows = _line(cmdp), rows_of(cmdp)
-    if policy.ndim == 2 and (starts := cmdp._remember("merged", lambda: _merging(rows))) is not None:
+    if policy.ndim == 2 and (starts := _merged(cmdp)) is not None:
         rows, pi = packed.merged_rows(rows, policy, starts), None
     elif not (line.moved or (line.slow and policy.ndim == 1)):
         return None
     else:
         rows, pi = _policy(cmdp, policy)
     return packed.moved_rows(rows, pi, line.order) if line.moved else rows
+
+
+def _merged(cmdp: CMDP) -> NDArray[np.uint32] | None:
+    return cmdp._remember("merged", lambda: _merging(rows_of(cmdp)))
 
 
 def _merging(rows: Rows) -> NDArray[np.uint32] | None:

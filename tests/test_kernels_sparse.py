@@ -220,6 +220,36 @@ def test_the_band_solves_what_a_dense_elimination_solves(width, deterministic):
     assert np.abs(d - np.linalg.solve(matrix.T, 0.001 * cmdp.rho)).max() <= 1e-12
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_factor_in_blocks_kept_or_made_again_is_the_same(deterministic, monkeypatch):
+    cmdp = ring(S=101, A=3, b=5, m=0, seed=4)
+    pi, f, _ = drawn(cmdp, 2)
+    line, rows = line_up(rows_of(cmdp), narrow=40), rows_of(cmdp)
+    given = pi.argmax(axis=1) if deterministic else pi
+    signals = f[:, :, :1].copy() if deterministic else f
+    made, eliminate = [], band._eliminate
+
+    def counted(*arguments):
+        made.append(arguments[7])
+        eliminate(*arguments)
+
+    monkeypatch.setattr(band, "_eliminate", counted)
+    answers = []
+    for block, kept in ((1 << 18, 8), (1, 8), (200, 8), (200, 0)):
+        monkeypatch.setattr(band, "BLOCK", block)
+        monkeypatch.setattr(band, "KEPT", kept)
+        V, d = np.empty((101, 2)), np.empty(101)
+        band.solve_values(rows, given, signals, 0.99, line.order, line.width, V)
+        band.solve_visits(rows, given, cmdp.rho, 0.99, line.order, line.width, d)
+        answers.append((V, d, made.copy()))
+        made.clear()
+    for V, d, _ in answers[1:]:
+        assert (answers[0][0] == V).all()
+        assert (answers[0][1] == d).all()
+    # Blocks of at least as many rows as a row is wide; the places of 101 are made once or twice.
+    assert [len(done) for *_, done in answers] == ([1, 11, 6, 6] if deterministic else [1, 14, 6, 12])
+
+
 def shuffled(cmdp: CMDP, seed: int = 0) -> CMDP:
     """The same problem with its states in random order."""
     order = np.random.default_rng(seed).permutation(cmdp.S)

@@ -71,6 +71,8 @@ def test_normalise_and_probabilities(tables):
     over_chunks(steps.normalise, S, logits, partials(S, 1))
     assert np.abs(logits - log_pi).max() < 1e-13
     assert np.abs(pi - np.exp(log_pi)).max() < 1e-14
+    over_chunks(steps.probabilities, S, logits, logits)
+    assert np.abs(logits - pi).max() < 1e-14
 
 
 @pytest.mark.parametrize("geometric", [False, True])
@@ -95,11 +97,11 @@ def test_moves_and_mixtures(tables):
     over_chunks(steps.largest_move, S, p, q, worst)
     assert abs(worst.max() - 2 * policies.total_variation(p, q).max()) < 1e-14
     f, V, w = rng.normal(size=(3, S, A)), rng.normal(size=(S, 3)), rng.normal(size=3)
-    table, vector = np.full((S, A), np.nan), np.empty(S)
+    table, vector = np.full((S, A), np.nan), np.ones(S)
     over_chunks(steps.mix, S, w, f, table)
-    over_chunks(steps.mix_values, S, w, V, vector)
+    over_chunks(steps.add_values, S, w, V, vector)
     assert np.abs(table - np.tensordot(w, f, 1)).max() < 1e-14
-    assert np.abs(vector - V @ w).max() < 1e-14
+    assert np.abs(vector - (1 + V @ w)).max() < 1e-14
     over_chunks(steps.add_table, S, -2.0, p, table)
     assert np.abs(table - np.tensordot(w, f, 1) + 2 * p).max() < 1e-13
     sums, rho = partials(S, 2, 3), rng.dirichlet(np.ones(S))

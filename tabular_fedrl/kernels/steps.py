@@ -59,13 +59,13 @@ def mix(first: int, last: int, weights: Array, parts: Array, out: Array) -> None
 
 
 @compiled
-def mix_values(first: int, last: int, weights: Array, V: Array, out: Array) -> None:
-    r"""``out (S,) = sum_k w_k V_k`` of interleaved values ``V (S, k)``."""
+def add_values(first: int, last: int, weights: Array, V: Array, out: Array) -> None:
+    r"""``out (S,) += sum_k w_k V_k`` of interleaved values ``V (S, k)``."""
     for s in range(first * CHUNK, min(last * CHUNK, out.size)):
         total = 0.0
         for k in range(weights.size):
             total += weights[k] * V[s, k]
-        out[s] = total
+        out[s] += total
 
 
 @compiled
@@ -130,7 +130,7 @@ def normalise(first: int, last: int, logits: Array, partials: Array) -> None:
 
 @compiled
 def probabilities(first: int, last: int, log_pi: Array, pi: Array) -> None:
-    """``pi (S, A)``: the policy for which a log-policy stands, its rows normalised."""
+    """``pi (S, A)``: the policy for which a log-policy stands, its rows normalised; may be ``log_pi``."""
     S, A = log_pi.shape
     x, p, scratch = np.empty((1, A, BLOCK)), np.empty((1, A, BLOCK)), np.empty((2, BLOCK))
     for s0 in range(first * CHUNK, min(last * CHUNK, S), BLOCK):

@@ -2,8 +2,16 @@ r"""FedNPG and its relatives on one large problem, one agent after another.
 
 The iterations are those of ``algorithms/``; here no table is copied, stacked or kept: the broadcast policy,
 one agent's policy and the running mean are all that is held, and an evaluation starts from the values of the
-one before, because a policy barely moves in one step. Every evaluation comes with the bound on its error, so
+last broadcast policy, because policies barely move. Every evaluation comes with the bound on its error, so
 that each round is measured as it happens.
+
+Steps along the natural gradient add up: after e of them an agent has, up to a factor for each state,
+
+.. math:: \pi_e \propto \pi_0 \exp\Big(\text{step} \sum_{i<e} A_i\Big) ,
+
+and :math:`\sum_i A_i` is the advantage of one signal with one vector of values, the sums of those of the e
+steps. The agent's log-policy is therefore not needed while it is evaluated, and its table holds the
+probabilities meanwhile.
 
 What happens to the tables is done by an :class:`Operations` object: on the processor
 (:mod:`tabular_fedrl.loops.large_tables`) or on a device.
@@ -26,20 +34,24 @@ Table: TypeAlias = Any
 Values: TypeAlias = Any
 """Values ``(S, k)`` of the k signals, the reward first, wherever the operations hold them."""
 
+Mixed: TypeAlias = Any
+"""Values of one signal :math:`\\sum_k w_k f_k`, or sums of such, wherever the operations hold them."""
+
 
 class Operations(Protocol):
     r"""What the loop does to tables.
 
     The steps write into ``out``, which may be ``log_pi`` unless said otherwise, the log-policy of
     :math:`\log\pi + \text{step}` times a direction for the signal :math:`\sum_k w_k f_k`, and say whether all
-    its entries are finite; V are the values of ``log_pi``.
+    its entries are finite; ``mixed`` are its values. An evaluation may overwrite the table ``room``, which
+    may be ``log_pi``; without one it makes its own.
     """
 
     def table(self) -> Table:
         """A new table, not filled."""
 
-    def values(self, like: Values | None = None) -> Values:
-        """Values 0, or a copy."""
+    def values(self) -> Values:
+        """Values 0."""
 
     def hold(self, array: Array) -> Table:
         """A table from an array; the loop does not change it."""
@@ -53,17 +65,30 @@ class Operations(Protocol):
     def array_values(self, V: Values) -> Array:
         """Values as an array."""
 
-    def evaluate(self, log_pi: Table, V: Values) -> Measured:
+    def evaluate(self, log_pi: Table, V: Values, room: Table | None = None) -> Measured:
         """Values at rho ``(k,)`` of all signals; ``V``: where to start from, then the values found."""
 
-    def natural_step(self, log_pi: Table, V: Values, weights: Array, step: float, out: Table) -> bool:
+    def mix(self, V: Values, weights: Array, onto: Mixed | None = None) -> Mixed:
+        r""":math:`\sum_k w_k V_k`, added to ``onto`` where that is given."""
+
+    def evaluate_mixed(
+        self,
+        log_pi: Table,
+        near: Values,
+        weights: Array,
+        onto: Mixed | None = None,
+        room: Table | None = None,
+    ) -> tuple[Measured, Mixed]:
+        """Values at rho ``(k,)`` of all signals, found from ``near``, and :meth:`mix` of the values."""
+
+    def natural_step(self, log_pi: Table, mixed: Mixed, weights: Array, step: float, out: Table) -> bool:
         """Along the advantage."""
 
-    def vanilla_step(self, log_pi: Table, V: Values, weights: Array, step: float, out: Table) -> bool:
+    def vanilla_step(self, log_pi: Table, mixed: Mixed, weights: Array, step: float, out: Table) -> bool:
         r"""Along :math:`d_\rho^\pi \pi A`."""
 
     def soft_step(
-        self, log_pi: Table, V: Values, weights: Array, entropy: float, step: float, out: Table
+        self, log_pi: Table, mixed: Mixed, weights: Array, entropy: float, step: float, out: Table
     ) -> bool:
         r"""Along Q of the signal minus ``entropy`` :math:`\log\pi`; ``out`` is another table."""
 
@@ -114,7 +139,7 @@ class Iteration:
 @dataclass
 class Position:
     """Where an iteration stands: the global ``tables`` (one, or one for each agent that does not
-    communicate), ``V``: values from which the evaluation of each starts, ``multipliers (N, m)``."""
+    communicate), ``V``: values from which their evaluations start, ``multipliers (N, m)``."""
 
     tables: list[Table]
     V: list[Values]
@@ -153,7 +178,8 @@ def rounds(
 
 def _round(ops: Operations, x: Iteration, now: Position, compared: bool) -> Measurements:
     sharing = x.variant.sharing
-    shared = [ops.evaluate(table, V) for table, V in zip(now.tables, now.V, strict=True)]
+    room = ops.table()
+    shared = [ops.evaluate(table, V, room) for table, V in zip(now.tables, now.V, strict=True)]
     kl = Measured.stack([ops.divergence(table) for table in now.tables]) if compared else None
     mean = ops.table() if x.averages else None
     drift, end = 0.0, None
@@ -163,9 +189,9 @@ def _round(ops: Operations, x: Iteration, now: Position, compared: bool) -> Meas
         start, V, at = now.tables[g], now.V[g], shared[g]
         if sharing == TABLE and i > 0:
             start, at = end, ops.evaluate(end, V)
-        elif x.averages and x.local_steps > 1:
-            V = ops.values(V)
-        if end is None or sharing == ALONE:
+        elif end is None:
+            end = room
+        elif sharing == ALONE:
             end = ops.table()
         values, lam = _local_steps(ops, x, i, now.multipliers[i], start, V, at, end)
         local.append(values)
@@ -208,22 +234,31 @@ def _local_steps(
     values, before = [at], np.empty((x.local_steps, lam.size))
     weights = np.zeros(1 + lam.size)
     weights[0] = variant.reward_factor
+    # Whether a step is taken from the start, together with those before it.
+    together = not variant.vanilla and variant.tau == 0 and end is not start
+    charged, mixed = np.zeros_like(weights), None
     if variant.dual_once:
         _dual_step(x, own, lam, at, x.local_steps)
     for e in range(x.local_steps):
-        log_pi = end if e else start
-        if e:
-            values.append(ops.evaluate(log_pi, V))
         before[e] = lam
         weights[1:][own] = -lam[own]
+        if not together:
+            charged[:], mixed = 0.0, None
+        charged += weights
+        if e:
+            found, mixed = ops.evaluate_mixed(end, V, weights, mixed, end if together else None)
+            values.append(found)
+        else:
+            mixed = ops.mix(V, weights)
         if not variant.dual_once:
             _dual_step(x, own, lam, values[e], 1)
+        log_pi = end if e and not together else start
         if variant.tau > 0:
             entropy = variant.reward_factor * variant.tau
-            _check(ops.soft_step(log_pi, V, weights, entropy, x.exponent, end))
+            _check(ops.soft_step(log_pi, mixed, charged, entropy, x.exponent, end))
         else:
             step = ops.vanilla_step if variant.vanilla else ops.natural_step
-            _check(step(log_pi, V, weights, x.exponent, end))
+            _check(step(log_pi, mixed, charged, x.exponent, end))
     return Measured.stack(values), before
 
 

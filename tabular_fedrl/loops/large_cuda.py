@@ -112,14 +112,26 @@ class Device:
         return np.asarray(held.copy_to_host())
 
     # ---- evaluation -------------------------------------------------------------------------------------
-    def evaluate(self, log_pi: Any, V: Any) -> Measured:
-        self.space(1).each(steps.softmax, log_pi, self.pi)
+    def evaluate(self, log_pi: Any, V: Any, room: Any = None) -> Measured:
+        pi = self.pi if room is None else room
+        self.space(1).each(steps.softmax, log_pi, pi)
         space = self.space(self.k)
-        found = self._values_of(self.pi, self.f, V, self.tolerance)
+        found = self._values_of(pi, self.f, V, self.tolerance)
         blur = 2 * policy_error(self.A) * (self.largest + 2 * found.size)
         far = found.residual + self._rounding(self.largest, found.size) + blur
         start = (space.depth * UNIT + 2 * self.cmdp.row_error) * found.size
         return Measured(space.dot(V, self.rho), (far / (1 - self.cmdp.gamma) + start) * INFLATE)
+
+    def mix(self, V: Any, weights: Array, onto: Any = None) -> Any:
+        mixed = cuda.to_device(np.zeros((self.S, 1))) if onto is None else onto
+        self.space(1).each(steps.combine, self._weights(weights), V, mixed)
+        return mixed
+
+    def evaluate_mixed(
+        self, log_pi: Any, near: Any, weights: Array, onto: Any = None, room: Any = None
+    ) -> tuple[Measured, Any]:
+        V = self.values(near)
+        return self.evaluate(log_pi, V, room), self.mix(V, weights, onto)
 
     def _values_of(self, pi: Any, f: Any, V: Any, tolerance: float) -> Any:
         """Values of signals ``f (k, A, S)`` under probabilities ``pi``, from V, in place."""
@@ -152,29 +164,25 @@ class Device:
         return d
 
     # ---- steps ------------------------------------------------------------------------------------------
-    def natural_step(self, log_pi: Any, V: Any, weights: Array, step: float, out: Any) -> bool:
-        v, w = self._combined(V, weights)
-        return self._step(w, self.f, v, v, False, step, log_pi, out)
+    def natural_step(self, log_pi: Any, mixed: Any, weights: Array, step: float, out: Any) -> bool:
+        return self._step(self._weights(weights), self.f, mixed, mixed, False, step, log_pi, out)
 
-    def vanilla_step(self, log_pi: Any, V: Any, weights: Array, step: float, out: Any) -> bool:
+    def vanilla_step(self, log_pi: Any, mixed: Any, weights: Array, step: float, out: Any) -> bool:
         self.space(1).each(steps.softmax, log_pi, self.pi)
         visits = self.visitation(self.pi)
-        v, w = self._combined(V, weights)
-        return self._step(w, self.f, v, visits, True, step, log_pi, out)
+        return self._step(self._weights(weights), self.f, mixed, visits, True, step, log_pi, out)
 
-    def soft_step(self, log_pi: Any, V: Any, weights: Array, entropy: float, step: float, out: Any) -> bool:
-        v, w = self._combined(V, weights)
+    def soft_step(
+        self, log_pi: Any, mixed: Any, weights: Array, entropy: float, step: float, out: Any
+    ) -> bool:
         soft = cuda.device_array((1, self.A, self.S))
-        self.space(1).each(steps.soft_signal, w, self.f, entropy, log_pi, soft)
+        self.space(1).each(steps.soft_signal, self._weights(weights), self.f, entropy, log_pi, soft)
         self.space(1).each(steps.softmax, log_pi, self.pi)
-        self._values_of(self.pi, soft, v, self.tolerance)
-        return self._step(cuda.to_device(np.ones(1)), soft, v, v, False, step, log_pi, out)
+        self._values_of(self.pi, soft, mixed, self.tolerance)
+        return self._step(self._weights(np.ones(1)), soft, mixed, mixed, False, step, log_pi, out)
 
-    def _combined(self, V: Any, weights: Array) -> tuple[Any, Any]:
-        """Values ``(S, 1)`` of the weighted signal, and the weights on the device."""
-        w, v = cuda.to_device(np.array(weights, dtype=np.float64)), cuda.device_array((self.S, 1))
-        self.space(1).each(steps.combine, w, V, v)
-        return v, w
+    def _weights(self, weights: Array) -> Any:
+        return cuda.to_device(np.array(weights, dtype=np.float64))
 
     def _step(
         self, w: Any, f: Any, v: Any, visits: Any, vanilla: bool, step: float, log_pi: Any, out: Any

@@ -22,32 +22,45 @@ def cmdp():
     return sparse_problem(1, S=7, A=3)
 
 
+WEIGHTS = np.array([0.5, -0.3, 0.0])
+
+
 def policies(seed, count):
     g = np.random.default_rng(seed)
     return np.stack([random_log_policy(g, 7, 3) for _ in range(count)])
 
 
 def exact_values(device, log_pi):
-    return device.hold_values(evaluate(device.cmdp, log_pi).V.value.T)
+    return device.mix(device.hold_values(evaluate(device.cmdp, log_pi).V.value.T), WEIGHTS)
 
 
-WEIGHTS = np.array([0.5, -0.3, 0.0])
+def test_an_evaluation_that_adds_the_values_of_a_mixed_signal(cmdp):
+    log_pi, device = policies(8, 1)[0], Device(cmdp)
+    near, room = device.values(), device.hold(log_pi)
+    found, once = device.evaluate_mixed(device.hold(log_pi), near, WEIGHTS)
+    again, twice = device.evaluate_mixed(room, near, WEIGHTS, once, room)
+    assert once is twice
+    assert (found.value == again.value).all()
+    assert (device.array_values(near) == 0).all()
+    assert np.abs(device.array(room) - np.exp(log_pi)).max() < 1e-14
+    expected = 2 * WEIGHTS @ evaluate(cmdp, log_pi).V.value
+    assert np.abs(device.array_values(twice)[:, 0] - expected).max() < 1e-11
 
 
 def test_the_natural_step(cmdp):
     log_pi, device = policies(2, 1)[0], Device(cmdp)
-    table, V, out = device.hold(log_pi), exact_values(device, log_pi), device.table()
-    assert device.natural_step(table, V, WEIGHTS, 0.7, out)
+    table, mixed, out = device.hold(log_pi), exact_values(device, log_pi), device.table()
+    assert device.natural_step(table, mixed, WEIGHTS, 0.7, out)
     advantage = np.einsum("k,ksa->sa", WEIGHTS, evaluate(cmdp, log_pi).advantage.value)
     assert np.abs(device.array(out) - log_softmax(log_pi + 0.7 * advantage)).max() < 1e-12
-    assert device.natural_step(table, V, WEIGHTS, 0.7, table)
+    assert device.natural_step(table, mixed, WEIGHTS, 0.7, table)
     assert device.array(table).tobytes() == device.array(out).tobytes()
 
 
 def test_the_vanilla_step(cmdp):
     log_pi, device = policies(3, 1)[0], Device(cmdp)
-    table, V = device.hold(log_pi), exact_values(device, log_pi)
-    assert device.vanilla_step(table, V, WEIGHTS, 2.0, table)
+    table, mixed = device.hold(log_pi), exact_values(device, log_pi)
+    assert device.vanilla_step(table, mixed, WEIGHTS, 2.0, table)
     advantage = np.einsum("k,ksa->sa", WEIGHTS, evaluate(cmdp, log_pi).advantage.value)
     direction = visitation(cmdp, log_pi).value[:, None] * np.exp(log_pi) * advantage
     assert np.abs(device.array(table) - log_softmax(log_pi + 2 * direction)).max() < 1e-12
@@ -55,8 +68,8 @@ def test_the_vanilla_step(cmdp):
 
 def test_the_soft_step(cmdp):
     log_pi, device = policies(4, 1)[0], Device(cmdp)
-    table, V = device.hold(log_pi), exact_values(device, log_pi)
-    assert device.soft_step(table, V, WEIGHTS, 0.2, 0.4, table)
+    table, mixed = device.hold(log_pi), exact_values(device, log_pi)
+    assert device.soft_step(table, mixed, WEIGHTS, 0.2, 0.4, table)
     signal = np.einsum("k,ksa->sa", WEIGHTS, cmdp.signals)
     soft = evaluate_soft(cmdp, log_pi, signal[None], 0.2)
     direction = soft.Q.value[0] - 0.2 * log_pi
@@ -80,8 +93,8 @@ def test_means(cmdp, geometric, mean):
 @pytest.mark.filterwarnings("ignore:.*invalid value:RuntimeWarning")
 def test_a_policy_that_is_not_finite_is_told(cmdp):
     device = Device(cmdp)
-    table, V = device.hold(policies(6, 1)[0]), exact_values(device, policies(6, 1)[0])
-    assert not device.natural_step(table, V, WEIGHTS, np.inf, table)
+    table, mixed = device.hold(policies(6, 1)[0]), exact_values(device, policies(6, 1)[0])
+    assert not device.natural_step(table, mixed, WEIGHTS, np.inf, table)
     logits = policies(6, 1)[0]
     logits[5, 1] = np.nan
     assert not device.normalise(device.hold(logits))

@@ -39,7 +39,7 @@ def log_softmax(logits, size):
 
 @cuda.jit
 def softmax(logits, pi):
-    """The probabilities of logits or of a log-policy."""
+    """The probabilities of logits or of a log-policy; ``pi`` may be ``logits``."""
     s = cuda.grid(1)
     if s < pi.shape[1]:
         A = pi.shape[0]
@@ -77,13 +77,13 @@ def scale(factor, x, out):
 
 @cuda.jit
 def combine(weights, V, out):
-    """``out[s, 0] = sum_q weights[q] V[s, q]``."""
+    """``out[s, 0] += sum_q weights[q] V[s, q]``."""
     s = cuda.grid(1)
     if s < out.shape[0]:
         total = 0.0
         for q in range(weights.shape[0]):
             total += weights[q] * V[s, q]
-        out[s, 0] = total
+        out[s, 0] += total
 
 
 @cuda.jit
