@@ -7,6 +7,8 @@ import pytest
 
 from proofs_check.fednpg.f1 import F1
 from proofs_check.fednpg.f2 import F2
+from proofs_check.fednpg.l3 import DriftBound
+from proofs_check.rates.decentralised_entropy import DecentralisedEntropy
 from tabular_fedrl.claims import Case
 from tabular_fedrl.claims.check import check_case
 from tabular_fedrl.claims.slopes import slope
@@ -22,6 +24,26 @@ def test_gap_of_the_kept_instance_falls_at_the_announced_rate(bandit):
     fitted = {s["curve"]: s for s in bandit.summary["slopes"]}
     assert fitted["gap"]["high"] <= -0.45
     assert fitted["violation"] == fitted["violation"] | {"slope": None, "reason": "n/a: zero or negative"}
+
+
+def drawn(theorem):
+    (study,) = theorem.studies()
+    return study.function(theorem()).arrays
+
+
+def test_the_drift_is_a_part_of_its_bound_as_the_figure_says():
+    figure = drawn(DriftBound)
+    share = figure["drift"].max(axis=1) / figure["bound"]
+    assert (0.25 < share).all()
+    assert (share < 0.6).all()
+    assert (np.diff(share) < 0).all()
+
+
+def test_graphs_differ_no_more_than_the_figure_says():
+    figure = drawn(DecentralisedEntropy)
+    for problem in np.unique(figure["panel"]):
+        curves = figure["measured"][figure["panel"] == problem]
+        assert (curves.max(axis=0) < 1.25 * curves.min(axis=0)).all()
 
 
 def test_bounds_have_slope_minus_one_half(bandit):

@@ -104,7 +104,8 @@ class DecentralisedEntropy(Theorem):
     def curve(self) -> StudyData:
         """The largest distance of an agent's log-policy from the regularised optimum for each graph, and what
         the announced factor (*recalled*) leaves of it from the middle of the rounds on. The curves of the
-        graphs all but coincide; the announced factor depends on the graph where sigma is large."""
+        graphs differ by less than a quarter; the announced factor depends on the graph where sigma is
+        large."""
         rounds, curves = 100, []
         half, at = rounds // 2, np.arange(rounds + 1)
         ylabel = r"$\max_i \|\log\pi_\tau^\star - \log\pi_i^t\|_\infty$ (dimensionless)"

@@ -155,7 +155,8 @@ class EntropyDual(Theorem):
     @study("power_rate")
     def curve(self) -> StudyData:
         """What the dual function exceeds its minimum by, and the largest violation of the last policy, beside
-        their bounds (*ours*; the method and its published rate: *recalled*). In the end both fall faster."""
+        their bounds (*ours*; the method and its published rate: *recalled*). Both swing, as accelerated
+        methods do, come to 0.55 and 0.1 of the bounds at most, and are far below in the end."""
         rounds, curves = 80, []
         at = np.unique(np.geomspace(1, rounds, 20).astype(int))
         panels = (
