@@ -52,6 +52,13 @@ def test_solve_textbook(capsys, name):
     assert np.sum(said.data["policy"], axis=1) == pytest.approx(1)
 
 
+def test_solve_says_what_is_proved_without_slack(capsys, monkeypatch):
+    assert "feasible, strictly by next to nothing" in call(capsys, "solve", "textbook:not-slater").out
+    monkeypatch.setattr("tabular_fedrl.solvers.constrained.MOST_EXACT_STATES", 0)
+    other = ("textbook:not-slater", "--solver", "clarabel")
+    assert "feasibility not proved" in call(capsys, "solve", *other).out
+
+
 def test_solve_without_constraints(capsys):
     said = call(capsys, "solve", "windy-cliff:ncost=0", "--json")
     assert said.code == 0

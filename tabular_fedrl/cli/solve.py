@@ -60,7 +60,11 @@ def _summary(data: dict[str, Any]) -> str:
     slack = data["slater_slack"]
     text = f"V* = {data['value']:.12g} ± {data['value_error']:.1e}"
     if slack is not None:
-        text += f"   Slater slack {slack:.6g}" + (" (feasible, but not strictly)" if slack == 0 else "")
+        text += f"   Slater slack {slack:.6g}"
+    if slack == 0 and data["solver"] == "rational":
+        text += " (feasible, strictly by next to nothing if at all)"
+    elif slack == 0:
+        text += " (feasibility not proved)"
     return text + f"   duality gap {data['duality_gap']:.1e}   {data['solver']}"
 
 
