@@ -54,7 +54,7 @@ def test_solve_textbook(capsys, name):
 
 def test_solve_says_what_is_proved_without_slack(capsys, monkeypatch):
     assert "feasible, strictly by next to nothing" in call(capsys, "solve", "textbook:not-slater").out
-    monkeypatch.setattr("tabular_fedrl.solvers.constrained.MOST_EXACT_STATES", 0)
+    monkeypatch.setattr("tabular_fedrl.solvers.exact.MOST_ENTRIES", 0)
     other = ("textbook:not-slater", "--solver", "clarabel")
     assert "feasibility not proved" in call(capsys, "solve", *other).out
 

@@ -175,12 +175,11 @@ def test_unreachable_states_act_greedily_for_the_lagrangian():
 
 
 @pytest.mark.parametrize("solver", ["highs", "clarabel", "columns"])
-@pytest.mark.parametrize("most", [300, 0])
+@pytest.mark.parametrize("most", [1000, 0])
 def test_feasible_without_slater(solver, most, monkeypatch):
     """Only the free arm is allowed: value 0; an equality by two opposite constraints: value .3. Exactly, and
     as problems are solved that are too large for that."""
-    for module in ("constrained", "large"):
-        monkeypatch.setattr(f"tabular_fedrl.solvers.{module}.MOST_EXACT_STATES", most)
+    monkeypatch.setattr("tabular_fedrl.solvers.exact.MOST_ENTRIES", most)
 
     def answer(cmdp):
         solution = solve_large(cmdp) if solver == "columns" else solve_constrained(cmdp, solver)

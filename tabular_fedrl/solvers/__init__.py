@@ -29,8 +29,8 @@ def solve(cmdp: CMDP, solver: str = "highs") -> Solution:
     generation, whose duality gap is at most about 1e-10 of the largest priced signal times the horizon. The
     answer is proved apart from what proposed it and says which that was. Answers are remembered by the
     problem's content. A problem of exact data is solved exactly (HiGHS proposes a basis, which is proved in
-    rational arithmetic), and so is one of up to 300 states in which floats find no Slater slack: a threshold
-    below the least cost by a rounding makes it infeasible.
+    rational arithmetic), and so is one of up to 300 states (and a million entries of P, zeros included) in
+    which floats find no Slater slack: a threshold below the least cost by a rounding makes it infeasible.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tabular_fedrl.cmdp import CMDP, MOST_EXACT_STATES
+from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.kernels.memory import make_room
 from tabular_fedrl.measured import Array, Measured
@@ -32,7 +32,7 @@ from tabular_fedrl.solvers.columns import (
     policy_of,
     table,
 )
-from tabular_fedrl.solvers.exact import solve_rounded
+from tabular_fedrl.solvers.exact import can_be_exact, solve_rounded
 from tabular_fedrl.solvers.infeasible import infeasible
 from tabular_fedrl.solvers.large import solve_large
 from tabular_fedrl.solvers.lp import LPAnswer, optimum_lp, slack_lp
@@ -119,7 +119,7 @@ def slater_policy(cmdp: CMDP, solver: str) -> tuple[float, Column]:
 
 def _propose(cmdp: CMDP, solver: str, slack: float) -> LPAnswer | None:
     """None where a problem that exact arithmetic can solve is to be left to it."""
-    small = cmdp.S <= MOST_EXACT_STATES
+    small = can_be_exact(cmdp)
     if small and slack == 0:
         return None
     # Without slack a solver may call the problem infeasible by its tolerance: ask a hair beside it.

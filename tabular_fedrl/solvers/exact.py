@@ -16,13 +16,17 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.balls import Balls
-from tabular_fedrl.cmdp import CMDP, exact
+from tabular_fedrl.cmdp import CMDP, MOST_EXACT_STATES, exact
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers import rational
 from tabular_fedrl.solvers.solution import Solution
+
+MOST_ENTRIES = 1_000_000
+"""Entries of P, zeros included, up to which a problem of floats is solved in exact arithmetic: half a minute.
+"""
 
 Basis = tuple[int, ...]
 
@@ -72,6 +76,11 @@ def solve_exact(cmdp: CMDP) -> Solution:
     }
     active = tuple(int(j) for j in np.flatnonzero(proved["costs"] == cmdp.d))
     return Solution(cmdp=cmdp, active=active, duality_gap=0.0, solver="rational", **proved)
+
+
+def can_be_exact(cmdp: CMDP) -> bool:
+    """Whether a problem of floats is small enough for :func:`solve_rounded`."""
+    return cmdp.S <= MOST_EXACT_STATES and cmdp.S**2 * cmdp.A <= MOST_ENTRIES
 
 
 def solve_rounded(cmdp: CMDP, slack: float, slater_policy: CompactPolicy) -> Solution:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from tabular_fedrl.cmdp import CMDP, MOST_EXACT_STATES
+from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.evaluation import signal_sizes
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers.columns import master
-from tabular_fedrl.solvers.exact import solve_rounded
+from tabular_fedrl.solvers.exact import can_be_exact, solve_rounded
 from tabular_fedrl.solvers.infeasible import infeasible
 from tabular_fedrl.solvers.occupancies import mixture, policy_of, values_at_start
 from tabular_fedrl.solvers.search import Outcome, Search, search_optimum, search_slack
@@ -38,7 +38,7 @@ def solve_large(cmdp: CMDP) -> Solution:
     slack = float((cmdp.d - slater[1:]).lower.min())
     if slack <= SLACK_TOLERANCE * costs:
         slack = 0.0
-        if cmdp.S <= MOST_EXACT_STATES:
+        if can_be_exact(cmdp):
             return solve_rounded(cmdp, slack, slater_policy)
     # Without slack the only feasible mixtures lie on the boundary: the master is to see that one as feasible.
     thresholds = cmdp.d if slack > 0 else np.maximum(cmdp.d, slater[1:].upper)

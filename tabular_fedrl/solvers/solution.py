@@ -28,9 +28,10 @@ SLACK_TOLERANCE = 1e-9
 class Solution:
     r"""The optimum of a CMDP.
 
-    ``value``: enclosure (scalar) of :math:`V_r^*(\rho)`. In problems of more than 300 states without a Slater
-    slack its lower end is not proved, and neither is that any policy meets the thresholds: it is the value of
-    ``policy``, whose costs may be above them as ``costs`` says, less what that is worth by the multipliers.
+    ``value``: enclosure (scalar) of :math:`V_r^*(\rho)`. Without a Slater slack, in problems of more than 300
+    states or a million entries of P, zeros included, its lower end is not proved, and neither is that any
+    policy meets the thresholds: it is the value of ``policy``, whose costs may be above them as ``costs``
+    says, less what that is worth by the multipliers.
     ``policy``: a stationary policy that attains it to rounding; ``costs``: enclosures ``(m,)`` of that
     policy's :math:`V_{c_j}(\rho)`; ``multipliers (m,)``: optimal, non-negative, reward per unit of cost;
     ``slater_slack``: what ``slater_policy`` provably attains (:math:`V_{c_j} \le d_j - \xi` for all j),
