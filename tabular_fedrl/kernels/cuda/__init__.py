@@ -32,6 +32,11 @@ config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether the kernels run in the simulator."""
 
+if SIMULATED:
+    from tabular_fedrl.kernels.cuda import simulator
+
+    simulator.share_safely()
+
 BLOCK = 4 if SIMULATED else 256
 """Threads of a block: a power of two."""
 
