@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.instances import grid
 from tabular_fedrl.solvers import optimise, value_range
+from tabular_fedrl.solvers.inexact import improve
 from tests.exact import deterministic_values, rational
 from tests.problems import GAMMAS, bandit, random_cmdp
 
@@ -37,6 +39,17 @@ def test_no_policy_is_better(seed):
     # greedy for its own values, up to rounding
     assert float(best.values.advantage.value.max()) <= 1e-12
     assert np.isin(np.exp(best.log_policy), [0.0, 1.0]).all()
+
+
+@pytest.mark.parametrize("gamma", [0.999, 0.99999])
+@pytest.mark.parametrize("seed", [0, 1, 2, 4])
+def test_it_converges_where_information_travels_slowly(gamma, seed):
+    """Policies evaluated to a tenth of the residual get worse here, and the values grew without end."""
+    cmdp = grid(rows=40, columns=40, A=2, b=4, m=1, seed=seed, gamma=gamma)
+    best = improve(cmdp, cmdp.r)
+    assert best.high - best.low <= 1e-13 * np.abs(best.V).max()
+    coarse = improve(cmdp, cmdp.r, accuracy=1e-6 / (1 - gamma))
+    assert coarse.high - coarse.low <= 1.1e-6
 
 
 def test_ties_end():

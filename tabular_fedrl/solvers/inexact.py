@@ -37,7 +37,8 @@ SETTLED = 0.03
 """Part of the residual's first range from which on that is enough: on random graphs after half as many."""
 
 FRACTION = 0.1
-"""A policy is evaluated until its residual is this fraction of the greedy residual's range."""
+"""A policy is evaluated until its residual is this fraction of the greedy residual's range, and from each
+time on that the range has grown, of this fraction of that."""
 
 MAX_ITERATIONS = 1000
 
@@ -91,6 +92,7 @@ def improve(
     best: Greedy | None = None
     widest = np.inf
     evaluated: dict[bytes, float] = {}
+    fraction, last = FRACTION, np.inf
     for sweep in range(MAX_ITERATIONS):
         signal = make() if signal is None else signal
         low, high = greedy_sweep(rows, signal, gamma, V, ahead, actions)
@@ -111,7 +113,11 @@ def improve(
         before = evaluated.get(key, np.inf)
         if before == 0.0:
             break
-        tolerance = max(FRACTION * width, enough) if before == np.inf else enough if before > enough else 0.0
+        if evaluated:
+            # Where information travels slowly small residuals leave large errors: policies may get worse.
+            fraction *= FRACTION if width > last else 1.0
+            last = width
+        tolerance = max(fraction * width, enough) if before == np.inf else enough if before > enough else 0.0
         evaluated[key] = tolerance
         f_pi, signal = np.take_along_axis(signal, actions[:, None], axis=1), None
         V, ahead = _evaluated(cmdp, f_pi, actions, V, ahead, tolerance)
