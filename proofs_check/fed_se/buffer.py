@@ -33,6 +33,7 @@ from tabular_fedrl.claims import (
     tight,
 )
 from tabular_fedrl.episodic import FederatedEpisodicMDP, repeated
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Measured, dot
 
 
@@ -110,6 +111,10 @@ class CumulativeBuffer(Theorem):
     def successful(self, problem: FederatedEpisodicMDP) -> bool:
         return possible(problem)
 
+    @hypothesis("at least one round")
+    def positive(self, problem: FederatedEpisodicMDP, rounds: int) -> bool:
+        return rounds >= 1
+
     def setup(
         self,
         problem: FederatedEpisodicMDP,
@@ -129,6 +134,8 @@ class CumulativeBuffer(Theorem):
         if start is None:
             pi = _balls(drawn(np.random.default_rng(seed), ending, draws).pi)
         else:
+            if np.shape(start) != (ending.H * ending.S, ending.A):
+                raise InvalidProblem(f"start: expected a table of {ending.H * ending.S} x {ending.A} numbers")
             table = array(start).reshape(*shape[1:])
             pi = _balls(array(np.zeros((1, *shape))) + table / table.sum(-1)[..., None])
             with np.errstate(divide="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,8 @@ WIDEST = 1.0
 ALLOWED = 1e-10
 """Allowed for both rules on discs of radius up to ``WIDEST``, where doubling the nodes changes nothing beyond
 1e-13; on much wider ones, where policies are nearly deterministic, they have too few."""
+
+Known = Literal["linear", "logistic"]
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,8 @@ class InvertedLinks(Theorem):
         self,
         problem: EpisodicMDP,
         mu: float = 2.0**-6,
-        link: str = "linear",
-        believed: str = "linear",
+        link: Known = "linear",
+        believed: Known = "linear",
         people: int = 9,
         batch: int = 1,
         questions: int = 10**12,

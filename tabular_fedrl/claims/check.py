@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from tabular_fedrl import balls
-from tabular_fedrl.claims.parameters import check_parameters
+from tabular_fedrl.claims.parameters import checked_parameters
 from tabular_fedrl.claims.places import placed
 from tabular_fedrl.claims.theorem import LINK_TOLERANCE, Case, Chain, Claim, Control, Hypothesis, Theorem
 from tabular_fedrl.claims.verdict import Kind, Level, Mark, Role, Status, Verdict, decide
@@ -114,8 +114,7 @@ class Bench:
         self.case = case
         self.reached: float | None = None
         known = theorem.parameters()
-        check_parameters(theorem, case.parameters)
-        self.parameters = {**known, **case.parameters}
+        self.parameters = {**known, **checked_parameters(theorem, case.parameters)}
         missing = [k for k, v in self.parameters.items() if v is inspect.Parameter.empty]
         if missing:
             raise InvalidProblem(f"{theorem.id} needs a value for its parameter {missing[0]!r}")

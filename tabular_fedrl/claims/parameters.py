@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -12,16 +12,26 @@ from tabular_fedrl.instances.text import shorten, suggestion
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "none"}
 
+COUNTS = (
+    *("agents", "batch", "clients", "count", "datasets", "draws", "episodes", "pairs", "people", "questions"),
+    *("runs", "samples", "transitions", "trials", "variations"),
+)
+"""Whole numbers that mean the same on every page, and are at least 1; a ``seed`` is at least 0."""
 
-def check_parameters(theorem: type[Theorem], values: Mapping[str, Any]) -> None:
-    """Refuse what ``setup`` does not take: a page would fail on it somewhere, or compute with it.
+LARGEST = 2**63 - 1
+"""The largest whole number that arrays and compiled code hold."""
+
+
+def checked_parameters(theorem: type[Theorem], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as ``setup`` takes them, whole numbers such as ``1e3`` as integers.
 
     Raises
     ------
-    InvalidProblem: an unknown name, or a value of another type than the annotation; without one, text where
-        the default is a number.
+    InvalidProblem: what it does not take, on which a page would fail somewhere, or compute with it: an
+        unknown name, or a value of another type than the annotation; without one, text where the default is
+        a number.
     """
-    known, taken = theorem.parameters(), _taken(theorem)
+    known, taken, out = theorem.parameters(), _taken(theorem), dict(values)
     for name, value in values.items():
         if name not in known:
             raise InvalidProblem(f"{theorem.id} has no parameter {name!r}{suggestion(name, known)}")
@@ -29,6 +39,14 @@ def check_parameters(theorem: type[Theorem], values: Mapping[str, Any]) -> None:
         if choices and not any(_fits(value, one) for one in choices):
             words = " or ".join(_words(one) for one in choices)
             raise InvalidProblem(f"{theorem.id}: {name} = {shorten(repr(value))}: expected {words}")
+        if isinstance(value, int | float) and int in choices and float not in choices:
+            out[name] = int(value)
+            if abs(value) > LARGEST:
+                raise InvalidProblem(f"{theorem.id}: {name} = {value:g}: expected a number of 64 bits")
+        least = 1 if name in COUNTS else 0
+        if (least or name == "seed") and int in choices and value is not None and value < least:
+            raise InvalidProblem(f"{theorem.id}: {name} = {value}: expected {least} or more")
+    return out
 
 
 def _taken(theorem: type[Theorem]) -> dict[str, tuple[Any, ...]]:
@@ -56,6 +74,8 @@ def _fits(value: Any, hint: Any) -> bool:
         # Balls and exact rationals are numbers as well.
         other = isinstance(value, bool | str | list | tuple | dict | NoneType)
         return not other and (hint is float or not isinstance(value, float) or value.is_integer())
+    if get_origin(hint) in (list, tuple, Sequence):
+        return not isinstance(value, bool | int | float | str | NoneType)
     return hint is Any or not isinstance(value, str)
 
 
