@@ -160,6 +160,8 @@ def mean_weights(N: int, weights: Any) -> Any:
         return weights
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (N,):
+        if w.ndim == 0:
+            raise InvalidProblem(f"weights = {weights}: expected a list of {N}, one for each agent")
         raise InvalidProblem(f"{w.size} weights for {N} agents")
     if not (w > 0).all() or abs(w.sum() - 1) > 1e-9:
         raise InvalidProblem(f"weights must be positive and sum to 1, not {w.tolist()}")

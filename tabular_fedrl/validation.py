@@ -24,6 +24,10 @@ ROW_TOLERANCE = 1e-9
 """A row of P or rho whose sum is farther than this from 1 is refused; nearer ones are divided by their
 sum."""
 
+LARGEST = 1e100
+"""Rewards, costs and thresholds beyond it are refused: squares of values, which steps and bounds are made of,
+would leave the floats."""
+
 _checked: WeakValueDictionary[int, Any] = WeakValueDictionary()
 """Sparse kernels that a problem has checked and frozen, by identity: a changed copy shares them."""
 
@@ -62,6 +66,11 @@ def numbers(name: str, x: ArrayLike, ndim: int) -> Array:
     if name != "P" and not np.isfinite(out).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
         raise InvalidProblem(f"{name}[{', '.join(map(str, place))}] = {out[place]} is not finite")
+    if name != "P" and max(out.max(initial=0.0), -out.min(initial=0.0)) > LARGEST:
+        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(np.abs(out))), out.shape))
+        raise InvalidProblem(
+            f"{name}[{', '.join(map(str, place))}] = {out[place]:g} is beyond {LARGEST:g}: use other units"
+        )
     return frozen(out)
 
 

@@ -250,6 +250,79 @@ def test_algorithms_that_cannot_be_run(capsys, name, hint):
     refused(capsys, "run", name, "textbook:two-arm", "--set", "data=real", hint=hint)
 
 
+@pytest.mark.parametrize("place", ["raise SystemExit(3)", "def setup(self, problem):\n        exit(3)"])
+def test_a_page_that_exits(capsys, tmp_path, place):
+    """Its code is not the command's, nor does the command end without a word."""
+    page = tmp_path / "page.py"
+    page.write_text(
+        "from tabular_fedrl.claims import Theorem, upper\n"
+        "class Page(Theorem):\n"
+        "    id, mark = 'own.page', 'ours'\n"
+        f"    {place}\n"
+        "    @upper('0')\n"
+        "    def f(self, x):\n        return 0, 1\n"
+    )
+    code = 2 if place.startswith("raise") else 4
+    refused(capsys, "verify", page, "--on", "textbook:two-arm", hint="SystemExit: 3", code=code)
+
+
+@pytest.mark.parametrize(
+    "theorem, given, hint",
+    [
+        ("fednpg.decomposition", "seed=-1", "seed = -1: expected 0 or more"),
+        ("fednpg.decomposition", "draws=0", "draws = 0: expected 1 or more"),
+        ("fednpg.decomposition", "draws=1e30", "64 bits"),
+        ("crosslm.collapse", "scores=1", "expected a table"),
+        ("rlhf.inverted-links", "link=clipped", "'linear' or 'logistic'"),
+        ("rlhf.fedavg", "agents=-1", "agents = -1: expected 1 or more"),
+    ],
+)
+def test_parameters_that_a_page_cannot_take(capsys, theorem, given, hint):
+    refused(capsys, "verify", theorem, "--on", "random-mdp:seed=1", "--set", given, hint=hint)
+
+
+def test_whole_numbers_with_an_exponent(capsys):
+    words = ["verify", "fednpg.decomposition", "--on", "random-mdp:seed=1", "--set"]
+    sides = [
+        [v["lhs"] for v in call(capsys, *words, draws, "--json").data["verdicts"]]
+        for draws in ("draws=2e0", "draws=2")
+    ]
+    assert sides[0] == sides[1]
+
+
+def test_files_of_others_are_kept(capsys, tmp_path):
+    """Only a run's file may be replaced by a run, a search's by a search; an empty file is nobody's."""
+    path = tmp_path / "problem.npz"
+    np.savez(path, **{**GOOD, "d": np.array([50.0])})
+    before = path.read_bytes()
+    run = ["run", "fednpg", path, "--rounds", "2", "--out"]
+    refused(capsys, *run, path, hint="is not the file of a run")
+    refused(capsys, "search", "fednpg.l2", "--budget", "2", "--out", path, hint="is not from a search")
+    assert path.read_bytes() == before
+    for name in ("new.npz", "new.npz", "empty.npz"):
+        (tmp_path / "empty.npz").touch()
+        assert call(capsys, *run, tmp_path / name).code == 0
+
+
+@pytest.mark.parametrize("key", ["r", "c", "d"])
+def test_numbers_whose_squares_overflow(capsys, tmp_path, key):
+    path = tmp_path / "huge.npz"
+    np.savez(path, **changed(key, 0, -2e100))
+    refused(capsys, "solve", path, hint="= -2e+100 is beyond 1e+100")
+
+
+@pytest.mark.parametrize(
+    "algorithm, given, hint",
+    [
+        ("sampled-fednpg", "samples=1e30", "up to 9223372036854775807"),
+        ("fedppo", "clip=-1", "clip = -1: expected a number from 0 on"),
+        ("fednpg", "weights=1", "expected a list of 1"),
+    ],
+)
+def test_parameters_out_of_range(capsys, algorithm, given, hint):
+    refused(capsys, "run", algorithm, "textbook:two-arm", "--rounds", "2", "--set", given, hint=hint)
+
+
 @pytest.mark.parametrize("error", [SolverFailure("stuck"), ZeroDivisionError("x"), MemoryError()])
 def test_internal_errors(capsys, monkeypatch, error):
     def broken(*_):

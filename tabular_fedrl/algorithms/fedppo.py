@@ -27,6 +27,7 @@ from tabular_fedrl.algorithms.step_sizes import dual_cap, number
 from tabular_fedrl.algorithms.step_sizes import dual_step as theory_dual_step
 from tabular_fedrl.arithmetic import array, exp, sum, where
 from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import visitation
 from tabular_fedrl.federation import Agent, Federation, PublicSteps
 from tabular_fedrl.measured import Array
@@ -70,6 +71,8 @@ def logit_gradient(pi: Any, d: Any, weights: Any) -> Any:
 
 def ppo_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> PublicSteps:
     """A learning rate of 1 for the logits, F1's step for the multipliers."""
+    if not given["clip"] >= 0:
+        raise InvalidProblem(f"clip = {given['clip']}: expected a number from 0 on")
     cap = dual_cap(problem.cmdp, {**given, "eta": 0.0})
     eta = array(1.0) if given["eta"] is None else given["eta"]
     T = rounds * int(given["local_steps"])

@@ -56,7 +56,8 @@ def select(name: str) -> list[type[Theorem]]:
 def load_file(path: Path) -> list[type[Theorem]]:
     """The theorems defined in a Python file (it is executed, as any Python file one runs)."""
     if not path.is_file():
-        raise InvalidProblem(f"{path}: no such file")
+        what = "not a regular file" if path.exists() else "no such file"
+        raise InvalidProblem(f"{path}: {what}")
     name = "_theorems_" + re.sub(r"\W", "_", str(path.resolve()))
     module = sys.modules.get(name)
     if module is None:
@@ -67,7 +68,7 @@ def load_file(path: Path) -> list[type[Theorem]]:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise InvalidProblem(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     found = in_module(module)

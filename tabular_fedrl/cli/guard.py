@@ -63,6 +63,9 @@ def deliver(output: Output, command: Callable[[Output], Answer]) -> int:
         return fail(output, str(error), INTERNAL)
     except MemoryError:
         return fail(output, "there is not enough memory for this problem", INTERNAL)
+    except SystemExit as error:
+        # A user's page that calls sys.exit would end the command with a code of its own, and without a word.
+        return _internal(output, error)
     except Exception as error:
         # Python wraps an interrupt that falls into the making of a class, as while a library is imported.
         if isinstance(error.__cause__, KeyboardInterrupt):
@@ -95,7 +98,7 @@ def fail(
     return code
 
 
-def _internal(output: Output, error: Exception) -> int:
+def _internal(output: Output, error: Exception | SystemExit) -> int:
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     what = f"internal error: {type(error).__name__}: {error}{notes}"
     return fail(output, f"{what} (set {DEBUG}=1 for the traceback)", INTERNAL, prefix="")

@@ -161,7 +161,7 @@ def run_discounted(
         ledger=Ledger({"agents": acting.N, "rounds": K, **resolved}),
     )
     tracks = Tracks(task, engine.normaliser)
-    file = RunFile(out, task, backend, resolved) if out is not None else None
+    file = RunFile(out, task, backend, resolved, resume) if out is not None else None
     task, state, sums = _drive(task, engine, tracks, file, resume, progress)
     last = log_probabilities(state.log_policy)
     with coarser():

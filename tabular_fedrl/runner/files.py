@@ -36,6 +36,7 @@ class RunFile:
         task: Task,
         backend: str,
         parameters: dict[str, Any],
+        resume: bool,
     ) -> None:
         self.path = Path(path)
         # Refuse a place that cannot be written before the work, not after it.
@@ -46,6 +47,8 @@ class RunFile:
             )
         if self.path.exists() and not self.path.is_file():
             raise InvalidProblem(f"cannot write {self.path}: it is not a regular file")
+        if not resume and not _replaceable(self.path):
+            raise InvalidProblem(f"cannot write {self.path}: what is there is not the file of a run")
         comparator = task.observer.comparator
         against = None if comparator is None else hashlib.sha256(comparator.policy.table().data).hexdigest()
         self.header: dict[str, Any] = {
@@ -127,3 +130,14 @@ class RunFile:
                     else f"{key} = {header.get(key)}, not {value}"
                 )
                 raise InvalidProblem(f"{self.path} was run with {what}")
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether nothing is lost but a run: a problem's own file, say, is kept."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "header.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False

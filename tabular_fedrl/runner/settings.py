@@ -18,6 +18,9 @@ from tabular_fedrl.federation import PublicSteps
 from tabular_fedrl.instances.text import suggestion
 from tabular_fedrl.measured import Array
 
+LARGEST = 2**63 - 1
+"""The largest whole number that compiled code and files hold."""
+
 
 def resolve(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of the algorithm, the given ones in place of their defaults."""
@@ -75,10 +78,12 @@ def initial_multipliers(problem: FederatedCMDP, value: Any, cap: Array) -> Array
 
 
 def whole(name: str, value: Any, least: int) -> int:
-    """``value`` as a whole number from ``least`` on."""
-    count = number(name, value)
+    """``value`` as a whole number from ``least`` on, of 64 bits."""
+    count = value if isinstance(value, int) else number(name, value)
     if count != int(count) or count < least:
         raise InvalidProblem(f"{name} = {value!r}: expected a whole number from {least} on")
+    if count > LARGEST:
+        raise InvalidProblem(f"{name} = {value!r}: expected a whole number up to {LARGEST}")
     return int(count)
 
 

@@ -45,6 +45,8 @@ class SearchFile:
         for target in (self.path, self.state):
             if target.exists() and not target.is_file():
                 raise InvalidProblem(f"cannot write {target}: it is not a regular file")
+        if self.path.exists() and self.path.stat().st_size and not self.state.exists():
+            raise InvalidProblem(f"cannot write {self.path}: what is there is not from a search")
         self.header = {"format": FORMAT, "version": __version__, **header}
 
     def save(self, climb: Climb) -> None:
