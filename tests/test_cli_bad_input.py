@@ -323,6 +323,10 @@ def test_parameters_out_of_range(capsys, algorithm, given, hint):
     refused(capsys, "run", algorithm, "textbook:two-arm", "--rounds", "2", "--set", given, hint=hint)
 
 
+def test_a_group_of_theorems_is_not_shown_at_once(capsys):
+    refused(capsys, "show", "lemmas", hint="lemmas names several theorems; show one: lemmas.")
+
+
 @pytest.mark.parametrize("error", [SolverFailure("stuck"), ZeroDivisionError("x"), MemoryError()])
 def test_internal_errors(capsys, monkeypatch, error):
     def broken(*_):

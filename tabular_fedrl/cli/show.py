@@ -17,6 +17,7 @@ from tabular_fedrl.cli.output import Answer, Output
 from tabular_fedrl.cli.show_episodic import show_episodic
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.episodic import FederatedEpisodicMDP
+from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load_any, notes
 from tabular_fedrl.measured import Array
 from tabular_fedrl.report.words import plural
@@ -29,8 +30,12 @@ def show_source(output: Output, source: str) -> Answer:
     """The problem that ``source`` names, or the theorem with this id, or the theorems of a Python file."""
     if source.endswith(".py"):
         return _pages(select(source))
-    if ":" not in source and not os.path.exists(source) and source in theorems():
-        return _pages(select(source))
+    if ":" not in source and not os.path.exists(source):
+        if source in theorems():
+            return _pages(select(source))
+        if any(name.startswith(f"{source}.") for name in theorems()):
+            below = ", ".join(theorem.id for theorem in select(source))
+            raise InvalidProblem(f"{source} names several theorems; show one: {below}")
     with output.waiting(f"reading {source}"):
         problem = load_any(source)
         if isinstance(problem, FederatedEpisodicMDP):
@@ -79,7 +84,7 @@ def _view(data: dict[str, Any], problem: FederatedCMDP) -> list[RenderableType]:
     facts.add_row("problem", Text(data["source"], style="bold"))
     sizes = {"state": cmdp.S, "action": cmdp.A, "constraint": cmdp.m, "agent": problem.N}
     facts.add_row("sizes", ", ".join(plural(n, what) for what, n in sizes.items()))
-    facts.add_row("gamma", f"{cmdp.gamma:g}")
+    facts.add_row("gamma", f"{cmdp.gamma:.12g}")
     facts.add_row("start", Text(starts))
     facts.add_row(
         "kernel",
