@@ -1,7 +1,7 @@
 r"""Exact evaluation of a policy: V, Q, A and the visitation, each with a rigorous bound on its error.
 
 For a policy :math:`\pi` and a signal f, :math:`V_f` solves :math:`V = f_\pi + \gamma P_\pi V`. Whatever
-produced the computed :math:`\hat V` (dense elimination, a Krylov method), its error is bounded afterwards
+produced the computed :math:`\hat V` (elimination, sweeps, a Krylov method), its error is bounded afterwards
 through the Bellman residual:
 
 .. math:: \|V_f - \hat V\|_\infty \le \frac{1}{1-\gamma}\,
