@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.algorithms.sampled import sampled, simulator
-from tabular_fedrl.claims import Case, Kind, Theorem, confidence, control, identity, upper
+from tabular_fedrl.claims import Case, Kind, Theorem, confidence, control, hypothesis, identity, upper
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import Values, evaluate
 from tabular_fedrl.federation import PublicSteps, federate
@@ -116,6 +116,10 @@ class Estimators(Theorem):
         Case("gym:FrozenLake-v1,gamma=0.5", n=50000),
     )
     small = {"n": 20000}
+
+    @hypothesis("at least two samples, and a cap that is not negative")
+    def sampled_twice(self, problem: FederatedCMDP, n: int, cap: float) -> bool:
+        return n >= 2 and cap >= 0
 
     def setup(self, problem: FederatedCMDP, n: int = 400000, cap: float = 1.0, seed: int = 0) -> Draws:
         cmdp = problem.cmdp
