@@ -93,12 +93,15 @@ def values(
         mean = signals[..., 0] if policy.ndim == 1 else np.einsum("sa,ksa->ks", policy, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], np.take(mean, line.order, axis=1))
         if line.slow:
-            _preconditioned(quick, line.reach, f_pi, cmdp.gamma, x, goal)
+            made = gauss_seidel.sweeps(quick, cmdp.gamma, line.reach)
+            del quick
+            _preconditioned(made, f_pi, x, NEARER * goal)
+            del made
         else:
             _swept(quick, None, np.ascontiguousarray(f_pi[..., None]), cmdp.gamma, x, goal)
+            del quick
         if line.moved:
             V[line.order] = x
-        del quick
         relative = NEARLY
     rows, pi = _policy(cmdp, policy)
     size = np.empty(len(signals))
@@ -156,12 +159,12 @@ def visits(
             inflow = packed.transposed_rows(quick)
             del quick
             made = gauss_seidel.sweeps(inflow, cmdp.gamma, line.reach)
-            mass = (1 - cmdp.gamma) * start_law
-            flow = gauss_seidel.Preconditioned(inflow, made, mass, cmdp.gamma)
+            del inflow
+            flow = gauss_seidel.Preconditioned(made, (1 - cmdp.gamma) * start_law)
             hidden = flow.hidden(x)
             _sum_solved(flow, hidden, NEARER * goal, ROUNDING)
             x[:] = flow.found(hidden)
-            del inflow, made, flow, hidden
+            del made, flow, hidden
         else:
             _sum_solved(_Visits(quick, None, start_law, cmdp.gamma), x, NEARER * goal, ROUNDING)
             del quick
@@ -203,12 +206,10 @@ def _swept(rows: Rows, pi: Array | None, f: Array, gamma: float, x: Array, goal:
     return krylov.solve(_Values(rows, pi, f, gamma), x, goal, NEARLY if settled else ROUNDING)[0]
 
 
-def _preconditioned(rows: Rows, reach: int, b: Array, gamma: float, x: Array, goal: Array) -> None:
-    r"""Solve :math:`x = b + \gamma P x` in place for rows with A = 1 and successors within ``reach``;
-    ``b (k, S)``, ``x (S, k)``."""
-    made = gauss_seidel.sweeps(rows, gamma, reach)
+def _preconditioned(made: gauss_seidel.Sweeps, b: Array, x: Array, goal: Array) -> None:
+    r"""Solve :math:`x = b + \gamma P x` in place; ``b (k, S)``, ``x (S, k)``."""
     for j in range(x.shape[1]):
-        equations = gauss_seidel.Preconditioned(rows, made, b[j], gamma)
+        equations = gauss_seidel.Preconditioned(made, b[j])
         hidden = equations.hidden(np.ascontiguousarray(x[:, j : j + 1]))
         krylov.solve(equations, hidden, goal[j : j + 1], ROUNDING)
         x[:, j : j + 1] = equations.found(hidden)

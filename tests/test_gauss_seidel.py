@@ -64,7 +64,7 @@ def test_a_product_is_that_of_the_matrix_between_its_triangles(monkeypatch, give
     low, D, high, M, states = factors(rows, made)
     g = np.random.default_rng(0)
     x, b, other = g.normal(size=(400, 1)), g.normal(size=400), g.normal(size=(400, 1)).astype(np.float32)
-    equations = Preconditioned(rows, made, b, GAMMA)
+    equations = Preconditioned(made, b)
     hidden = equations.hidden(x)
     assert np.abs(hidden[states] - high @ x[states]).max() <= 1e-13
     assert np.abs(equations.found(hidden) - x).max() <= 1e-13
@@ -104,7 +104,7 @@ def test_nothing_depends_on_the_number_of_threads(monkeypatch):
         monkeypatch.setattr(threads.numba, "get_num_threads", lambda count=count: count)
         made = sweeps(rows, GAMMA, 142)
         assert made.parts == 8
-        equations = Preconditioned(rows, made, cmdp.r[:, 0], GAMMA)
+        equations = Preconditioned(made, cmdp.r[:, 0])
         x = np.zeros((cmdp.S, 1))
         size, products = krylov.solve(equations, x, np.full(1, 1e-9), 0.0)
         answers.append((equations.found(x).copy(), size, np.array(products)))
@@ -122,7 +122,7 @@ def test_grids_take_half_the_products_or_fewer(gamma):
     plain, ours = np.zeros((cmdp.S, 1)), np.zeros((cmdp.S, 1))
     goal = np.full(1, 1e-9)
     _, products = krylov.solve(linear._Values(rows, None, f[None], gamma), plain, goal, 0.0)
-    equations = Preconditioned(rows, sweeps(rows, gamma, 202), f, gamma)
+    equations = Preconditioned(sweeps(rows, gamma, 202), f)
     size, fewer = krylov.solve(equations, ours, goal, 0.0)
     V = equations.found(ours)
     assert fewer <= 0.5 * products

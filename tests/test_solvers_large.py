@@ -36,7 +36,7 @@ STRUCTURES = {
 }
 
 
-HELD = {"random": 0.58, "ring": 0.55, "grid": 0.86}
+HELD = {"random": 0.53, "ring": 0.5, "grid": 0.68}
 """What a search may hold, in parts of the problem's memory: beside a factor or a preconditioner more."""
 
 

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.krylov import largest
 from tabular_fedrl.kernels.lanes import compiled
-from tabular_fedrl.kernels.sparse import policy_residual
 from tabular_fedrl.kernels.sparse_rows import Rows, U, first_entry, inlined, unpacked
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.measured import Array
@@ -103,16 +102,16 @@ def sweeps(rows: Rows, gamma: float, reach: int) -> Sweeps:
 
 
 class Preconditioned:
-    r"""The equations :math:`b + \gamma P x - x = 0` for rows with A = 1 and ``b (S,)``, as a
+    r"""The equations :math:`b - M x = 0` for ``b (S,)``, as a
     :class:`~tabular_fedrl.kernels.krylov.Operator` in the unknown :math:`\hat x`, ``(S, 1)``. The sizes of
-    residuals and solutions are those of the equations themselves; ``total``: the last residual's 1-norm."""
+    residuals and solutions are those of the equations themselves; ``total``: the last residual's 1-norm.
+    Residuals are those of M as it is made up from its triangles, a rounding or two off that of the rows."""
 
-    def __init__(self, rows: Rows, made: Sweeps, b: Array, gamma: float) -> None:
-        self.rows, self.made, self.gamma = rows, made, gamma
-        self.b = np.ascontiguousarray(b).reshape(1, -1, 1)
+    def __init__(self, made: Sweeps, b: Array) -> None:
+        self.made, self.b = made, np.ascontiguousarray(b).reshape(-1)
         self.total = np.inf
         # One place more, for what fills up the rows.
-        self.x, self.z = np.zeros(rows.S + 1), np.zeros(rows.S + 1)
+        self.x, self.z = np.zeros(self.b.size + 1), np.zeros(self.b.size + 1)
         blocks = [(i,) for i in range(made.parts)]
         self.first, self.second = blocks[::2], blocks[1::2]
 
@@ -131,8 +130,8 @@ class Preconditioned:
 
     def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
         solution = self.found(x)
-        size = policy_residual(self.rows, None, self.b, self.gamma, solution, out)
-        self.total = float(np.linalg.norm(out[:, 0], 1))
+        in_parallel(_residual, [*self.first, *self.second], self.made, self.b, self.x, out[:, 0])
+        size, self.total = largest(out), float(np.linalg.norm(out[:, 0], 1))
         for colour in (self.first, self.second):
             in_parallel(_forward, colour, self.made, out[:, 0], self.z)
         out[:, 0] = self.z[:-1]
@@ -251,6 +250,25 @@ def _hide(part: int, made: Sweeps, x: Array, y: Array) -> None:
     for s in range(U(part * made.each), min(U((part + 1) * made.each), U(y.size))):
         ahead = _sum(width, states, weights, more, more_states, more_weights, s, x)
         y[s] = x[s] + ahead + near[s] * x[s + U(1)]
+
+
+@compiled
+def _residual(part: int, made: Sweeps, b: Array, x: Array, out: Array) -> None:
+    """``out`` = b - M x."""
+    low_near, low_width, low_states, low_weights, low_more, low_more_states, low_more_weights = made.lower
+    high_near, high_width, high_states, high_weights, high_more, high_more_states, high_more_weights = (
+        made.upper
+    )
+    inverse = made.inverse
+    for s in range(U(part * made.each), min(U((part + 1) * made.each), U(out.size))):
+        total = _sum(low_width, low_states, low_weights, low_more, low_more_states, low_more_weights, s, x)
+        total += _sum(
+            high_width, high_states, high_weights, high_more, high_more_states, high_more_weights, s, x
+        )
+        total += high_near[s] * x[s + U(1)]
+        if s > U(0):
+            total += low_near[s] * x[s - U(1)]
+        out[s] = b[s] - (x[s] + total) / inverse[s]
 
 
 @compiled

@@ -35,10 +35,11 @@ Order = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Line:
-    """States in the order ``order``: at most ``width`` places lie between a state and any successor.
-    ``moved``: whether values are to be swept in this order rather than the problem's own; ``reach``: how many
-    places a step leads at most in the one they are swept in. ``slow``: whether few states are reached in a
-    step, so that many steps are needed to reach all."""
+    """States in the order ``order``, which is left empty where it is the problem's own and too wide to be
+    eliminated in: at most ``width`` places lie between a state and any successor. ``moved``: whether values
+    are to be swept in this order rather than the problem's own; ``reach``: how many places a step leads at
+    most in the one they are swept in. ``slow``: whether few states are reached in a step, so that many steps
+    are needed to reach all."""
 
     order: Order
     width: int
@@ -66,7 +67,7 @@ def line_up(rows: Rows, narrow: int) -> Line:
     if slow and around > enough:
         straight, around, far = _reach(rows, own, NEAR, S)
     if widest > most and not (scattered and slow):
-        return Line(own, straight, False, straight, slow)
+        return Line(own[:0].copy(), straight, False, straight, slow)
     order = _cuthill_mckee(rows)
     places = np.empty_like(order)
     places[order] = own

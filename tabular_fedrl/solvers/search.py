@@ -202,7 +202,7 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
     cmdp, gap, goal = search.cmdp, unit, 0.4 * GAP * unit
     sizes = signal_sizes(cmdp)[1:] / (1 - cmdp.gamma)
     multipliers, prices = np.zeros(cmdp.m), None
-    best: NDArray[np.int32] | None = None
+    best: NDArray[np.uint8] | None = None
     again = False
     for step in range(MAX_COLUMNS):
         greedy, upper = search.price(multipliers, max(0.1 * goal, 0.0 if again else LOOSE * gap))
@@ -212,7 +212,8 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         if prices is None:
             prices = Prices.between(cheap, column.values, np.append(unit, cost_scale(cmdp)), thresholds)
         if upper < prices.upper:
-            best = greedy.actions
+            best = to_bits(greedy.actions, cmdp.A)
+        del greedy
         prices.observe(multipliers, column.values, upper)
         # What rounding permits is relative to the priced signal's values.
         goal = GAP * max(0.4 * unit, 0.1 * (unit + float(prices.best @ sizes)))
@@ -226,7 +227,7 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         stuck = again and known and np.allclose(duals, multipliers, rtol=1e-12, atol=0.0)
         if gap <= goal or (stuck and gap <= 100 * goal):
             assert best is not None
-            return Outcome(weights, prices.best, prices.upper, best)
+            return Outcome(weights, prices.best, prices.upper, from_bits(best, cmdp.S))
         # Where a policy comes back, or few kinks are left and nothing says which one to look at, the master's
         # own multipliers are worth trying.
         proposed = None
