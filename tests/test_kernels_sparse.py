@@ -16,10 +16,10 @@ from tabular_fedrl.kernels.threads import CHUNK
 GAMMA = 0.9
 
 
-def uneven(S: int = 700, A: int = 3, seed: int = 0) -> CMDP:
-    """Rows of 1 to 6 successors anywhere."""
+def uneven(S: int = 700, A: int = 3, seed: int = 0, run: int = 1) -> CMDP:
+    """Rows of 1 to 8 successors anywhere, as many in runs of up to so many rows."""
     g = np.random.default_rng(seed)
-    counts = g.integers(1, 7, size=S * A)
+    counts = np.repeat(g.integers(1, 9, size=S * A), g.integers(1, run + 1, size=S * A))[: S * A]
     rows = np.repeat(np.arange(S * A), counts)
     P = sp.csr_array((g.random(rows.size) + 0.1, (rows, g.integers(S, size=rows.size))), shape=(S * A, S))
     P.sum_duplicates()
@@ -29,6 +29,7 @@ def uneven(S: int = 700, A: int = 3, seed: int = 0) -> CMDP:
 
 PROBLEMS = {
     "uneven": uneven(),
+    "runs": uneven(A=6, run=30),
     "ring": ring(S=500, A=3, b=4, m=0),
     "grid": grid(rows=18, columns=23, A=4, b=4, m=0),
     "garnet": garnet(S=600, A=2, b=5, m=0, sparse=True),
@@ -79,6 +80,15 @@ def test_policy_sweeps(cmdp, k):
     assert sums == pytest.approx(
         np.stack([(product * other).sum(axis=0), (product**2).sum(axis=0)]), rel=1e-11
     )
+
+
+def test_signals_may_lie_apart(cmdp):
+    pi, f, V = drawn(cmdp, 2)
+    apart, out, expected = np.stack([f, f], axis=-1)[..., 0], np.empty_like(V), np.empty_like(V)
+    assert not apart.flags.c_contiguous
+    sparse.policy_sweep(rows_of(cmdp), pi, f, GAMMA, V, expected)
+    sparse.policy_sweep(rows_of(cmdp), np.asfortranarray(pi), apart, GAMMA, V, out)
+    assert np.array_equal(out, expected)
 
 
 def test_storage_in_single_precision_sums_in_double(cmdp):

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.lanes import compiled
 from tabular_fedrl.kernels.sparse import larger, table
-from tabular_fedrl.kernels.sparse_rows import BLOCK, Rows, U, first_entry, inlined, states_of_block, unpacked
+from tabular_fedrl.kernels.sparse_rows import (
+    BLOCK,
+    Rows,
+    U,
+    first_entry,
+    inlined,
+    over_rows,
+    states_of_block,
+    unpacked,
+)
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks, over_parts
 from tabular_fedrl.measured import Array
 
@@ -65,6 +74,40 @@ def _residual(rows: Rows, flow: Flow, mu: Array, gamma: float, x: Array, out: Ar
     return sums[:, :1].max(axis=0), float(sums[:, 1].sum())
 
 
+@inlined
+def _added(
+    wide: Any, p: Any, i: Any, n: Any, mass: Array, weights: Any, successors: Any, mine: Array
+) -> None:
+    """What the rows i to n, of so many entries each, hand on to their successors."""
+    while i < n:
+        m = mass[i]
+        # One by one and not in a loop: where the width is a constant, these are all there is.
+        if wide > U(0):
+            mine[U(successors[p])] += m * weights[p]
+        if wide > U(1):
+            mine[U(successors[p + U(1)])] += m * weights[p + U(1)]
+        if wide > U(2):
+            mine[U(successors[p + U(2)])] += m * weights[p + U(2)]
+        if wide > U(3):
+            mine[U(successors[p + U(3)])] += m * weights[p + U(3)]
+        if wide > U(4):
+            mine[U(successors[p + U(4)])] += m * weights[p + U(4)]
+        for e in range(U(5), wide):
+            mine[U(successors[p + e])] += m * weights[p + e]
+        i += U(1)
+        p += wide
+
+
+@inlined
+def _added_row(p: Any, stop: Any, i: Any, mass: Array, weights: Any, successors: Any, mine: Array) -> None:
+    """What one row hands on."""
+    for q in range(p, stop):
+        mine[U(successors[q])] += mass[i] * weights[q]
+
+
+_add = over_rows(_added, _added_row)
+
+
 @compiled
 def _scatter(
     first: int, last: int, each: int, rows: Rows, pi: Array, x: Array, parts: Array,
@@ -76,23 +119,44 @@ def _scatter(
     for part in range(U(first), U(last)):
         mine, seen = parts[part], touched[part]
         s, end = part * U(each), min((part + U(1)) * U(each), S)
+        low, high = s // U(CHUNK), s // U(CHUNK)
         while s < end:
             n = min(many, end - s)
             _outflow(s, n, A, pi, x, mass)
-            p = first_entry(starts, width, s * A)
-            for i in range(n * A):
-                stop = first_entry(starts, width, s * A + i + U(1))
-                m = mass[i]
-                while p < stop:
-                    t = U(successors[p])
-                    chunk = t // U(CHUNK)
-                    if not seen[chunk]:
-                        seen[chunk] = True
-                        for u in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)):
-                            mine[u] = 0.0
-                    mine[t] += m * weights[p]
-                    p += U(1)
+            p, stop = first_entry(starts, width, s * A), first_entry(starts, width, (s + n) * A)
+            low, high = _begun(successors, p, stop, mine, seen, low, high)
+            _add(starts, width, s * A, n * A, mass, weights, successors, mine)
             s += n
+
+
+@inlined
+def _begun(
+    successors: NDArray[np.uint32],
+    p: Any,
+    stop: Any,
+    mine: Array,
+    seen: NDArray[np.bool_],
+    low: Any,
+    high: Any,
+) -> tuple[Any, Any]:
+    """Zeros in the chunks that are reached for the first time. From ``low`` up to ``high`` all are seen:
+    entries are looked at one by one only where some lead out of there."""
+    least, most = successors[p], successors[p]
+    for q in range(p, stop):
+        least, most = min(least, successors[q]), max(most, successors[q])
+    if low * U(CHUNK) <= U(least) and U(most) < high * U(CHUNK):
+        return low, high
+    for q in range(p, stop):
+        chunk = U(successors[q]) // U(CHUNK)
+        if not seen[chunk]:
+            seen[chunk] = True
+            for u in range(chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), U(mine.size))):
+                mine[u] = 0.0
+    while low > U(0) and seen[low - U(1)]:
+        low -= U(1)
+    while high < U(seen.size) and seen[high]:
+        high += U(1)
+    return low, high
 
 
 @inlined

@@ -40,40 +40,51 @@ class _Model(models.PrimitiveModel):
         super().__init__(manager, kind, kind.vector)
 
 
-def packs_of(lanes: int, filled: int) -> tuple[Any, Any]:
+def packs_of(lanes: int) -> tuple[Any, Any, Any]:
     """For packs of so many lanes: ``load(x, place)``, the pack of ``x`` that starts at the index ``place``, a
-    tuple (the last axis of x is contiguous), of which the first ``filled`` lanes are read and the others 0;
-    and ``spread(number)``, a float in all lanes."""
+    tuple (the last axis of x is contiguous); ``load_some(x, place, filled)``, of which only the first
+    ``filled`` lanes are read and the others 0; and ``spread(number)``, a float in all lanes."""
     kind = _Pack(lanes)
+    several = ir.VectorType(ir.IntType(64), lanes)
+
+    def all_lanes(builder: Any, number: Any, vector: Any) -> Any:
+        empty = ir.Constant(vector, ir.Undefined)
+        one = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
+        first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        return builder.shuffle_vector(one, empty, first)
 
     @intrinsic
     def load(typing: Any, x: Any, place: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            pointer = _pointer(context, builder, kind, signature.args[0], *arguments)
-            if filled == lanes:
-                return builder.load(pointer, align=8)
-            mask = ir.Constant(ir.VectorType(ir.IntType(1), lanes), [int(i < filled) for i in range(lanes)])
+            return builder.load(_pointer(context, builder, kind, signature.args[0], *arguments), align=8)
+
+        return kind(x, place), generate
+
+    @intrinsic
+    def load_some(typing: Any, x: Any, place: Any, filled: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            *where, filled = arguments
+            pointer = _pointer(context, builder, kind, signature.args[0], *where)
+            lane = ir.Constant(several, list(range(lanes)))
+            mask = builder.icmp_unsigned("<", lane, all_lanes(builder, filled, several))
             of = (pointer, ir.Constant(ir.IntType(32), 8), mask, ir.Constant(kind.vector, [0.0] * lanes))
             kinds = ir.FunctionType(kind.vector, [argument.type for argument in of])
             name = f"llvm.masked.load.v{lanes}f64.p0"
             return builder.call(cgutils.get_or_insert_function(builder.module, kinds, name), of)
 
-        return kind(x, place), generate
+        return kind(x, place, types.uint64), generate
 
     @intrinsic
     def spread(typing: Any, number: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            empty = ir.Constant(kind.vector, ir.Undefined)
-            first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-            one = builder.insert_element(empty, arguments[0], ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(one, empty, first)
+            return all_lanes(builder, arguments[0], kind.vector)
 
         return kind(types.float64), generate
 
-    return load, spread
+    return load, load_some, spread
 
 
-load, spread = packs_of(PACK, PACK)
+load, _, spread = packs_of(PACK)
 
 
 @intrinsic
@@ -86,6 +97,26 @@ def store(typing: Any, pack: Any, x: Any, place: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(pack, x, place), generate
+
+
+@intrinsic
+def prefetch(typing: Any, x: Any, place: Any) -> Any:
+    """Ask for the cache line of the entry of x at an index, a tuple, without waiting for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, _ = signature.args
+        struct = context.make_array(kind)(context, builder, arguments[0])
+        where = cgutils.unpack_tuple(builder, arguments[1])
+        entry = cgutils.get_item_pointer(context, builder, kind, struct, where)
+        pointer = builder.bitcast(entry, ir.IntType(8).as_pointer())
+        to_read = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]
+        kinds = ir.FunctionType(ir.VoidType(), [pointer.type] + 3 * [ir.IntType(32)])
+        builder.call(
+            cgutils.get_or_insert_function(builder.module, kinds, "llvm.prefetch.p0"), (pointer, *to_read)
+        )
+        return context.get_dummy_value()
+
+    return types.void(x, place), generate
 
 
 @register_jitable

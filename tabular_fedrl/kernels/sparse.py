@@ -19,7 +19,9 @@ from tabular_fedrl.kernels.sparse_rows import (
     LANES,
     Rows,
     U,
+    expect,
     inlined,
+    inner,
     means,
     row_means,
     states_of_block,
@@ -34,14 +36,14 @@ _NONE = np.zeros((1, 1))
 def policy_sweep(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
     r"""``out (S, k)``: :math:`f_\pi + \gamma P_\pi V` for ``f (k, S, A)``, ``V (S, k)``. Returns
     :math:`\max_s |\mathrm{out} - V|`, ``(k,)``."""
-    change = np.empty((chunks(rows.S), V.shape[1]))
+    change, f = np.empty((chunks(rows.S), V.shape[1])), np.ascontiguousarray(f)
     over_chunks(_policy, rows.S, rows, table(pi), f, gamma, V.reshape(-1), out, False, change)
     return change.max(axis=0)
 
 
 def policy_residual(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
     r"""``out (S, k)``: the residual :math:`f_\pi + \gamma P_\pi V - V`. Returns its sizes, ``(k,)``."""
-    size = np.empty((chunks(rows.S), V.shape[1]))
+    size, f = np.empty((chunks(rows.S), V.shape[1])), np.ascontiguousarray(f)
     over_chunks(_policy, rows.S, rows, table(pi), f, gamma, V.reshape(-1), out, True, size)
     return size.max(axis=0)
 
@@ -60,19 +62,19 @@ def greedy_sweep(
     r"""``out (S,)``: :math:`\max_a r(s,a) + \gamma \sum_t P(t|s,a) V(t)` for ``r (S, A)``, ``V (S,)``; and
     the first action that attains it. Returns the least and the largest ``out - V``."""
     change = np.empty((chunks(rows.S), 2))
-    over_chunks(_greedy, rows.S, rows, r, gamma, V, out, actions, change)
+    over_chunks(_greedy, rows.S, rows, np.ascontiguousarray(r), gamma, V, out, actions, change)
     return float(change[:, 0].min()), float(change[:, 1].max())
 
 
 def action_values(rows: Rows, g: Array, gamma: float, V: Array, out: Array) -> None:
     r"""``out (S, A)``: :math:`g(s,a) + \gamma \sum_t P(t|s,a) V(t)` for ``g (S, A)``, ``V (S,)``; ``out`` may
     be ``g``."""
-    over_chunks(_action_values, rows.S, rows, g, gamma, V, out)
+    over_chunks(_action_values, rows.S, rows, np.ascontiguousarray(g), gamma, V, out)
 
 
 def table(pi: Array | None) -> Array:
     """The policy as kernels take it."""
-    return _NONE if pi is None else pi
+    return _NONE if pi is None else np.ascontiguousarray(pi)
 
 
 @inlined
@@ -90,20 +92,30 @@ def _policy(
     weights, successors, starts, width, S, A = unpacked(rows)
     k = U(out.shape[1])
     many = states_of_block(A, U(1) if k == 1 else U(LANES))
-    ahead = np.empty(max(U(BLOCK), A * U(LANES)))
+    ahead, mean = np.empty(max(U(BLOCK), A * U(LANES))), np.empty(many)
+    p, g = pi.reshape(-1), f.reshape(-1)
     for chunk in range(U(first), U(last)):
         for i in range(k):
             change[chunk, i] = 0.0
         s, end = chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)
         while s < end:
             n = min(many, end - s)
+            if k > U(1):
+                if A > 1:
+                    expect(p, s * A, n * A)
+                for i in range(k):
+                    expect(g, (i * S + s) * A, n * A)
             j: Any = U(0)
             while j < k:
-                row = s * A
-                signals, lanes = means(weights, successors, starts, width, row, n * A, V, k, j, ahead)
+                signals, lanes = means(weights, successors, starts, width, s * A, n * A, V, k, j, ahead)
+                if A > 1:
+                    inner(p[s * A :], ahead, n, A, lanes, ahead)
                 for i in range(signals):
+                    own = g[((j + i) * S + s) * A :]
+                    if A > 1:
+                        inner(p[s * A :], own, n, A, U(1), mean)
                     change[chunk, j + i] = _put(
-                        ahead, i, lanes, s, n, A, pi, f, gamma, V, k, j + i, out, subtract,
+                        own if A == 1 else mean, ahead, i, lanes, s, n, gamma, V, k, j + i, out, subtract,
                         change[chunk, j + i],
                     )  # fmt: skip
                 j += signals
@@ -112,20 +124,14 @@ def _policy(
 
 @inlined
 def _put(
-    ahead: Array, at: Any, lanes: Any, first: Any, n: Any, A: Any, pi: Array, f: Array, gamma: float,
-    V: Array, k: Any, j: Any, out: Array, subtract: bool, change: float,
+    mean: Array, ahead: Array, at: Any, lanes: Any, s: Any, n: Any, gamma: float, V: Array, k: Any, j: Any,
+    out: Array, subtract: bool, change: float,
 ) -> float:  # fmt: skip
-    """The values of signal j in n states from their rows' means ``ahead[at::lanes]``."""
+    """The values of signal j in n states from s on."""
     for i in range(n):
-        s = first + i
-        after, mean = 0.0, 0.0
-        for a in range(A):
-            part = ahead[(i * A + a) * lanes + at]
-            after += part if A == 1 else pi[s, a] * part
-            mean += f[j, s, a] if A == 1 else pi[s, a] * f[j, s, a]
-        new = mean + gamma * after
-        moved = new - V[s * k + j]
-        out[s, j] = moved if subtract else new
+        new = mean[i] + gamma * ahead[i * lanes + at]
+        moved = new - V[(s + i) * k + j]
+        out[s + i, j] = moved if subtract else new
         change = larger(change, moved)
     return change
 
@@ -139,6 +145,7 @@ def _product(
     k = U(out.shape[1])
     many = states_of_block(A, U(1) if k == 1 else U(LANES))
     ahead = np.empty(max(U(BLOCK), A * U(LANES)))
+    p = pi.reshape(-1)
     for chunk in range(U(first), U(last)):
         for i in range(k):
             sums[chunk, 0, i], sums[chunk, 1, i] = 0.0, 0.0
@@ -147,11 +154,12 @@ def _product(
             n = min(many, end - s)
             j: Any = U(0)
             while j < k:
-                row = s * A
-                signals, lanes = means(weights, successors, starts, width, row, n * A, x, k, j, ahead)
+                signals, lanes = means(weights, successors, starts, width, s * A, n * A, x, k, j, ahead)
+                if A > 1:
+                    inner(p[s * A :], ahead, n, A, lanes, ahead)
                 for i in range(signals):
                     sums[chunk, 0, j + i], sums[chunk, 1, j + i] = _put_product(
-                        ahead, i, lanes, s, n, A, pi, gamma, x, k, j + i, out, other,
+                        ahead, i, lanes, s, n, gamma, x, k, j + i, out, other,
                         sums[chunk, 0, j + i], sums[chunk, 1, j + i],
                     )  # fmt: skip
                 j += signals
@@ -160,21 +168,16 @@ def _product(
 
 @inlined
 def _put_product(
-    ahead: Array, at: Any, lanes: Any, first: Any, n: Any, A: Any, pi: Array, gamma: float, x: Array, k: Any,
-    j: Any, out: Array, other: Array, inner: float, own: float,
+    ahead: Array, at: Any, lanes: Any, s: Any, n: Any, gamma: float, x: Array, k: Any, j: Any, out: Array,
+    other: Array, product: float, own: float,
 ) -> tuple[float, float]:  # fmt: skip
-    """The product of signal j in n states, and the sums that it adds to."""
+    """The product of signal j in n states from s on, and the sums that it adds to."""
     for i in range(n):
-        s = first + i
-        after = 0.0
-        for a in range(A):
-            part = ahead[(i * A + a) * lanes + at]
-            after += part if A == 1 else pi[s, a] * part
-        new = x[s * k + j] - gamma * after
-        out[s, j] = new
-        inner += other[s, j] * new
+        new = x[(s + i) * k + j] - gamma * ahead[i * lanes + at]
+        out[s + i, j] = new
+        product += other[s + i, j] * new
         own += new * new
-    return inner, own
+    return product, own
 
 
 @compiled
@@ -184,7 +187,7 @@ def _greedy(
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
     many = states_of_block(A, U(1))
-    ahead = np.empty(max(U(BLOCK), A))
+    ahead, q = np.empty(max(U(BLOCK), A)), r.reshape(-1)
     for chunk in range(U(first), U(last)):
         low, high = np.inf, -np.inf
         s, end = chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)
@@ -194,7 +197,7 @@ def _greedy(
             for i in range(n):
                 best, chosen = -np.inf, 0
                 for a in range(A):
-                    value = r[s + i, a] + gamma * ahead[i * A + a]
+                    value = q[(s + i) * A + a] + gamma * ahead[i * A + a]
                     if value > best:
                         best, chosen = value, a
                 moved = best - V[s + i]
@@ -209,12 +212,12 @@ def _greedy(
 def _action_values(first: int, last: int, rows: Rows, g: Array, gamma: float, V: Array, out: Array) -> None:
     weights, successors, starts, width, S, A = unpacked(rows)
     many = states_of_block(A, U(1))
-    ahead = np.empty(max(U(BLOCK), A))
+    ahead, q = np.empty(max(U(BLOCK), A)), g.reshape(-1)
     s, end = U(first * CHUNK), min(U(last * CHUNK), S)
     while s < end:
         n = min(many, end - s)
         row_means(weights, successors, starts, width, s * A, n * A, V, ahead)
         for i in range(n):
             for a in range(A):
-                out[s + i, a] = g[s + i, a] + gamma * ahead[i * A + a]
+                out[s + i, a] = q[(s + i) * A + a] + gamma * ahead[i * A + a]
         s += n

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.kernels.packs import packs_of, store
+from tabular_fedrl.kernels.packs import LINE, packs_of, prefetch, store
 from tabular_fedrl.measured import Array
 
 inlined: Any = numba.njit(cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
@@ -77,52 +77,142 @@ BLOCK = 512
 """Means that are made before they are used: they stay in the fastest cache."""
 
 
-def _means_of(signals: int) -> Any:
-    """:func:`means` of so many signals from j on."""
-    lanes = 1 if signals == 1 else LANES
-    load, spread = packs_of(lanes, signals)
+SEVERAL = 8
+"""Even rows in a run from which on there is code of just their width for them."""
 
-    # Not cached: what it is compiled into is.
-    @numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
-    def means(
-        weights: Any, successors: Any, starts: Any, width: Any, row: Any, n: Any, V: Array, k: Any, j: Any,
-        out: Array,
-    ) -> None:  # fmt: skip
+_within: Any = numba.njit(error_model="numpy", fastmath={"contract"})
+"""Not cached: what it is compiled into is."""
+
+
+def each_width(work: Any) -> Any:
+    """``work(wide, p, i, n, *data)``, on the sums i to n of so many terms each, compiled for every small
+    number of terms on its own: without a loop over the terms, more of the processor's window is left to look
+    ahead for what is to be fetched."""
+
+    @_within
+    def chosen(wide: Any, p: Any, i: Any, n: Any, *data: Any) -> None:
+        if wide == U(1):
+            work(U(1), p, i, n, *data)
+        elif wide == U(2):
+            work(U(2), p, i, n, *data)
+        elif wide == U(3):
+            work(U(3), p, i, n, *data)
+        elif wide == U(4):
+            work(U(4), p, i, n, *data)
+        elif wide == U(5):
+            work(U(5), p, i, n, *data)
+        else:
+            work(wide, p, i, n, *data)
+
+    return chosen
+
+
+def over_rows(work: Any, single: Any) -> Any:
+    """For all ``n`` rows from ``row`` on, as ``over(starts, width, row, n, *data)``: ``work(wide, p, i, n,
+    *data)`` on even rows i to n of the block whose entries begin at p, and ``single(p, stop, i, *data)`` on
+    rows that have few such neighbours, for which to choose a width would take longer than to sum."""
+    chosen = each_width(work)
+
+    @_within
+    def over(starts: Any, width: Any, row: Any, n: Any, *data: Any) -> None:
         i: Any = U(0)
         while i < n:
-            p0 = first_entry(starts, width, row + i)
-            wide = first_entry(starts, width, row + i + U(1)) - p0
-            p1, p2, p3 = p0 + wide, p0 + U(2) * wide, p0 + U(3) * wide
-            if i + U(4) <= n and (
-                width
-                or (
-                    starts[row + i + U(2)] == p2
-                    and starts[row + i + U(3)] == p3
-                    and starts[row + i + U(4)] == p3 + wide
-                )
-            ):
-                t0, t1, t2, t3 = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
-                for e in range(wide):
-                    t0 += spread(weights[p0 + e]) * load(V, (U(successors[p0 + e]) * k + j,))
-                    t1 += spread(weights[p1 + e]) * load(V, (U(successors[p1 + e]) * k + j,))
-                    t2 += spread(weights[p2 + e]) * load(V, (U(successors[p2 + e]) * k + j,))
-                    t3 += spread(weights[p3 + e]) * load(V, (U(successors[p3 + e]) * k + j,))
-                store(t0, out, (i * U(lanes),))
-                store(t1, out, ((i + U(1)) * U(lanes),))
-                store(t2, out, ((i + U(2)) * U(lanes),))
-                store(t3, out, ((i + U(3)) * U(lanes),))
-                i += U(4)
+            p = first_entry(starts, width, row + i)
+            wide = first_entry(starts, width, row + i + U(1)) - p
+            stop = n if width else i + U(1)
+            while stop < n and U(starts[row + stop + U(1)]) - U(starts[row + stop]) == wide:
+                stop += U(1)
+            if width or stop - i >= U(SEVERAL):
+                chosen(wide, p, i, stop, *data)
             else:
-                total = spread(0.0)
-                for p in range(p0, p1):
-                    total += spread(weights[p]) * load(V, (U(successors[p]) * k + j,))
-                store(total, out, (i * U(lanes),))
-                i += U(1)
+                for j in range(stop - i):
+                    single(p + j * wide, p + (j + U(1)) * wide, i + j, *data)
+            i = stop
 
-    return means
+    return over
 
 
-_means_1, _means_2, _means_3, _means_4 = (_means_of(signals) for signals in range(1, LANES + 1))
+def _sums_of(lanes: int, term: Any) -> tuple[Any, Any]:
+    """Sums of ``term(p, *data)`` into ``out``, of even rows four at a time, and of a single row; see
+    :func:`over_rows`."""
+    _, _, spread = packs_of(lanes)
+
+    @inlined
+    def single(p: Any, stop: Any, i: Any, out: Array, *data: Any) -> None:
+        total = spread(0.0)
+        for q in range(p, stop):
+            total += term(q, *data)
+        store(total, out, (i * U(lanes),))
+
+    @inlined
+    def sums(wide: Any, p: Any, i: Any, n: Any, out: Array, *data: Any) -> None:
+        while i + U(4) <= n:
+            p1, p2, p3 = p + wide, p + U(2) * wide, p + U(3) * wide
+            t0, t1, t2, t3 = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
+            for e in range(wide):
+                t0 += term(p + e, *data)
+                t1 += term(p1 + e, *data)
+                t2 += term(p2 + e, *data)
+                t3 += term(p3 + e, *data)
+            store(t0, out, (i * U(lanes),))
+            store(t1, out, ((i + U(1)) * U(lanes),))
+            store(t2, out, ((i + U(2)) * U(lanes),))
+            store(t3, out, ((i + U(3)) * U(lanes),))
+            i += U(4)
+            p += U(4) * wide
+        while i < n:
+            single(p, p + wide, i, out, *data)
+            i += U(1)
+            p += wide
+
+    return sums, single
+
+
+def _means_of(lanes: int) -> Any:
+    """:func:`means` in so many lanes."""
+    load, load_some, spread = packs_of(lanes)
+
+    @inlined
+    def term(p: Any, weights: Any, successors: Any, V: Array, k: Any, j: Any, signals: Any) -> Any:
+        place = (U(successors[p]) * k + j,)
+        return spread(weights[p]) * (load(V, place) if lanes == 1 else load_some(V, place, signals))
+
+    return over_rows(*_sums_of(lanes, term))
+
+
+_means_1, _means_4 = _means_of(1), _means_of(LANES)
+
+
+def _inner_of(lanes: int) -> Any:
+    """:func:`inner` in so many lanes."""
+    load, _, spread = packs_of(lanes)
+
+    @inlined
+    def term(p: Any, x: Array, y: Array) -> Any:
+        return spread(x[p]) * load(y, (p * U(lanes),))
+
+    return each_width(_sums_of(lanes, term)[0])
+
+
+_inner_1, _inner_4 = _inner_of(1), _inner_of(LANES)
+
+
+@inlined
+def inner(x: Array, y: Array, n: Any, A: Any, lanes: Any, out: Array) -> None:
+    r""":math:`\sum_a x(i,a)\, y(i,a)` of n states i in every lane of y, ``out (n*lanes,)``, which may be y;
+    x: ``(n*A,)``, y: ``(n*A*lanes,)``."""
+    if lanes == 1:
+        _inner_1(A, U(0), U(0), n, out, x, y)
+    else:
+        _inner_4(A, U(0), U(0), n, out, x, y)
+
+
+@inlined
+def expect(x: Array, start: Any, n: Any) -> None:
+    """Ask for n numbers that are needed once the means of a block are there: by then they are too. With
+    several signals a block is short, and the processor does not foresee where the tables go on."""
+    for i in range(start, start + n, U(LINE // 8)):
+        prefetch(x, (i,))
 
 
 @inlined
@@ -137,7 +227,7 @@ def row_means(
 ) -> None:
     r""":math:`\sum_t P(t|i)\, V(t)`, ``out (n,)``, of n rows i from ``row`` on. Every sum takes its terms in
     the order of the row."""
-    _means_1(weights, successors, starts, width, row, n, V, U(1), U(0), out)
+    _means_1(starts, width, row, n, out, weights, successors, V, U(1), U(0), U(1))
 
 
 @inlined
@@ -155,12 +245,7 @@ def means(
         row_means(weights, successors, starts, width, row, n, V, out)
         return signals, U(1)
     if signals == U(1):
-        _means_1(weights, successors, starts, width, row, n, V, k, j, out)
+        _means_1(starts, width, row, n, out, weights, successors, V, k, j, U(1))
         return signals, U(1)
-    if signals == U(2):
-        _means_2(weights, successors, starts, width, row, n, V, k, j, out)
-    elif signals == U(3):
-        _means_3(weights, successors, starts, width, row, n, V, k, j, out)
-    else:
-        _means_4(weights, successors, starts, width, row, n, V, k, j, out)
+    _means_4(starts, width, row, n, out, weights, successors, V, k, j, signals)
     return signals, U(LANES)
