@@ -17,6 +17,9 @@ from proofs_check.drpo.records import observed
 from tabular_fedrl.algorithms.drpo_certificate import certify_improvement
 from tabular_fedrl.algorithms.drpo_evidence import event_constant
 from tabular_fedrl.algorithms.drpo_steps import regularised_optimum
+from tabular_fedrl.claims import Case
+from tabular_fedrl.claims.check import Bench
+from tabular_fedrl.claims.discovery import find
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import visitation
 from tabular_fedrl.instances import load
@@ -209,3 +212,11 @@ def test_drawn_records_cover_what_the_pages_are_about():
     far = np.array([reach(x) for x in drawn])
     assert (far > 0.999).sum() >= 20
     assert far.max() < 1
+
+
+@pytest.mark.parametrize("delta", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("page", ["drpo.event", "drpo.false-certificates", "related.spibb", "drpo.real-data"])
+def test_pages_on_events_claim_nothing_without_a_probability(page, delta):
+    x, why = Bench(find(page), Case("textbook:three-state", delta=delta)).prepare()
+    assert x is None
+    assert {name for name, text in why.items() if text} == {claim.name for claim in find(page).claims()}

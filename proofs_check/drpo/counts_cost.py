@@ -3,7 +3,7 @@ r"""Lemma 5: what counts cost a policy, and how far it strays from the data."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class CountsCost(Theorem):
         self,
         problem: FederatedCMDP,
         draws: int = 60,
-        policy: str = "random",
+        policy: Literal["random", "root", "same"] = "random",
         level: bool = False,
         smoothing: float = 0.0,
         seed: int = 0,

@@ -162,6 +162,10 @@ class Event(Theorem):
     def independent(self, problem: FederatedCMDP, law: Law) -> bool:
         return law == "generative"
 
+    @hypothesis("delta between 0 and 1")
+    def probability(self, problem: FederatedCMDP, delta: float) -> bool:
+        return 0 < delta < 1
+
     def setup(
         self,
         problem: FederatedCMDP,

@@ -119,6 +119,10 @@ class FalseCertificates(Theorem):
     def regularised(self, problem: FederatedCMDP, alpha: float, beta: float, strength: float) -> bool:
         return min(alpha, beta, strength) > 0
 
+    @hypothesis("delta between 0 and 1")
+    def probability(self, problem: FederatedCMDP, delta: float) -> bool:
+        return 0 < delta < 1
+
     def setup(
         self,
         problem: FederatedCMDP,

@@ -149,11 +149,17 @@ class RealData(Theorem):
         r = problem.cmdp.r
         return float(r.min()) < float(r.max())
 
+    @hypothesis("delta between 0 and 1")
+    def probability(self, problem: FederatedCMDP, delta: float) -> bool:
+        return 0 < delta < 1
+
     @hypothesis("data within the event", only=["error_of_the_data", "certificates"])
     def within(self, problem: FederatedCMDP, clients: int, transitions: int, delta: float, seed: int) -> bool:
         cmdp = problem.cmdp.only([])
         tables = counted(cmdp, clients, transitions, seed)
-        return all(inside_event(cmdp, table, delta / clients / transitions) for table in tables)
+        return 0 < delta < 1 and all(
+            inside_event(cmdp, table, delta / clients / transitions) for table in tables
+        )
 
     def setup(
         self,

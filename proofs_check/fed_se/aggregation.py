@@ -79,9 +79,10 @@ class Aggregation(Theorem):
     def factors(self, x: list[Clients]) -> Sides:
         return stacked((_of_factors(c), weighted(product(c.B, c.A), c.w)) for c in x)
 
-    @control("nor is it after a single round of Fed-SE", Case(GARNETS, draws=0), kind=Kind.IDENTITY)
+    @control("nor is it after a single round of Fed-SE", Case(GARNETS, draws=1), kind=Kind.IDENTITY)
     def factors_of_a_round(self, x: list[Clients]) -> Sides:
-        return stacked((_of_factors(c), weighted(product(c.B, c.A), c.w)) for c in x)
+        (c,) = x[:1]
+        return _of_factors(c), weighted(product(c.B, c.A), c.w)
 
     @control("the weights must sum to 1", Case(GARNETS), kind=Kind.IDENTITY)
     def other_weights(self, x: list[Clients]) -> Sides:

@@ -134,6 +134,10 @@ class BaselineBootstrapping(Theorem):
     def not_negative(self, problem: FederatedCMDP) -> bool:
         return bool(problem.cmdp.r.min() >= 0)
 
+    @hypothesis("delta between 0 and 1")
+    def probability(self, problem: FederatedCMDP, delta: float) -> bool:
+        return 0 < delta < 1
+
     def setup(
         self,
         problem: FederatedCMDP,

@@ -14,7 +14,7 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 COUNTS = (
     *("agents", "batch", "clients", "count", "datasets", "draws", "episodes", "pairs", "people", "questions"),
-    *("runs", "samples", "transitions", "trials", "variations"),
+    *("runs", "samples", "size", "transitions", "trials"),
 )
 """Whole numbers that mean the same on every page, and are at least 1; a ``seed`` is at least 0."""
 
