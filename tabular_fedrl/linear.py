@@ -90,7 +90,7 @@ def values(
         band.solve_values(rows_of(cmdp), policy, signals, cmdp.gamma, line.order, line.width, V)
         relative = NEARLY
     elif (quick := _quicker(cmdp, policy)) is not None:
-        mean = signals[..., 0] if policy.ndim == 1 else np.einsum("sa,ksa->ks", policy, signals)
+        mean = _mean(policy if policy.ndim == 2 else None, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], np.take(mean, line.order, axis=1))
         if line.slow:
             made = gauss_seidel.sweeps(quick, cmdp.gamma, line.reach)
@@ -98,7 +98,7 @@ def values(
             _preconditioned(made, f_pi, x, NEARER * goal)
             del made
         else:
-            _swept(quick, None, np.ascontiguousarray(f_pi[..., None]), cmdp.gamma, x, goal)
+            _swept(quick, None, f_pi[..., None], cmdp.gamma, x, goal)
             del quick
         if line.moved:
             V[line.order] = x
@@ -198,12 +198,16 @@ def _sum_solved(equations: Any, x: Array, tolerance: float, relative: float) -> 
 def _swept(rows: Rows, pi: Array | None, f: Array, gamma: float, x: Array, goal: Array) -> Array:
     """Solve in place, by sweeps as long as they contract fast; returns the residual's sizes ``(k,)``.
     ``f (k, S, A)``, ``x (S, k)``."""
-    spare = np.empty_like(x)
-    answer, _, settled = successive.approach(rows, pi, f, gamma, x, spare, goal)
+    answer, spare, settled = successive.approach(rows, pi, _mean(pi, f), gamma, x, np.empty_like(x), goal)
     if answer is not x:
         x[:] = answer
-    del spare, answer
+    del answer, spare
     return krylov.solve(_Values(rows, pi, f, gamma), x, goal, NEARLY if settled else ROUNDING)[0]
+
+
+def _mean(pi: Array | None, f: Array) -> Array:
+    r""":math:`f_\pi`, ``(k, S)``, of signals ``f (k, S, A)``; A is 1 where no policy is given."""
+    return f[..., 0] if pi is None else np.einsum("sa,ksa->ks", pi, f)
 
 
 def _preconditioned(made: gauss_seidel.Sweeps, b: Array, x: Array, goal: Array) -> None:

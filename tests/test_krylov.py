@@ -46,7 +46,7 @@ def dense(cmdp, pi):
 
 
 def sweep_in_vain(monkeypatch):
-    def approach(rows, pi, f, gamma, V, spare, tolerance):
+    def approach(rows, pi, f_pi, gamma, V, spare, tolerance):
         return V, spare, False
 
     monkeypatch.setattr(linear.successive, "approach", approach)

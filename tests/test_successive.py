@@ -20,8 +20,9 @@ def approached(cmdp, policy, f, V, tolerance=0.0):
     if policy.ndim == 1:
         rows, pi = packed.policy_rows(rows, policy), None
         f = np.take_along_axis(f, policy[None, :, None], axis=2)
+    f_pi = f[..., 0] if pi is None else (pi * f).sum(axis=2)
     answer, spare, settled = successive.approach(
-        rows, pi, f, cmdp.gamma, V, np.empty_like(V), np.full(V.shape[1], tolerance)
+        rows, pi, f_pi, cmdp.gamma, V, np.empty_like(V), np.full(V.shape[1], tolerance)
     )
     size = policy_residual(rows, pi, f, cmdp.gamma, answer, np.empty_like(answer))
     assert not np.shares_memory(answer, spare)

@@ -17,7 +17,17 @@ import numpy as np
 
 from tabular_fedrl.kernels.lanes import compiled
 from tabular_fedrl.kernels.sparse import larger, table
-from tabular_fedrl.kernels.sparse_rows import BLOCK, LANES, Rows, U, inlined, means, states_of_block, unpacked
+from tabular_fedrl.kernels.sparse_rows import (
+    BLOCK,
+    LANES,
+    Rows,
+    U,
+    inlined,
+    inner,
+    means,
+    states_of_block,
+    unpacked,
+)
 from tabular_fedrl.kernels.threads import CHUNK, ENOUGH, chunks, over_chunks
 from tabular_fedrl.measured import UNIT, Array
 
@@ -34,25 +44,26 @@ GO_ON, TAKE, KEEP = 0, 1, 2
 
 
 def approach(
-    rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, spare: Array, tolerance: Array
+    rows: Rows, pi: Array | None, f_pi: Array, gamma: float, V: Array, spare: Array, tolerance: Array
 ) -> tuple[Array, Array, bool]:
     r"""Sweep from ``V (S, k)`` until the residual of every column is at most ``tolerance (k,)``, or as small
     as rounding allows, or sweeps contract slowly.
 
-    ``f (k, S, A)``; ``spare (S, k)`` is overwritten, as ``V`` is unless it is such an answer already. Returns
+    ``f_pi (k, S)``; ``spare (S, k)`` is overwritten, as ``V`` is unless it is such an answer already. Returns
     the two in the order answer, spare, and whether the residual is that small but for rounding.
     """
     S, k = V.shape
     # What the last sweep leaves: a shift to be made, the range's width and the size of the values.
     shift, width, size = np.zeros(k), np.full(k, np.inf), np.zeros(k)
     ranges = np.empty((chunks(S), 3, k))
-    rest = (tolerance, ranges, shift, width, size)
+    given = rows, table(pi), np.ascontiguousarray(f_pi), gamma
+    rest = tolerance, ranges, shift, width, size
     if chunks(S) < 2 * ENOUGH:
-        if _all(rows, table(pi), f, gamma, V.reshape(-1), spare.reshape(-1), *rest) % 2:
+        if _all(*given, V.reshape(-1), spare.reshape(-1), *rest) % 2:
             V, spare = spare, V
     else:
         for _ in range(MAX_SWEEPS):
-            over_chunks(_sweep, S, rows, table(pi), f, gamma, V.reshape(-1), shift, spare.reshape(-1), ranges)
+            over_chunks(_sweep, S, *given, V.reshape(-1), shift, spare.reshape(-1), ranges)
             turn = _turn(gamma, *rest)
             if turn == KEEP:
                 break
@@ -65,13 +76,13 @@ def approach(
 
 @compiled
 def _all(
-    rows: Rows, pi: Array, f: Array, gamma: float, V: Array, spare: Array, tolerance: Array, ranges: Array,
-    shift: Array, width: Array, size: Array,
+    rows: Rows, pi: Array, f_pi: Array, gamma: float, V: Array, spare: Array, tolerance: Array,
+    ranges: Array, shift: Array, width: Array, size: Array,
 ) -> int:  # fmt: skip
     """Sweeps by one thread, from V to ``spare`` and back; how many lead to the answer."""
     for sweep in range(MAX_SWEEPS):
         there, back = (V, spare) if sweep % 2 == 0 else (spare, V)
-        _sweep(0, len(ranges), rows, pi, f, gamma, there, shift, back, ranges)
+        _sweep(0, len(ranges), rows, pi, f_pi, gamma, there, shift, back, ranges)
         turn = _turn(gamma, tolerance, ranges, shift, width, size)
         if turn != GO_ON:
             return sweep + 1 if turn == TAKE else sweep
@@ -102,14 +113,14 @@ def _turn(gamma: float, tolerance: Array, ranges: Array, shift: Array, width: Ar
 
 @compiled
 def _sweep(
-    first: int, last: int, rows: Rows, pi: Array, f: Array, gamma: float, V: Array, shift: Array,
+    first: int, last: int, rows: Rows, pi: Array, f_pi: Array, gamma: float, V: Array, shift: Array,
     out: Array, ranges: Array,
 ) -> None:  # fmt: skip
     """``out``: what follows V + shift; ``ranges (chunks, 3, k)``: of the difference, and the size of it."""
     weights, successors, starts, width, S, A = unpacked(rows)
     k = U(shift.size)
     many = states_of_block(A, U(1) if k == 1 else U(LANES))
-    ahead = np.empty(max(U(BLOCK), A * U(LANES)))
+    ahead, p = np.empty(max(U(BLOCK), A * U(LANES))), pi.reshape(-1)
     for chunk in range(U(first), U(last)):
         for i in range(k):
             ranges[chunk, 0, i], ranges[chunk, 1, i], ranges[chunk, 2, i] = np.inf, -np.inf, 0.0
@@ -119,9 +130,11 @@ def _sweep(
             j: Any = U(0)
             while j < k:
                 signals, lanes = means(weights, successors, starts, width, s * A, n * A, V, k, j, ahead)
+                if A > 1:
+                    inner(p[s * A :], ahead, n, A, lanes, ahead)
                 for i in range(signals):
                     low, high, far = _put(
-                        ahead, i, lanes, s, n, A, pi, f, gamma, V, shift[j + i], k, j + i, out
+                        ahead, i, lanes, s, n, f_pi[j + i], gamma, V, shift[j + i], k, j + i, out
                     )
                     ranges[chunk, 0, j + i] = min(low, ranges[chunk, 0, j + i])
                     ranges[chunk, 1, j + i] = max(high, ranges[chunk, 1, j + i])
@@ -132,20 +145,14 @@ def _sweep(
 
 @inlined
 def _put(
-    ahead: Array, at: Any, lanes: Any, first: Any, n: Any, A: Any, pi: Array, f: Array, gamma: float,
-    V: Array, shift: float, k: Any, j: Any, out: Array,
+    ahead: Array, at: Any, lanes: Any, s: Any, n: Any, f_pi: Array, gamma: float, V: Array, shift: float,
+    k: Any, j: Any, out: Array,
 ) -> tuple[float, float, float]:  # fmt: skip
-    """The values of signal j in n states from their rows' means ``ahead[at::lanes]``."""
+    """The values of signal j in n states from s on, from the means ``ahead[at::lanes]`` of what follows."""
     low, high, far = np.inf, -np.inf, 0.0
     for i in range(n):
-        s = first + i
-        after, mean = 0.0, 0.0
-        for a in range(A):
-            part = ahead[(i * A + a) * lanes + at]
-            after += part if A == 1 else pi[s, a] * part
-            mean += f[j, s, a] if A == 1 else pi[s, a] * f[j, s, a]
-        new = mean + gamma * (after + shift)
-        moved = new - (V[s * k + j] + shift)
-        out[s * k + j] = new
+        new = f_pi[s + i] + gamma * (ahead[i * lanes + at] + shift)
+        moved = new - (V[(s + i) * k + j] + shift)
+        out[(s + i) * k + j] = new
         low, high, far = min(low, moved), max(high, moved), larger(far, new)
     return low, high, far

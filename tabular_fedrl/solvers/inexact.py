@@ -132,7 +132,7 @@ def _evaluated(
     ``tolerance``, or rounding; and room for another function. ``V`` and ``ahead (S,)`` are overwritten."""
     rows = policy_rows(rows_of(cmdp), actions)
     x, spare, settled = approach(
-        rows, None, f_pi[None], cmdp.gamma, V[:, None], ahead[:, None], np.full(1, tolerance)
+        rows, None, f_pi.T, cmdp.gamma, V[:, None], ahead[:, None], np.full(1, tolerance)
     )
     V, ahead = x[:, 0], spare[:, 0]
     if settled:
