@@ -147,7 +147,7 @@ def test_only_the_chunks_that_mass_flows_to_are_written():
     """Of four parts of nine chunks each three or four, around the ring."""
     cmdp = ring(S=9 * CHUNK, A=2, b=2, m=0)
     pi, _, x = drawn(cmdp, 1)
-    _, touched = flows._flow(rows_of(cmdp), pi, x[:, 0])
+    *_, touched = flows._flow(rows_of(cmdp), pi, x[:, 0], np.empty(cmdp.S))
     expected = [[8, 0, 1, 2], [2, 3, 4], [4, 5, 6], [6, 7, 8, 0]]
     assert [set(np.flatnonzero(part)) for part in touched] == [set(part) for part in expected]
 

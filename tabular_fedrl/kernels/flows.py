@@ -32,8 +32,9 @@ PARTS = 4
 
 _NOTHING = np.zeros(0)
 
-Flow = tuple[Array, NDArray[np.bool_]]
-"""Sums of the parts ``(PARTS, S)``, to be added up, and which of their chunks are written, ``(PARTS, C)``."""
+Flow = tuple[Array, Array, NDArray[np.bool_]]
+"""Sums of the parts, to be added up: of the first ``(S,)``, which lies where the result is to be, and of the
+others ``(PARTS - 1, S)``; and which of their chunks are written, ``(PARTS, C)``."""
 
 
 def flow_residual(
@@ -41,36 +42,35 @@ def flow_residual(
 ) -> tuple[Array, float]:
     r"""``out (S, 1)``: :math:`(1-\gamma)\mu + \gamma P_\pi^T x - x` for ``x (S, 1)``, ``mu (S,)``.
     Returns its largest size, ``(1,)``, and its 1-norm."""
-    return _residual(rows, _flow(rows, table(pi), x.reshape(-1)), mu, gamma, x, out)
+    return _residual(rows, _flow(rows, table(pi), x.reshape(-1), out), mu, gamma, x, out)
 
 
 def occupancy_residual(rows: Rows, x: Array, mu: Array, gamma: float, out: Array) -> tuple[Array, float]:
     r"""``out (S, 1)``: :math:`(1-\gamma)\mu(s) + \gamma \sum_{s',a} P(s|s',a)\, x(s',a) - \sum_a x(s,a)`
     for an occupancy ``x (S, A)``. Returns as :func:`flow_residual`."""
-    return _residual(rows, _flow(rows, x, _NOTHING), mu, gamma, x.sum(axis=1), out)
+    return _residual(rows, _flow(rows, x, _NOTHING, out), mu, gamma, x.sum(axis=1), out)
 
 
 def flow_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Array, other: Array) -> Array:
     r"""``out (S, 1)``: :math:`x - \gamma P_\pi^T x` for ``x (S, 1)``. Returns the inner products of ``out``
     with ``other (S, 1)`` and with itself, ``(2, 1)``."""
     sums = np.empty((chunks(rows.S), 2, 1))
-    flow = _flow(rows, table(pi), x.reshape(-1))
-    over_chunks(_flow_product, rows.S, *flow, gamma, x.reshape(-1), out.reshape(-1), other.reshape(-1), sums)
+    flow = _flow(rows, table(pi), x.reshape(-1), out)
+    over_chunks(_flow_product, rows.S, *flow, gamma, x.reshape(-1), other.reshape(-1), sums)
     return sums.sum(axis=0)
 
 
-def _flow(rows: Rows, pi: Array, x: Array) -> Flow:
+def _flow(rows: Rows, pi: Array, x: Array, out: Array) -> Flow:
     r""":math:`P_\pi^T x`; what flows is the table ``pi`` itself where x is empty."""
     count = min(PARTS, chunks(rows.S))
-    parts, touched = np.empty((count, rows.S)), np.zeros((count, chunks(rows.S)), dtype=np.bool_)
-    each = -(-rows.S // count)
-    over_parts(_scatter, count, rows.S, each, rows, pi, x, parts, touched)
-    return parts, touched
+    flow = out.reshape(-1), np.empty((count - 1, rows.S)), np.zeros((count, chunks(rows.S)), dtype=np.bool_)
+    over_parts(_scatter, count, rows.S, -(-rows.S // count), rows, pi, x, *flow)
+    return flow
 
 
 def _residual(rows: Rows, flow: Flow, mu: Array, gamma: float, x: Array, out: Array) -> tuple[Array, float]:
     sums = np.empty((chunks(rows.S), 2))
-    over_chunks(_flow_residual, rows.S, *flow, mu, gamma, x.reshape(-1), out.reshape(-1), sums)
+    over_chunks(_flow_residual, rows.S, *flow, mu, gamma, x.reshape(-1), sums)
     return sums[:, :1].max(axis=0), float(sums[:, 1].sum())
 
 
@@ -110,14 +110,14 @@ _add = over_rows(_added, _added_row)
 
 @compiled
 def _scatter(
-    first: int, last: int, each: int, rows: Rows, pi: Array, x: Array, parts: Array,
+    first: int, last: int, each: int, rows: Rows, pi: Array, x: Array, out: Array, others: Array,
     touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
     many = states_of_block(A, U(1))
     mass = np.empty(max(U(BLOCK), A))
     for part in range(U(first), U(last)):
-        mine, seen = parts[part], touched[part]
+        mine, seen = out if part == 0 else others[part - U(1)], touched[part]
         s, end = part * U(each), min((part + U(1)) * U(each), S)
         low, high = s // U(CHUNK), s // U(CHUNK)
         while s < end:
@@ -171,26 +171,28 @@ def _outflow(first: Any, n: Any, A: Any, pi: Array, x: Array, mass: Array) -> No
 
 
 @inlined
-def _inflow(parts: Array, touched: NDArray[np.bool_], chunk: Any, begin: Any, n: Any, total: Array) -> None:
+def _inflow(
+    out: Array, others: Array, touched: NDArray[np.bool_], chunk: Any, begin: Any, n: Any, total: Array
+) -> None:
     """The sum of the parts in the n states of a chunk, ``total (n,)``."""
     for i in range(n):
-        total[i] = 0.0
-    for part in range(U(parts.shape[0])):
+        total[i] = out[begin + i] if touched[0, chunk] else 0.0
+    for part in range(U(1), U(touched.shape[0])):
         if touched[part, chunk]:
             for i in range(n):
-                total[i] += parts[part, begin + i]
+                total[i] += others[part - U(1), begin + i]
 
 
 @compiled
 def _flow_residual(
-    first: int, last: int, parts: Array, touched: NDArray[np.bool_], mu: Array, gamma: float, x: Array,
-    out: Array, sums: Array,
+    first: int, last: int, out: Array, others: Array, touched: NDArray[np.bool_], mu: Array, gamma: float,
+    x: Array, sums: Array,
 ) -> None:  # fmt: skip
     inflow = np.empty(CHUNK)
     for chunk in range(U(first), U(last)):
         begin = chunk * U(CHUNK)
         n = min(begin + U(CHUNK), U(x.size)) - begin
-        _inflow(parts, touched, chunk, begin, n, inflow)
+        _inflow(out, others, touched, chunk, begin, n, inflow)
         top, total = 0.0, 0.0
         for i in range(n):
             left = (1 - gamma) * mu[begin + i] + gamma * inflow[i] - x[begin + i]
@@ -202,14 +204,14 @@ def _flow_residual(
 
 @compiled
 def _flow_product(
-    first: int, last: int, parts: Array, touched: NDArray[np.bool_], gamma: float, x: Array, out: Array,
+    first: int, last: int, out: Array, others: Array, touched: NDArray[np.bool_], gamma: float, x: Array,
     other: Array, sums: Array,
 ) -> None:  # fmt: skip
     inflow = np.empty(CHUNK)
     for chunk in range(U(first), U(last)):
         begin = chunk * U(CHUNK)
         n = min(begin + U(CHUNK), U(x.size)) - begin
-        _inflow(parts, touched, chunk, begin, n, inflow)
+        _inflow(out, others, touched, chunk, begin, n, inflow)
         inner, own = 0.0, 0.0
         for i in range(n):
             new = x[begin + i] - gamma * inflow[i]
