@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.bandwidth`` measures how fast plain sums read memory, on one thread and on all, and
 what share of that the sweeps reach: local successors and scattered ones, even rows and compressed ones,
-float64 and float32, a scattered order before and after the states are moved. Bytes are those that a sweep
-cannot do without: every weight, index, signal, probability and value read once, every result written once. A
-share is taken between a sweep and a sum measured in turn.
+float64 and float32, a scattered order before and, where that pays, after the states are moved. Bytes are those
+that a sweep cannot do without: every weight, index, signal, probability and value read once, every result
+written once. A share is taken between a sweep and a sum measured in turn.
 
 Beside it stands the share of a sweep that would cost no more than to fetch its successors' values: all
 indices read, the values they point to added up, nothing else. Where that is small, the machine's caches are
@@ -153,7 +153,9 @@ def variants(S: int) -> Iterator[tuple[str, str, Rows]]:
     pi = np.full((S, ACTIONS), 1.0 / ACTIONS)
     own = np.arange(S, dtype=np.int32)
     yield "near, shuffled", "policy, packed", packed.moved_rows(rows, pi, own)
-    yield "near, moved back", "policy, packed", packed.moved_rows(rows, pi, line_up(rows, 1).order)
+    line = line_up(rows, 1)
+    if line.moved:
+        yield "near, moved back", "policy, packed", packed.moved_rows(rows, pi, line.order)
 
 
 def measure(states: list[int], rounds: int = ROUNDS) -> Iterator[Row]:
