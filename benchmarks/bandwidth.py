@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.bandwidth`` measures how fast plain sums read memory, on one thread and on all, and
 what share of that the sweeps reach: local successors and scattered ones, even rows and compressed ones,
-float64 and float32, a scattered order before and, where that pays, after the states are moved. Bytes are those
-that a sweep cannot do without: every weight, index, signal, probability and value read once, every result
-written once. A share is taken between a sweep and a sum measured in turn.
+float64 and float32, a scattered order before and, where that pays, after the states are moved. Bytes are
+those that a sweep cannot do without: every weight, index, signal, probability and value read once, every
+result written once. A share is taken between a sweep and a sum measured in turn.
 
 Beside it stands the share of a sweep that would cost no more than to fetch its successors' values: all
 indices read, the values they point to added up, nothing else. Where that is small, the machine's caches are
