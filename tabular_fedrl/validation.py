@@ -69,7 +69,7 @@ def numbers(name: str, x: ArrayLike, ndim: int) -> Array:
     if name != "P" and max(out.max(initial=0.0), -out.min(initial=0.0)) > LARGEST:
         place = tuple(int(i) for i in np.unravel_index(int(np.argmax(np.abs(out))), out.shape))
         raise InvalidProblem(
-            f"{name}[{', '.join(map(str, place))}] = {out[place]:g} is beyond {LARGEST:g}: use other units"
+            f"{name}[{', '.join(map(str, place))}] = {out[place]} is beyond {LARGEST:g}: use other units"
         )
     return frozen(out)
 

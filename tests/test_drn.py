@@ -9,6 +9,7 @@ from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import drn_parser, load, notes, save
 from tabular_fedrl.instances.drn_writer import overrides
+from tabular_fedrl.validation import LARGEST
 from tests.strategies import federations
 
 MODEL = """\
@@ -161,12 +162,12 @@ def test_round_trip_is_exact(problem, data, tmp_path_factory):
     assert again == problem
 
 
-finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
+finite = st.floats(-LARGEST, LARGEST)
 
 
 @settings(max_examples=60)
 @given(values=st.lists(finite, min_size=4, max_size=4))
-def test_any_float_survives(values, tmp_path_factory):
+def test_any_float_that_a_problem_may_hold_survives(values, tmp_path_factory):
     path = tmp_path_factory.mktemp("drn") / "x.drn"
     problem = CMDP(np.ones((1, 2, 1)), [values[:2]], [[values[2:]]], [0.0], [1.0], 0.5)
     save(path, problem)
