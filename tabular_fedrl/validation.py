@@ -24,6 +24,9 @@ ROW_TOLERANCE = 1e-9
 """A row of P or rho whose sum is farther than this from 1 is refused; nearer ones are divided by their
 sum."""
 
+LARGEST_WHOLE = 2**63 - 1
+"""The largest whole number that arrays, compiled code and files hold."""
+
 LARGEST = 1e100
 """Rewards, costs and thresholds beyond it are refused: squares of values, which steps and bounds are made of,
 would leave the floats."""

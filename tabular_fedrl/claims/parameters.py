@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from tabular_fedrl.claims.theorem import Theorem
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances.text import shorten, suggestion
+from tabular_fedrl.validation import LARGEST_WHOLE
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "none"}
 
@@ -17,9 +18,6 @@ COUNTS = (
     *("runs", "samples", "size", "transitions", "trials"),
 )
 """Whole numbers that mean the same on every page, and are at least 1; a ``seed`` is at least 0."""
-
-LARGEST = 2**63 - 1
-"""The largest whole number that arrays and compiled code hold."""
 
 
 def checked_parameters(theorem: type[Theorem], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def checked_parameters(theorem: type[Theorem], values: Mapping[str, Any]) -> dic
             raise InvalidProblem(f"{theorem.id}: {name} = {shorten(repr(value))}: expected {words}")
         if isinstance(value, int | float) and int in choices and float not in choices:
             out[name] = int(value)
-            if abs(value) > LARGEST:
+            if abs(value) > LARGEST_WHOLE:
                 raise InvalidProblem(f"{theorem.id}: {name} = {value:g}: expected a number of 64 bits")
         least = 1 if name in COUNTS else 0
         if (least or name == "seed") and int in choices and value is not None and value < least:

@@ -17,9 +17,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import PublicSteps
 from tabular_fedrl.instances.text import suggestion
 from tabular_fedrl.measured import Array
-
-LARGEST = 2**63 - 1
-"""The largest whole number that compiled code and files hold."""
+from tabular_fedrl.validation import LARGEST_WHOLE
 
 
 def resolve(algorithm: Algorithm, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,8 +80,8 @@ def whole(name: str, value: Any, least: int) -> int:
     count = value if isinstance(value, int) else number(name, value)
     if count != int(count) or count < least:
         raise InvalidProblem(f"{name} = {value!r}: expected a whole number from {least} on")
-    if count > LARGEST:
-        raise InvalidProblem(f"{name} = {value!r}: expected a whole number up to {LARGEST}")
+    if count > LARGEST_WHOLE:
+        raise InvalidProblem(f"{name} = {value!r}: expected a whole number up to {LARGEST_WHOLE}")
     return int(count)
 
 
