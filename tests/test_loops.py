@@ -1,7 +1,5 @@
 """The compiled loops against the specification, problem by problem."""
 
-import sys
-import time
 from dataclasses import replace
 
 import numba
@@ -17,7 +15,6 @@ from tabular_fedrl.kernels.packs import PACK, aligned
 from tabular_fedrl.loops import Batch, fednpg
 from tabular_fedrl.loops.lanes import lanes as width
 from tabular_fedrl.loops.lanes import to_lanes
-from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.runner import run
 
 ULP = 2.0**-52
@@ -263,25 +260,3 @@ def test_what_does_not_fit_is_refused():
         fednpg(batch, 1, 1, 0.1, 0.1, [[1.0, 1.0], [-1.0, 1.0]])
     with pytest.raises(InvalidProblem, match="rounds = 0"):
         fednpg(batch, 0, 1, 0.1, 0.1, 1.0)
-
-
-def test_compiling_is_announced_once_for_each_loop(monkeypatch, capsys):
-    # The package gives this name to a function.
-    monkeypatch.setattr(sys.modules["tabular_fedrl.loops.prepare"], "PATIENCE", 0.0)
-
-    def watched(*loops):
-        with announced(*loops):
-            time.sleep(0.2)
-        return "compiling" in capsys.readouterr().err
-
-    def first():
-        """A loop that has to be compiled."""
-
-    with pytest.raises(ZeroDivisionError), announced(first):
-        raise ZeroDivisionError
-    capsys.readouterr()
-    assert watched(first)  # the call before did not return
-    assert not watched(first)
-    assert watched(first, test_compiling_is_announced_once_for_each_loop)
-    assert watched()
-    assert watched()

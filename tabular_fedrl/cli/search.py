@@ -46,8 +46,7 @@ def search_theorem(
     space = {key: _range(key, value) for key, value in parse_settings(settings).items()}
     unit = "seconds" if budget.strip()[-1:] in ("s", "m", "h") else "evaluations"
     if hasattr(theorem, "batch"):
-        with output.waiting("compiling the loops (once)"):
-            prepare()
+        prepare()
     try:
         with output.progress("searching", unit) as tick:
             result = search(

@@ -10,7 +10,6 @@ import numpy as np
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.loops import Batch, Iterated, fednpg
-from tabular_fedrl.loops.prepare import announced, prepare_rounds
 from tabular_fedrl.loops.variants import NAMES
 from tabular_fedrl.runner.settings import initial_multipliers, look_up, one_of, resolve, whole
 
@@ -85,8 +84,6 @@ def run_batch(
         from tabular_fedrl.loops import cuda
 
         return cuda.fednpg(batch, K, E, *constants, geometric=geometric)
-    with announced(prepare_rounds):
-        prepare_rounds()
     return fednpg(
         batch,
         K,

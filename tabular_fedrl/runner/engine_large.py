@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import State
+from tabular_fedrl.kernels.announce import announced
 from tabular_fedrl.loops.large import Iteration, Measurements, NotFinite, Operations, Position, rounds
 from tabular_fedrl.loops.large_tables import Tables
-from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.loops.variants import ALONE, NAMES, variant
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.policies import CompactPolicy
@@ -41,7 +41,7 @@ def refuses(asked: Asked) -> str | None:
 def stretches(task: Task, state: State, operations: Held) -> Iterator[Stretch]:
     """All rounds; a round is measured with the evaluations that it is made of."""
     cmdp, comparator, x = task.problem.cmdp, task.observer.comparator, _iteration(task)
-    with announced():
+    with announced():  # compilers of devices do not tell
         _compile(x, operations, cmdp.A)
     ops = operations(cmdp, None if comparator is None else (comparator.policy, comparator.d))
     now = _position(task, state, ops)

@@ -17,7 +17,6 @@ from tabular_fedrl.loops.drpo_blocks import begin, lay_out
 from tabular_fedrl.loops.drpo_reading import OPTIMUM
 from tabular_fedrl.loops.drpo_rounds import rounds
 from tabular_fedrl.loops.drpo_values import enclosed_divergences, enclosed_values
-from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite, pairs, seen
 from tabular_fedrl.runner.engine_small import MOST_STATES, problem_of, target_of
@@ -56,8 +55,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
         (now,) = begin(clients, lay, np.nan_to_num(state.multipliers))
         now.log_pi[0, :, :S] = state.log_policy.T
         kept = keep(block.log_b, n, m, E)
-        with announced(rounds):
-            rounds(block, reading, task.problem.mask, now, k, n, E, never, np.empty((0, 1 + m, lay.R)), kept)
+        rounds(block, reading, task.problem.mask, now, k, n, E, never, np.empty((0, 1 + m, lay.R)), kept)
         start, local = kept.log_pi[:, 0, :, :S].copy(), kept.local[:, :, :, 0, :, :S].copy()
         multipliers = np.where(task.problem.mask[:, None], kept.multipliers[..., 0], np.nan)
         last = now.log_pi[0, :, :S].T.copy()
@@ -67,8 +65,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             j = int(bad.argmax())
             _refuse(task, federation, k + j, start[j].T, multipliers[j, :, 0])
         values, drift = np.empty((n, N, E, 1 + m, 2)), np.empty(n)
-        with announced(enclosed_values):
-            enclosed_values(truth, start, local, values, drift)
+        enclosed_values(truth, start, local, values, drift)
         lam = seen(task.problem, now.multipliers[..., 0])
         state = State(k + n, last, lam, state.random, state.transitions)
         at = task.recorded(k, k + n) - k
@@ -106,9 +103,8 @@ def _recorded(
     if task.observer.comparator is not None:
         ends = local[:, :, -1].reshape(-1, *start.shape[1:])
         kl, kl_end = np.empty((len(start), 2)), np.empty((len(ends), 2))
-        with announced(enclosed_divergences):
-            enclosed_divergences(target, start, kl)
-            enclosed_divergences(target, ends, kl_end)
+        enclosed_divergences(target, start, kl)
+        enclosed_divergences(target, ends, kl_end)
         out |= {"kl": pairs(kl), "kl_local_end": pairs(kl_end.reshape(*local.shape[:2], 2))}
     if task.iterates:
         out |= {"log_policies": np.swapaxes(start, -1, -2), "local": np.swapaxes(local, -1, -2)}

@@ -9,7 +9,6 @@ import numpy as np
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.divergence import Target
-from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.loops.single import Kept, Problem, Rows, Steps, advance, slack
 from tabular_fedrl.loops.variants import NAMES, variant
 from tabular_fedrl.measured import Array, Measured
@@ -60,8 +59,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             start=np.empty((drawn, G, A, S)),
             local=np.empty((drawn, N, E + 1, A, S)),
         )
-        with announced(advance):
-            done = advance(problem, steps, form, target, log_pibar, multipliers, keep, rows, kept)
+        done = advance(problem, steps, form, target, log_pibar, multipliers, keep, rows, kept)
         if done < n:
             raise InvalidProblem(not_finite(task, k + done))
         k += n

@@ -17,7 +17,6 @@ from tabular_fedrl.loops.clients import Clients
 from tabular_fedrl.loops.drpo import Improved, iterate
 from tabular_fedrl.loops.drpo_blocks import Weights
 from tabular_fedrl.loops.drpo_reading import ARITHMETIC, OPTIMUM, PLAIN, Reading
-from tabular_fedrl.loops.prepare import announced
 from tabular_fedrl.runner.offline import NAMES, held, reading_of, refusal, weights_of
 from tabular_fedrl.runner.settings import initial_multipliers, look_up, resolve, whole
 
@@ -83,16 +82,15 @@ def improve_batch(
         initial_multipliers(problem, x["initial_multipliers"], step.dual_cap)
         for problem, x, step in zip(acting, given, steps)
     ]
-    with announced():
-        return iterate(
-            clients,
-            reading,
-            weights_of(algorithm, clients, given, steps),
-            K,
-            local_steps=given[0].get("local_steps", 1),
-            recorded=recorded,
-            initial_multipliers=np.stack(starts),
-        )
+    return iterate(
+        clients,
+        reading,
+        weights_of(algorithm, clients, given, steps),
+        K,
+        local_steps=given[0].get("local_steps", 1),
+        recorded=recorded,
+        initial_multipliers=np.stack(starts),
+    )
 
 
 def _clients(
@@ -130,8 +128,7 @@ def _alone(
     alpha = np.repeat([float(x["alpha"]) for x in given], N)
     reading = Reading(OPTIMUM, PLAIN, ARITHMETIC, False, clients.models is None)
     weights = Weights(omega=apart.weights(), alpha=alpha, beta=0.0)
-    with announced():
-        found = iterate(apart, reading, weights, 1)
+    found = iterate(apart, reading, weights, 1)
     at = np.array([0, K] if recorded is None else recorded, dtype=np.int64)
     value = found.value.reshape(B, N, 2).mean(axis=1)
     return replace(
