@@ -6,7 +6,8 @@ grid), elimination is by far the fastest. Elsewhere one starts from whatever is 
 nothing but products: for values on a graph that mixes fast thirty sweeps at most
 (:mod:`tabular_fedrl.kernels.successive`); otherwise a Krylov method's, which where information travels slowly
 (a wide grid) and :math:`\gamma` is near 1 are several hundred, or a quarter of that with Gauss-Seidel sweeps
-as a preconditioner (:mod:`tabular_fedrl.kernels.gauss_seidel`). If the order the states come in is scattered
+as a preconditioner (:mod:`tabular_fedrl.kernels.gauss_seidel`). Closer to 1 it may take thousands, or fail:
+where it has taken as long as elimination would, that takes over. If the order the states come in is scattered
 but a local one exists, it works in that.
 
 Answers carry their true residual, as computed in floats; callers bound their error through it and charge it
@@ -15,7 +16,7 @@ with its own rounding.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,12 @@ NEARLY = 64 * UNIT
 ELIMINATION = 300
 """Elimination is preferred up to so many operations for each entry of P: it does away with as many passes
 over P, at several operations a time."""
+
+LAST_RESORT = 5e10
+"""Operations that elimination may take where a Krylov method fails: half a minute."""
+
+PER_PRODUCT = 25
+"""A product of the Krylov method takes as long as so many operations of elimination for each state."""
 
 SMALL_FACTOR = 8e6
 """Entries that the factor may have in any case; else it may take half the memory of P."""
@@ -85,7 +92,7 @@ def values(
     V = np.zeros((cmdp.S, len(signals))) if start is None else start
     goal = np.full(V.shape[1], 0.0 if tolerance is None else tolerance)
     relative = ROUNDING
-    line = _line(cmdp)
+    line, resort = _line(cmdp), _last_resort(cmdp)
     if line.width <= _narrow(cmdp):
         band.solve_values(rows_of(cmdp), policy, signals, cmdp.gamma, line.order, line.width, V)
         relative = NEARLY
@@ -95,7 +102,7 @@ def values(
         if line.slow:
             made = gauss_seidel.sweeps(quick, cmdp.gamma, line.reach)
             del quick
-            _preconditioned(made, f_pi, x, NEARER * goal)
+            _preconditioned(made, f_pi, x, NEARER * goal, resort.after)
             del made
         else:
             _swept(quick, None, f_pi[..., None], cmdp.gamma, x, goal)
@@ -113,8 +120,12 @@ def values(
         if relative == ROUNDING and not line.slow:
             size[these] = _swept(*given, x, goal[these])
         else:
-            size[these], _ = krylov.solve(_Values(*given), x, goal[these], relative)
+            size[these], _ = krylov.solve(_Values(*given), x, goal[these], relative, resort.after)
         V[:, these] = x
+    if resort.width and not _within(NEARLY, size, V, goal):
+        band.solve_values(rows_of(cmdp), policy, signals, cmdp.gamma, resort.order, resort.width, V)
+        x = np.ascontiguousarray(V)
+        size, _ = _Values(rows, pi, signals, cmdp.gamma).residual(x, np.empty_like(x))
     _accept(size, V, goal)
     return V, size
 
@@ -149,7 +160,7 @@ def visits(
     # which BiCGSTAB breaks down.
     d = (law.copy() if start is None else start)[:, None]
     goal, relative = 0.0 if tolerance is None else tolerance, ROUNDING
-    line = _line(cmdp)
+    line, resort = _line(cmdp), _last_resort(cmdp)
     if line.width <= _narrow(cmdp):
         band.solve_visits(rows_of(cmdp), policy, law, cmdp.gamma, line.order, line.width, d[:, 0])
         relative = NEARLY
@@ -162,23 +173,26 @@ def visits(
             del inflow
             flow = gauss_seidel.Preconditioned(made, (1 - cmdp.gamma) * start_law)
             hidden = flow.hidden(x)
-            _sum_solved(flow, hidden, NEARER * goal, ROUNDING)
+            _sum_solved(flow, hidden, NEARER * goal, ROUNDING, resort.after)
             x[:] = flow.found(hidden)
             del made, flow, hidden
         else:
-            _sum_solved(_Visits(quick, None, start_law, cmdp.gamma), x, NEARER * goal, ROUNDING)
+            _sum_solved(_Visits(quick, None, start_law, cmdp.gamma), x, NEARER * goal, ROUNDING, resort.after)
             del quick
         if line.moved:
             d[line.order] = x
         relative = NEARLY
     rows, pi = _policy(cmdp, policy)
     equations = _Visits(rows, pi, law, cmdp.gamma)
-    size = _sum_solved(equations, d, goal, relative)
+    size = _sum_solved(equations, d, goal, relative, resort.after)
+    if resort.width and equations.total > goal and not _within(NEARLY, size, d, np.zeros(1)):
+        band.solve_visits(rows_of(cmdp), policy, law, cmdp.gamma, resort.order, resort.width, d[:, 0])
+        size, _ = equations.residual(d, np.empty_like(d))
     _accept(size, d, np.full(1, goal))
     return d[:, 0], equations.total
 
 
-def _sum_solved(equations: Any, x: Array, tolerance: float, relative: float) -> Array:
+def _sum_solved(equations: Any, x: Array, tolerance: float, relative: float, most: float) -> Array:
     """:func:`krylov.solve` until the 1-norm of the residual, ``equations.total``, is at most ``tolerance``;
     returns its largest size.
 
@@ -189,7 +203,7 @@ def _sum_solved(equations: Any, x: Array, tolerance: float, relative: float) -> 
     entry = np.full(1, tolerance)
     while equations.total > tolerance:
         entry = np.minimum(tolerance / equations.total * size, 0.5 * entry)
-        size, _ = krylov.solve(equations, x, entry, relative)
+        size, _ = krylov.solve(equations, x, entry, relative, most)
         if size[0] > entry[0]:  # rounding stopped it
             break
     return size
@@ -210,12 +224,12 @@ def _mean(pi: Array | None, f: Array) -> Array:
     return f[..., 0] if pi is None else np.einsum("sa,ksa->ks", pi, f)
 
 
-def _preconditioned(made: gauss_seidel.Sweeps, b: Array, x: Array, goal: Array) -> None:
+def _preconditioned(made: gauss_seidel.Sweeps, b: Array, x: Array, goal: Array, most: float) -> None:
     r"""Solve :math:`x = b + \gamma P x` in place; ``b (k, S)``, ``x (S, k)``."""
     for j in range(x.shape[1]):
         equations = gauss_seidel.Preconditioned(made, b[j])
         hidden = equations.hidden(np.ascontiguousarray(x[:, j : j + 1]))
-        krylov.solve(equations, hidden, goal[j : j + 1], ROUNDING)
+        krylov.solve(equations, hidden, goal[j : j + 1], ROUNDING, most)
         x[:, j : j + 1] = equations.found(hidden)
 
 
@@ -298,6 +312,27 @@ def _narrow(cmdp: CMDP) -> int:
     return int(min((ELIMINATION * entries) ** 0.5, room))
 
 
+class _Resort(NamedTuple):
+    """The band to eliminate once a Krylov method has failed, or taken more products than ``after``; a
+    ``width`` of 0 if there is none."""
+
+    order: NDArray[np.int32]
+    width: int
+    after: float
+
+
+def _last_resort(cmdp: CMDP) -> _Resort:
+    line, S = _line(cmdp), cmdp.S
+    if not (line.slow or line.order.size) or S * line.width**2 > LAST_RESORT:
+        return _Resort(line.order, 0, np.inf)
+    order = line.order if line.order.size else np.arange(S, dtype=np.int32)
+    return _Resort(order, line.width, line.width**2 / PER_PRODUCT)
+
+
+def _within(share: float, size: Array, x: Array, goal: Array) -> bool:
+    return bool((size <= np.maximum(share * krylov.largest(x), goal)).all())
+
+
 def _accept(size: Array, x: Array, goal: Array) -> None:
-    if not (size <= np.maximum(ACCEPT * krylov.largest(x), goal)).all():
+    if not _within(ACCEPT, size, x, goal):
         raise SolverFailure(f"sparse evaluation stalled at a residual of {size.max():.2e}")

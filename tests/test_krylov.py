@@ -254,6 +254,27 @@ def test_a_stall_is_an_error(monkeypatch):
         linear.values(cmdp, drawn(cmdp, 1)[0])
 
 
+def test_elimination_is_the_last_resort(monkeypatch):
+    """One successor for each action, and a horizon of 10^5 steps across a wide grid."""
+    cmdp = grid(rows=100, columns=100, A=2, b=1, m=0, gamma=0.99999)
+    pi = np.random.default_rng(0).dirichlet(np.ones(2), cmdp.S)
+    assert linear._line(cmdp).width > linear._narrow(cmdp)
+    V, size = linear.values(cmdp, pi)
+    assert (size <= linear.NEARLY * np.abs(V).max()).all()
+    d, total = linear.visits(cmdp, pi)
+    assert total <= 1e-15
+    mean = sp.csr_array((pi.ravel(), np.arange(pi.size), np.arange(0, pi.size + 1, 2)))
+    matrix = spla.splu(sp.csc_array(sp.eye_array(cmdp.S) - cmdp.gamma * (mean @ cmdp.P)))
+    assert np.abs(V[:, 0] - matrix.solve((pi * cmdp.r).sum(axis=1))).max() <= 1e-9 * np.abs(V).max()
+    theirs = matrix.solve((1 - cmdp.gamma) * cmdp.rho, trans="T")
+    assert np.abs(d - theirs).sum() <= 1e-9
+    monkeypatch.setattr(linear, "LAST_RESORT", 0.0)
+    monkeypatch.setattr(krylov, "CYCLES", 8)
+    for f in linear.values, linear.visits:
+        with np.errstate(over="ignore"), pytest.raises(SolverFailure, match="stalled at a residual"):
+            f(cmdp, pi)
+
+
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_every_shape_is_evaluated(name):
     cmdp = PROBLEMS[name]

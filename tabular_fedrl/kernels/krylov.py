@@ -43,9 +43,12 @@ class Operator(Protocol):
         """``out = M x``; returns the inner products of ``out`` with ``other`` and with itself, ``(2, k)``."""
 
 
-def solve(operator: Operator, x: Array, tolerance: Array, relative: float) -> tuple[Array, int]:
+def solve(
+    operator: Operator, x: Array, tolerance: Array, relative: float, most: float = np.inf
+) -> tuple[Array, int]:
     r"""Improve ``x (S, k)`` in place until the residual of every column is at most ``tolerance (k,)`` or
-    ``relative`` times the column's size :math:`\max|x|`, or rounding lets it fall no more.
+    ``relative`` times the column's size :math:`\max|x|`, or rounding lets it fall no more,
+    or a cycle ends after ``most`` products.
 
     Returns the largest sizes ``(k,)`` of the true residuals and the number of products with M.
     """
@@ -62,7 +65,7 @@ def solve(operator: Operator, x: Array, tolerance: Array, relative: float) -> tu
         size, far = operator.residual(x, r)
         products += 1
         goal = np.maximum(tolerance, relative * far)
-        if (size <= goal).all():
+        if (size <= goal).all() or products > most:
             break
         stuck = ~(size <= 0.5 * before) & ~(size <= goal)
         if stuck.any():
