@@ -9,12 +9,17 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any
 
 import numba
+import numpy as np
+
+from tabular_fedrl.kernels.waiting import await_change
 
 CHUNK = 2048
 """States of a chunk."""
@@ -22,12 +27,18 @@ CHUNK = 2048
 ENOUGH = 8
 """Chunks for each thread at least: to hand over work takes as long as a sweep over a few chunks."""
 
+SHARES = 4
+"""Blocks for each thread, where there is enough to do: one that begins late leaves more to the others."""
+
+PATIENCE = 20_000
+"""Looks out for work, or for its end, before a thread sleeps: about half a millisecond."""
+
 
 def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], *rest: Any) -> None:
     """``kernel(*block, *rest)`` for every block, over Numba's number of threads, the calling one among them.
 
     Plain threads: the kernels release the interpreter lock, and unlike Numba's own parallel loops these may
-    be started from several threads and after a fork, and do not spin while another process is busy.
+    be started from several threads and after a fork.
     """
     threads = _threads(len(blocks))
     if threads < 2:
@@ -44,15 +55,16 @@ def in_parallel(kernel: Callable[..., None], blocks: Sequence[tuple[Any, ...]], 
                 return
             kernel(*block, *shared[0])
 
-    started = [_pool(numba.get_num_threads() - 1).submit(work) for _ in range(threads - 1)]
+    team = _team(numba.get_num_threads() - 1)
+    started = [team.submit(work) for _ in range(threads - 1)]
     try:
         work()
     finally:
-        # One that has not begun by now, as in a pool that is busy, has nothing left to do.
-        for helper in started:
-            if not helper.cancel():
-                helper.result()
-        # Until a thread comes by it stays in the pool's queue: it is not to keep the arrays.
+        # One that has not begun by now, as in a team that is busy, has nothing left to do.
+        for task in started:
+            if not task.cancel():
+                task.result()
+        # Until a thread comes by it stays in the team's queue: it is not to keep the arrays.
         shared.clear()
 
 
@@ -69,7 +81,8 @@ def over_chunks(kernel: Callable[..., None], S: int, *arguments: Any) -> None:
     if threads < 2:
         kernel(0, n, *arguments)
         return
-    ends = [n * i // threads for i in range(threads + 1)]
+    blocks = min(threads * SHARES, n // ENOUGH)
+    ends = [n * i // blocks for i in range(blocks + 1)]
     in_parallel(kernel, list(pairwise(ends)), *arguments)
 
 
@@ -87,12 +100,67 @@ def _threads(most: int) -> int:
     return min(numba.get_num_threads(), most) if most > 1 else 1
 
 
+class _Task(Future[None]):
+    """Work handed over; whoever waits for its end looks for it for a while before going to sleep."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__()
+        self._work, self._ended = work, np.zeros(1, dtype=np.int64)
+
+    def run(self) -> None:
+        if self.set_running_or_notify_cancel():
+            try:
+                self._work()
+                self.set_result(None)
+            except BaseException as error:
+                self.set_exception(error)
+            self._ended[0] = 1
+
+    def result(self, timeout: float | None = None) -> None:
+        await_change(self._ended, 0, PATIENCE)
+        super().result(timeout)
+
+
+class _Team:
+    """Threads that last, and that look out for more work for a while before they sleep: to wake one takes
+    as long as a sweep over many chunks."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads)
+        self._tasks: SimpleQueue[_Task] = SimpleQueue()
+        self._posted = np.zeros(1, dtype=np.int64)
+        self._lock, self._resting = Lock(), threads
+
+    def submit(self, work: Callable[[], None]) -> _Task:
+        task = _Task(work)
+        self._tasks.put(task)
+        self._posted[0] += 1
+        with self._lock:
+            wake = self._resting > 0
+            self._resting -= wake
+        if wake:
+            self._threads.submit(self._serve)
+        return task
+
+    def _serve(self) -> None:
+        while True:
+            seen = self._posted[0]
+            try:
+                self._tasks.get_nowait().run()
+            except Empty:
+                if await_change(self._posted, seen, PATIENCE):
+                    continue
+                with self._lock:
+                    if self._tasks.empty():
+                        self._resting += 1
+                        return
+
+
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that last: to start them for every batch would cost a fifth of its time."""
-    return ThreadPoolExecutor(threads)
+def _team(threads: int) -> _Team:
+    return _Team(threads)
 
 
 if hasattr(os, "register_at_fork"):
     # The threads stay with the parent.
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_team.cache_clear)
