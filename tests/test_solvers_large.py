@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
-from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.evaluation import evaluate, visitation
 from tabular_fedrl.instances import load
 from tabular_fedrl.solvers import large, optimise, solve
 from tabular_fedrl.solvers.inexact import improve
@@ -158,6 +158,38 @@ def test_ends_of_the_answer_hold_apart(name):
     assert x.min() >= 0
     assert x.sum() == pytest.approx(1, abs=1e-9)
     assert (x * cmdp.r).sum() / (1 - cmdp.gamma) == pytest.approx(float(solution.value), abs=1e-7)
+
+
+@pytest.mark.parametrize("m", [1, 4])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_the_mixture_is_the_answer_too(name, m):
+    """A few deterministic policies, evaluated one by one, have the values and the occupancy of the stationary
+    one; with the weights in another order they have not."""
+    cmdp = structured(name, 900, m)
+    solution = solve(cmdp)
+    weights, actions = solution.mixture.weights, solution.mixture.actions
+    assert weights.min() > 0
+    assert weights.sum() == pytest.approx(1, abs=1e-14)
+    assert 2 <= len(weights) == len(actions) <= m + 1
+    assert actions.dtype == np.uint8
+    with np.errstate(divide="ignore"):
+        policies = [np.log(np.eye(cmdp.A)[taken]) for taken in actions]
+    alone = [evaluate(cmdp, log_policy).at_rho for log_policy in policies]
+    visits = np.array([visitation(cmdp, log_policy).value for log_policy in policies])
+
+    def apart(weights) -> float:
+        """The value and the costs, in units of the enclosures' errors, and the occupancies."""
+        values = sum(w * x.value for w, x in zip(weights, alone))
+        answer = np.append(solution.value.value, solution.costs.value)
+        error = sum(w * x.error for w, x in zip(weights, alone))
+        error += np.append(solution.value.error, solution.costs.error)
+        return float((np.abs(values - answer) / error).max())
+
+    assert apart(weights) <= 1
+    x = np.einsum("k,ks,ksa->sa", weights, visits, np.exp(policies))
+    assert np.abs(x - solution.occupancy).sum() <= 1e-9
+    assert apart(np.roll(weights, 1)) > 1e3
+    assert solve(structured(name, 400, m)).mixture is None  # an LP's answer
 
 
 def test_a_bound_below_the_value_is_refused(monkeypatch):

@@ -18,7 +18,7 @@ from tabular_fedrl.solvers.infeasible import FarkasCertificate
 from tabular_fedrl.solvers.lp import SOLVERS
 from tabular_fedrl.solvers.policy_iteration import Optimum, optimal_value, optimise
 from tabular_fedrl.solvers.saddle import Saddle, saddle
-from tabular_fedrl.solvers.solution import Solution
+from tabular_fedrl.solvers.solution import PolicyMixture, Solution
 
 
 def solve(cmdp: CMDP, solver: str = "highs") -> Solution:
@@ -56,4 +56,14 @@ def _solve(cmdp: CMDP, solver: str) -> Solution:
     return solve_constrained(cmdp, solver) if cmdp.m else solve_unconstrained(cmdp)
 
 
-__all__ = ["FarkasCertificate", "Optimum", "Saddle", "Solution", "optimise", "saddle", "solve", "value_range"]
+__all__ = [
+    "FarkasCertificate",
+    "Optimum",
+    "PolicyMixture",
+    "Saddle",
+    "Solution",
+    "optimise",
+    "saddle",
+    "solve",
+    "value_range",
+]

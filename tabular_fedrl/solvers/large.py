@@ -18,9 +18,16 @@ from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.solvers.columns import master
 from tabular_fedrl.solvers.exact import can_be_exact, solve_rounded
 from tabular_fedrl.solvers.infeasible import infeasible
-from tabular_fedrl.solvers.occupancies import mixture, policy_of, values_at_start
+from tabular_fedrl.solvers.occupancies import Occupied, from_bits, mixture, policy_of, values_at_start
 from tabular_fedrl.solvers.search import Outcome, Search, search_optimum, search_slack
-from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, Solution, active_set, cost_scale, lower_bound
+from tabular_fedrl.solvers.solution import (
+    SLACK_TOLERANCE,
+    PolicyMixture,
+    Solution,
+    active_set,
+    cost_scale,
+    lower_bound,
+)
 
 
 def solve_large(cmdp: CMDP) -> Solution:
@@ -45,7 +52,7 @@ def solve_large(cmdp: CMDP) -> Solution:
     search = Search(problem, with_reward=True, columns=cheap.columns)
     del cheap
     best = search_optimum(search, thresholds, slater.value, unit)
-    x, values = _inside(search, best, thresholds)
+    x, values, mixed = _inside(search, best, thresholds)
     lower = lower_bound(cmdp, values, slater, slack, best.multipliers)
     if lower > best.upper:
         raise SolverFailure(f"weak duality is violated: {lower!r} > {best.upper!r}")
@@ -60,16 +67,19 @@ def solve_large(cmdp: CMDP) -> Solution:
         active=active_set(cmdp, values[1:]),
         duality_gap=best.upper - lower,
         solver="columns",
+        mixture=mixed,
     )
 
 
-def _inside(search: Search, best: Outcome, thresholds: Array, attempts: int = 4) -> tuple[Array, Measured]:
+def _inside(
+    search: Search, best: Outcome, thresholds: Array, attempts: int = 4
+) -> tuple[Array, Measured, PolicyMixture]:
     """The mixture's occupancy and values, aimed inside the thresholds by the proof's own error."""
     columns = [search.columns[k] for k in np.flatnonzero(best.weights > 0)]
     table, weights = np.array([column.values for column in columns]), best.weights[best.weights > 0]
     target = thresholds
     for _ in range(attempts):
-        x = mixture(search.cmdp, columns, weights)
+        taken, x = weights, mixture(search.cmdp, columns, weights)
         values = values_at_start(search.cmdp, x)
         excess = np.maximum(values[1:].upper - search.cmdp.d, 0.0)
         if not excess.any():
@@ -79,4 +89,12 @@ def _inside(search: Search, best: Outcome, thresholds: Array, attempts: int = 4)
             weights, _, _ = master(table, target, True)
         except SolverFailure:  # no room inside
             break
-    return x, values
+    return x, values, _drawn(columns, taken, search.cmdp)
+
+
+def _drawn(columns: list[Occupied], weights: Array, cmdp: CMDP) -> PolicyMixture:
+    """The mixture as its policies."""
+    used = [(w, column) for w, column in zip(weights, columns) if w > 0]
+    short = np.min_scalar_type(cmdp.A - 1)
+    actions = np.array([from_bits(column.bits, cmdp.S).astype(short) for _, column in used])
+    return PolicyMixture(np.array([w for w, _ in used]), actions)

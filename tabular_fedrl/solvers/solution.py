@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import signal_sizes, visitation
@@ -22,6 +23,18 @@ from tabular_fedrl.policies import CompactPolicy, softmax
 
 SLACK_TOLERANCE = 1e-9
 """Slater slack below this fraction of the costs' range counts as none."""
+
+
+@dataclass(frozen=True)
+class PolicyMixture:
+    r"""Deterministic policies, one of which is drawn at the start and kept: ``weights (K,)``, positive and of
+    sum 1; ``actions (K, S)``, unsigned and as short as A allows.
+
+    Its values are :math:`\sum_k w_k V^{\pi_k}`, its occupancy is the mixture of theirs.
+    """
+
+    weights: Array
+    actions: NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,9 @@ class Solution:
     where an LP was solved, and at least 0.9 of it in larger problems (``"columns"``);
     ``active``: constraints that hold with equality; ``duality_gap``: upper minus lower end of ``value``;
     ``solver``: what proposed the answer:
-    an LP solver's name, ``"columns"``, ``"policy-iteration"`` or ``"rational"``.
+    an LP solver's name, ``"columns"``, ``"policy-iteration"`` or ``"rational"``;
+    ``mixture``: where that was ``"columns"``, at most m + 1 deterministic policies whose mixture has the
+    occupancy of ``policy``, and so its values, up to rounding; None elsewhere.
 
     Tables ``(S, A)`` are made when they are asked for: a large problem is held beside its optimum.
     """
@@ -54,6 +69,7 @@ class Solution:
     active: tuple[int, ...]
     duality_gap: float
     solver: str
+    mixture: PolicyMixture | None = None
 
     @property
     def log_policy(self) -> Array:
