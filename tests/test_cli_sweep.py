@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 
 import pytest
 
+from tabular_fedrl.cli.pool import workers
 from tabular_fedrl.cli.sweep import parse_grid
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.sweeps import read_sweep, sweep
@@ -70,6 +72,20 @@ def test_processes(capsys):
     said = call(capsys, *ARMS[:-1], 2, "--seeds", "0..3", "--json")
     assert said.data["statuses"] == {"ok": 4}
     assert said.data["results"] == call(capsys, *ARMS, "--seeds", "0..3", "--json").data["results"]
+
+
+def numba_threads():
+    import numba
+
+    return numba.get_num_threads()
+
+
+def test_workers_have_one_thread_and_this_process_keeps_its_own(monkeypatch):
+    """A changed variable would end the next compiling here."""
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    with workers(2) as executor:
+        assert executor.submit(numba_threads).result() == 1
+        assert "NUMBA_NUM_THREADS" not in os.environ
 
 
 def test_values_of_a_grid():

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+"""What workers must find when they start. Numba's own is set inside them: once its threads run, it refuses to
+compile in a process whose variable has changed."""
 
 MOST_JOBS = 8
 
@@ -46,7 +48,9 @@ def workers(jobs: int) -> Iterator[Executor | None]:
 
 
 def _prepare() -> None:
-    """In a worker: interrupts are the parent's, its end is ours, and nothing is printed on its output."""
+    """In a worker: interrupts are the parent's, its end is ours, nothing is printed on its output, and Numba
+    has one thread."""
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
