@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from scipy.stats import linregress
 
 import benchmarks.__main__ as command
-from benchmarks import checks
+from benchmarks import checks, million
 from benchmarks.bandwidth import markdown
 from benchmarks.contenders import ENTRIES, Entry, behaviour
 from benchmarks.contest import Limits
@@ -210,6 +211,22 @@ def test_shares_of_the_bandwidth_name_the_machine():
     assert "| 7 | near | even | greedy | 0.50 (0.25 to 0.75) | 0.62 (0.25 to 0.75) |" in text
     assert f"{facts()['cores']} cores" in text
     assert "40.0 GB/s on 1 thread(s)" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the most memory held is read from /proc")
+def test_large_problems_are_measured_in_their_own_units():
+    (row,) = million.rows(["ring"], 4000)
+    assert row["solver"] == "columns"
+    assert row["duality_gap"] <= 1e-8
+    assert row["solve_seconds"] > row["product_seconds"] > 0
+    assert row["solve_memory"] >= 1
+    assert 0 < row["gap"][1] < 1e-6 < row["gap"][0]
+    row |= {"product_seconds": 0.5, "solve_seconds": 600.0, "run_memory": 1.25, "violation": [0.5, 1e-9]}
+    text = million.markdown({"machine": facts(), "read_bytes_per_second": {"1": 4e10}, "rows": [row]})
+    assert "(columns) | 1,200 |" in text
+    assert "| 1.25 |" in text
+    assert "| 0.5 ± 1e-09 |" in text
 
 
 def test_settings_tell_rows_of_one_problem_apart():
