@@ -4,6 +4,7 @@ Whether Numba simulates is decided when it is first imported, so every one of th
 own.
 """
 
+import ast
 import json
 import os
 import re
@@ -99,15 +100,49 @@ def test_nothing_of_cuda_is_imported_unasked():
 @needs_cuda
 @pytest.mark.slow
 def test_the_benchmark_runs_dry(tmp_path):
-    """Every line of it but the device's timings, which the simulator has not."""
-    done = python("-m", "benchmarks.gpu", "--simulate", "--out", str(tmp_path), simulate=None)
+    """Every line of it but the device's timings, which the simulator has not; and every kernel there is."""
+    code = (
+        "import sys\n"
+        "from benchmarks import gpu\n"
+        "sys.argv = ['gpu', '--simulate', '--out', sys.argv[1]]\n"
+        "ran, find = set(), gpu.import_module\n"
+        "def noting(name):\n"
+        "    from numba.cuda.simulator.kernel import FakeCUDAKernel as Kernel\n"
+        "    call = Kernel.__call__\n"
+        "    Kernel.__call__ = lambda self, *x: (ran.add(f'{self.fn.__module__}:{self.fn.__qualname__}'),"
+        " call(self, *x))[1]\n"
+        "    return find(name)\n"
+        "gpu.import_module = noting\n"
+        "code = gpu.main()\n"
+        "print('ran', *sorted(ran))\n"
+        "sys.exit(code)\n"
+    )
+    done = python("-c", code, str(tmp_path), simulate=None)
     assert done.returncode == 0, done.stdout
+    ran = {name.replace(".<locals>", "") for name in done.stdout.splitlines()[-1].split()[1:]}
+    assert ran == set(kernels())
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert len(found["checks"]) > 40
     assert {x["kernel"] for x in found["sweeps"]} >= {"policy sweep, 3 signals", "natural step"}
     assert {x["storage"] for x in found["sweeps"]} == {"float64", "float32"}
     assert len(found["optima"]) == 4
     assert (tmp_path / "gpu.md").read_text() in done.stdout
+
+
+def kernels():
+    """Everything that is compiled for a device, by module and name."""
+    for path in sorted((HERE.parent / "tabular_fedrl/kernels/cuda").glob("*.py")):
+        outside = [("", ast.parse(path.read_text(encoding="utf-8")))]
+        while outside:
+            name, node = outside.pop()
+            for inner in ast.iter_child_nodes(node):
+                if isinstance(inner, ast.FunctionDef):
+                    called = f"{name}.{inner.name}".strip(".")
+                    outside.append((called, inner))
+                    if any(
+                        "jit" in ast.unparse(x) or "limited" in ast.unparse(x) for x in inner.decorator_list
+                    ):
+                        yield f"tabular_fedrl.kernels.cuda.{path.stem}:{called}"
 
 
 @needs_cuda
