@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tabular_fedrl.policies import random_log_policy
 from tabular_fedrl.runner import run
 from tabular_fedrl.runner.measure import Comparator
 from tabular_fedrl.solvers import solve
+from tests.exact import ExactValues, policy, rational
 
 ROUNDS = 12
 STEPS = {"eta": 0.02, "eta_dual": 0.03, "dual_cap": [5.0, 6.0], "initial_multipliers": 0.2}
@@ -78,6 +80,27 @@ def test_the_loop_is_the_algorithm(problem, algorithm, more):
         assert (np.abs(x.value - y.value) <= x.error + y.error).all(), name
         assert (y.error < 1e-8).all(), name
     assert a.ledger.to_dict() == b.ledger.to_dict()
+
+
+@pytest.mark.parametrize("elimination", [300, 0.0])
+@pytest.mark.parametrize("source", ["ring:S=8,A=2,b=2,m=1", "garnet:S=9,A=2,b=3,m=1,sparse=true"])
+def test_values_found_from_a_warm_start_are_enclosed_in_exact_arithmetic(source, elimination, monkeypatch):
+    """The policy after K rounds is the last one of K, and the next to last of K + 1; its values lie inside
+    what was recorded, and those of the policy before outside."""
+    monkeypatch.setattr(linear, "ELIMINATION", elimination)
+    problem = federated(load(f"{source},gamma=0.99"))
+    steps = {"eta": 0.02, "eta_dual": 0.03, "dual_cap": 5.0, "local_steps": 2, "compare": False}
+    runs = [run("fednpg", problem, K, backend="numba", **steps) for K in (1, 2, 3)]
+    before = None
+    for K, (shorter, longer) in enumerate(pairwise(runs), 1):
+        exact = ExactValues(problem.cmdp, policy(shorter.final_log_policy)).at_rho
+        found = [longer.value[K], longer.costs[K, 0]]
+        for x, true in zip(found, exact, strict=True):
+            assert abs(rational(float(x.value)) - true) <= rational(float(x.error))
+            assert float(x.error) < 1e-9
+        if before is not None:
+            assert abs(rational(float(found[0].value)) - before) > rational(1e3 * float(found[0].error))
+        before = exact[0]
 
 
 @pytest.mark.parametrize(
