@@ -8,10 +8,10 @@ from flint import fmpq
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.instances import load
+from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
+from tabular_fedrl.instances import garnet, load
 from tabular_fedrl.instances.textbook import deterministic
-from tabular_fedrl.solvers import rational, rational_pivots
+from tabular_fedrl.solvers import optimise, rational, rational_pivots
 from tabular_fedrl.solvers.rational import optimum, prove_optimum, prove_slack, slack
 from tests.problems import bandit, random_cmdp
 from tests.rationals import Data, answer, assert_proof, fraction, judge, read, small_problem
@@ -188,6 +188,28 @@ def test_a_silent_float_solver(monkeypatch):
     best = optimum(*data)
     monkeypatch.setattr(rational, "propose", lambda *problem: ())
     assert optimum(*data).basis == best.basis
+
+
+@pytest.mark.parametrize("hair", [1e-13, -1e-13])
+def test_floats_leave_few_pivots(monkeypatch, hair):
+    """A threshold a hair above or below the least cost: from what HiGHS proposes exact pivots are few."""
+    pivots = []
+    exchange = rational_pivots._exchange
+    monkeypatch.setattr(rational_pivots, "_exchange", lambda *a: pivots.append(a) or exchange(*a))
+    cmdp = garnet(S=20, A=4, b=20, m=1)
+    least = -float(optimise(cmdp, -cmdp.c[0]).value.value)
+    data = read(cmdp.replace(d=[least * (1 + hair)]))
+    counts = []
+    for proposed in (rational.propose, lambda *problem: ()):
+        monkeypatch.setattr(rational, "propose", proposed)
+        pivots.clear()
+        if hair > 0:
+            assert optimum(*data).multipliers[0] > 0
+        else:
+            with pytest.raises(InfeasibleCMDP):
+                optimum(*data)
+        counts.append(len(pivots))
+    assert counts[0] <= 2 < 10 < counts[1]
 
 
 def test_completion_keeps_what_is_independent():

@@ -5,6 +5,8 @@ The number of threads is not set: in one process HiGHS refuses every other numbe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import highspy
 import numpy as np
 
@@ -18,10 +20,18 @@ OPTIONS: dict[str, str | float] = {
 
 
 def maximise(
-    gain: Array, bounds: tuple[Array, Array], columns: Array, limits: tuple[Array, Array]
+    gain: Array,
+    bounds: tuple[Array, Array],
+    columns: Array,
+    limits: tuple[Array, Array],
+    start: Iterable[int] = (),
 ) -> highspy.Highs:
     """HiGHS after maximising ``gain @ x`` for x ``(n,)`` between the ``bounds`` ``(n,)``, with ``x @
-    columns`` between the ``limits`` ``(k,)``; ``columns (n, k)``: a variable's coefficients in all rows."""
+    columns`` between the ``limits`` ``(k,)``; ``columns (n, k)``: a variable's coefficients in all rows.
+
+    ``start``: k variables, rows counted on from n, that are basic at first, the others at their lower bound
+    and the rows at their upper limit; none: HiGHS chooses.
+    """
     used = columns != 0
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = columns.shape
@@ -38,5 +48,13 @@ def maximise(
     for name, value in OPTIONS.items():
         highs.setOptionValue(name, value)
     highs.passModel(lp)
+    if basic := set(start):
+        n, k = columns.shape
+        status = highspy.HighsBasisStatus
+        first = highspy.HighsBasis()
+        first.col_status = [status.kBasic if i in basic else status.kLower for i in range(n)]
+        first.row_status = [status.kBasic if n + j in basic else status.kUpper for j in range(k)]
+        first.valid = True
+        highs.setBasis(first)
     highs.run()
     return highs

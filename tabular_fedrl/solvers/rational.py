@@ -20,7 +20,7 @@ from flint import fmpq
 
 from tabular_fedrl.cmdp import CMDP, exact
 from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
-from tabular_fedrl.solvers.rational_basis import Vertex, prove
+from tabular_fedrl.solvers.rational_basis import Vertex, prove, vertex
 from tabular_fedrl.solvers.rational_pivots import Infeasible, complete, repair
 from tabular_fedrl.solvers.rational_program import Program, Rationals, occupancy_program, shown
 from tabular_fedrl.solvers.rational_proposal import propose
@@ -152,12 +152,8 @@ def value_range(P: Rationals, f: Rationals, rho: Rationals, gamma: fmpq) -> tupl
 
 
 def _solved(program: Program, candidates: Sequence[int]) -> Vertex:
-    """The basis made of the candidates proved, or repaired."""
-    basis = complete(program, candidates)
-    try:
-        return prove(program, basis)
-    except SolverFailure:
-        return repair(program, basis)
+    """The basis made of the candidates, repaired where it is not optimal."""
+    return repair(program, vertex(program, complete(program, candidates)))
 
 
 def _farkas(proved: RationalSlack, d: Rationals) -> RationalFarkas:

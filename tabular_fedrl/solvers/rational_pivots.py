@@ -50,8 +50,8 @@ def complete(program: Program, wanted: Sequence[int]) -> tuple[int, ...]:
     raise SolverFailure("the program's equations are linearly dependent")
 
 
-def repair(program: Program, basis: Sequence[int]) -> Vertex:
-    """An optimal basis, reached from any basis by exact pivots.
+def repair(program: Program, found: Vertex) -> Vertex:
+    """An optimal basis, reached from any other by exact pivots.
 
     Gains that make the first basis suboptimal are lowered until it is optimal for them, the dual simplex
     method makes it feasible, and the primal method, with the true gains, optimal. A basis that is already
@@ -60,24 +60,24 @@ def repair(program: Program, basis: Sequence[int]) -> Vertex:
     Raises
     ------
     Infeasible: no x >= 0 meets the equations.
-    SolverFailure: not a basis.
     """
-    found = vertex(program, basis)
     unit = found.dual_unit
     lowered = [g * unit + min(x, fmpz(0)) for g, x in zip(program.gain.entries(), found.reduced)]
     relaxed = replace(program, gain=_column(lowered), gain_unit=program.gain_unit * unit)
-    return _primal(program, _dual(relaxed, found.basis))
+    reduced = [max(x, fmpz(0)) for x in found.reduced]
+    feasible = _dual(relaxed, replace(found, dual_unit=fmpz(1), reduced=reduced))
+    return _primal(program, found if feasible == found.basis else vertex(program, feasible))
 
 
-def _dual(program: Program, basis: tuple[int, ...]) -> tuple[int, ...]:
+def _dual(program: Program, here: Vertex) -> tuple[int, ...]:
     """The dual simplex method, from a basis without negative reduced costs to a feasible one."""
+    basis = here.basis
     n, k = program.table.nrows(), len(basis)
     inside = set(basis)
     # Lowered gains of the variables outside: their reduced costs are positive in the second component.
     gain = _column([0 if i in inside else -x for i, x in enumerate(_perturbation(n))])
     stalled = False
     while True:
-        here = vertex(program, basis)
         negative = [j for j, x in enumerate(here.primal) if x < 0]
         if not negative:
             return basis
@@ -97,16 +97,17 @@ def _dual(program: Program, basis: tuple[int, ...]) -> tuple[int, ...]:
         step, entering = min(options)
         stalled = not any(step)
         basis = _exchange(basis, leaving, entering)
+        here = vertex(program, basis)
 
 
-def _primal(program: Program, basis: tuple[int, ...]) -> Vertex:
+def _primal(program: Program, here: Vertex) -> Vertex:
     """The primal simplex method, from a feasible basis to an optimal one."""
+    basis = here.basis
     k = len(basis)
     # A right-hand side for which the first basis' variables are positive.
     right = rows_of(program.table, basis).transpose() * _column(_perturbation(k))
     stalled = False
     while True:
-        here = vertex(program, basis)
         negative = [i for i, x in enumerate(here.reduced) if x < 0]
         if not negative:
             return here
@@ -124,6 +125,7 @@ def _primal(program: Program, basis: tuple[int, ...]) -> Vertex:
         step, leaving = min(options)
         stalled = not any(step)
         basis = _exchange(basis, leaving, entering)
+        here = vertex(program, basis)
 
 
 def _exchange(basis: tuple[int, ...], place: int, entering: int) -> tuple[int, ...]:

@@ -1,7 +1,9 @@
 """A basis proposed in floats by HiGHS.
 
 The occupancy program of :mod:`tabular_fedrl.solvers.rational_program`, scaled for floats: right-hand sides of
-mean 1 whatever S, signals divided by their largest entries. What comes back is a guess.
+mean 1 whatever S, signals divided by their largest entries. HiGHS starts from the policy that is best without
+constraints (for the slack: of the least sum of costs), which policy iteration finds far sooner. What comes
+back is a guess.
 
 HiGHS may hold the equation of a state that is never visited in its basis instead of one of its actions, and
 lets the other such states follow. There the actions come from policy iteration for the Lagrangian.
@@ -40,15 +42,17 @@ def propose(
     reward = np.zeros((S, A)) if r is None else (r / _largest(r)).astype(np.float64)
     highs = _run(kernel, reward, costs, budgets, start, discount, with_slack=r is None)
     status, answer = highs.getBasis(), highs.getSolution()
-    if not (status.valid and answer.value_valid and answer.dual_valid):
+    if not status.valid:
         return ()
+    # Of a problem that floats call infeasible there is a basis all the same, near one that proves it.
+    solved = answer.value_valid and answer.dual_valid
     basic = [x == highspy.HighsBasisStatus.kBasic for x in (*status.col_status, *status.row_status)]
     pairs = np.flatnonzero(basic[: S * A])
-    used = np.asarray(answer.col_value)[pairs] > VISITED
+    used = np.asarray(answer.col_value)[pairs] > VISITED if solved else np.ones(pairs.size, dtype=bool)
     margin = [S * A + m] if r is None else []
     slacks = [S * A + j for j in range(m) if basic[len(basic) - m + j]]
     greedy: Array = np.empty(0, dtype=int)
-    if len(set((pairs[used] // A).tolist())) < S:
+    if solved and len(set((pairs[used] // A).tolist())) < S:
         multipliers = np.maximum(np.asarray(answer.row_dual)[S:], 0.0)
         greedy = _greedy(kernel, reward - np.tensordot(multipliers, costs, axes=1), start, discount)
     order = (pairs[used], margin, slacks, greedy, pairs[~used])
@@ -73,11 +77,15 @@ def _run(
     flow = np.repeat(np.eye(S), A, axis=0) - gamma * P.reshape(pairs, S)
     dense = np.hstack([flow, c.reshape(m, pairs).T])
     gain, lower = r.ravel(), np.zeros(pairs)
+    start = _greedy(P, -c.sum(axis=0) if with_slack else r, rho, gamma)
     if with_slack:
         dense = np.vstack([dense, np.append(np.zeros(S), np.ones(m))])
         gain, lower = np.append(gain, 1.0), np.append(lower, -np.inf)
     limits = np.append(S * rho, np.full(m, -np.inf)), np.append(S * rho, S * d)
-    return maximise(gain, (lower, np.full(gain.size, np.inf)), dense, limits)
+    if start.size:  # and the costs' slacks, t for the first
+        start = np.append(start, [gain.size + S + j if j or not with_slack else pairs for j in range(m)])
+    bounds = lower, np.full(gain.size, np.inf)
+    return maximise(gain, bounds, dense, limits, start.astype(int).tolist())
 
 
 def _largest(signal: Rationals) -> fmpq:

@@ -15,7 +15,7 @@ import numpy as np
 from flint import fmpq, fmpz
 
 from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.solvers.rational_basis import Vertex, prove
+from tabular_fedrl.solvers.rational_basis import Vertex, prove, vertex
 from tabular_fedrl.solvers.rational_pivots import complete, repair
 from tabular_fedrl.solvers.rational_program import Program, Rationals, occupancy_program
 
@@ -204,5 +204,5 @@ def _solve_mdp(
         reward = reward - (scale * x) * cost
     none = np.empty((0, S, A), dtype=object), np.empty(0, dtype=object)
     program = occupancy_program(P, reward, *none, _rationals([fmpq(1, S)] * S), gamma)
-    found = repair(program, _pairs(actions, A))
+    found = repair(program, vertex(program, _pairs(actions, A)))
     return _prices(program, found)[0] / scale, np.array(found.basis) % A
