@@ -16,6 +16,7 @@ with its own rounding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
-from tabular_fedrl.kernels import band, flows, gauss_seidel, krylov, packed, sparse, successive
+from tabular_fedrl.kernels import band, flows, gauss_seidel, krylov, packed, sparse, successive, triangles
 from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
 from tabular_fedrl.kernels.structure import Line, line_up
 from tabular_fedrl.measured import UNIT, Array
@@ -59,6 +60,12 @@ the vectors beside them take a quarter of the memory of a sparse kernel or less.
 
 NEARER = 0.9
 """What was found another way is to be this much nearer, so that rounding does not call for more."""
+
+COARSEST = 1e-3
+"""Part of the residual that a correction in single precision may leave; else it is made in double."""
+
+GAINED = 0.3
+"""Part of the residual that a correction may leave for another one to be made."""
 
 ACCEPT = 1e-10
 """A larger residual against the answer is a failure."""
@@ -96,17 +103,13 @@ def values(
     if line.width <= _narrow(cmdp):
         band.solve_values(rows_of(cmdp), policy, signals, cmdp.gamma, line.order, line.width, V)
         relative = NEARLY
-    elif (quick := _quicker(cmdp, policy)) is not None:
+    elif _prepared(cmdp, policy):
         mean = _mean(policy if policy.ndim == 2 else None, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], np.take(mean, line.order, axis=1))
         if line.slow:
-            made = gauss_seidel.sweeps(quick, cmdp.gamma, line.reach)
-            del quick
-            _preconditioned(made, f_pi, x, NEARER * goal, resort.after)
-            del made
+            _refined(cmdp, policy, lambda rows: _Values(rows, None, f_pi[..., None], cmdp.gamma), x, goal)
         else:
-            _swept(quick, None, f_pi[..., None], cmdp.gamma, x, goal)
-            del quick
+            _swept(_quick(cmdp, policy), None, f_pi[..., None], cmdp.gamma, x, goal)
         if line.moved:
             V[line.order] = x
         relative = NEARLY
@@ -164,20 +167,14 @@ def visits(
     if line.width <= _narrow(cmdp):
         band.solve_visits(rows_of(cmdp), policy, law, cmdp.gamma, line.order, line.width, d[:, 0])
         relative = NEARLY
-    elif (quick := _quicker(cmdp, policy)) is not None:
+    elif _prepared(cmdp, policy):
         x, start_law = (d[line.order], law[line.order]) if line.moved else (d, law)
         if line.slow:
-            inflow = packed.transposed_rows(quick)
-            del quick
-            made = gauss_seidel.sweeps(inflow, cmdp.gamma, line.reach)
-            del inflow
-            flow = gauss_seidel.Preconditioned(made, (1 - cmdp.gamma) * start_law)
-            hidden = flow.hidden(x)
-            _sum_solved(flow, hidden, NEARER * goal, ROUNDING, resort.after)
-            x[:] = flow.found(hidden)
-            del made, flow, hidden
+            goals = np.full(1, goal)
+            _refined(cmdp, policy, lambda rows: _Visits(rows, None, start_law, cmdp.gamma), x, goals)
         else:
-            _sum_solved(_Visits(quick, None, start_law, cmdp.gamma), x, NEARER * goal, ROUNDING, resort.after)
+            quick = _Visits(_quick(cmdp, policy), None, start_law, cmdp.gamma)
+            _sum_solved(quick, x, NEARER * goal, ROUNDING, resort.after)
             del quick
         if line.moved:
             d[line.order] = x
@@ -224,13 +221,52 @@ def _mean(pi: Array | None, f: Array) -> Array:
     return f[..., 0] if pi is None else np.einsum("sa,ksa->ks", pi, f)
 
 
-def _preconditioned(made: gauss_seidel.Sweeps, b: Array, x: Array, goal: Array, most: float) -> None:
-    r"""Solve :math:`x = b + \gamma P x` in place; ``b (k, S)``, ``x (S, k)``."""
-    for j in range(x.shape[1]):
-        equations = gauss_seidel.Preconditioned(made, b[j])
-        hidden = equations.hidden(np.ascontiguousarray(x[:, j : j + 1]))
-        krylov.solve(equations, hidden, goal[j : j + 1], ROUNDING, most)
-        x[:, j : j + 1] = equations.found(hidden)
+def _refined(
+    cmdp: CMDP, policy: NDArray[Any], equations: Callable[[Rows], _Values | _Visits], x: Array, goal: Array
+) -> None:
+    """Improve ``x (S, k)`` in place until the residual is at most ``goal (k,)``, its 1-norm for visitations,
+    rounding lets it fall no more, or too little is gained.
+
+    What is missing solves the equations for the residual. It is found to a few digits in single precision:
+    what is swept takes half the memory, and less time where memory is waited for. The residual is that of
+    the rows, which are packed anew for it and not held meanwhile.
+    """
+    storage: Any = np.float32 if _attainable(cmdp, np.float32) <= COARSEST else np.float64
+    made, before = None, np.full(x.shape[1], np.inf)
+    while True:
+        rows = _quick(cmdp, policy)
+        system, r = equations(rows), np.empty_like(x)
+        size, far = system.residual(x, r)
+        flow = isinstance(system, _Visits)
+        left = np.full(1, system.total) if isinstance(system, _Visits) else size
+        short = (left > NEARER * goal) & (size > 0.5 * NEARLY * far) & (left <= GAINED * before)
+        if not short.any():
+            return
+        del system
+        if made is None:
+            rows = packed.transposed_rows(rows) if flow else rows
+            made = triangles.sweeps(rows, cmdp.gamma, _line(cmdp).reach, storage)
+        del rows
+        r, before = r.astype(storage, copy=False), left
+        enough = np.maximum(NEARER * goal, _attainable(cmdp, storage) * left)
+        for j in np.flatnonzero(short):
+            _correct(gauss_seidel.Preconditioned(made, r[:, j]), enough[j], flow, x[:, j], cmdp)
+
+
+def _correct(missing: gauss_seidel.Preconditioned, enough: float, flow: bool, x: Array, cmdp: CMDP) -> None:
+    """Add to ``x (S,)`` what is missing, found until the residual or its 1-norm is ``enough``."""
+    storage, most = missing.b.dtype, _last_resort(cmdp).after
+    hidden, relative = np.zeros((x.size, 1), storage), 5 * float(np.finfo(storage).eps)
+    if flow:
+        _sum_solved(missing, hidden, enough, relative, most)
+    else:
+        krylov.solve(missing, hidden, np.full(1, enough), relative, most)
+    x += missing.found(hidden)[:, 0]
+
+
+def _attainable(cmdp: CMDP, storage: Any) -> float:
+    """Part of the residual that may be left when what is missing has been found as exactly as it can be."""
+    return 8 * float(np.finfo(storage).eps) * cmdp.horizon
 
 
 class _Values:
@@ -279,14 +315,17 @@ def _line(cmdp: CMDP) -> Line:
     return cmdp._remember("line", lambda: line_up(rows_of(cmdp), _narrow(cmdp)))
 
 
-def _quicker(cmdp: CMDP, policy: NDArray[Any]) -> Rows | None:
-    r""":math:`P_\pi` as rows with A = 1 that are quicker to sweep, or can be preconditioned, in the places of
-    :func:`_line` if those are moved; None if there are none."""
+def _prepared(cmdp: CMDP, policy: NDArray[Any]) -> bool:
+    """Whether a policy has rows that are quicker to sweep, or can be preconditioned."""
+    line = _line(cmdp)
+    return line.moved or (line.slow if policy.ndim == 1 else _merged(cmdp) is not None)
+
+
+def _quick(cmdp: CMDP, policy: NDArray[Any]) -> Rows:
+    r"""These rows: :math:`P_\pi` with A = 1, in the places of :func:`_line` if those are moved."""
     line, rows = _line(cmdp), rows_of(cmdp)
     if policy.ndim == 2 and (starts := _merged(cmdp)) is not None:
         rows, pi = packed.merged_rows(rows, policy, starts), None
-    elif not (line.moved or (line.slow and policy.ndim == 1)):
-        return None
     else:
         rows, pi = _policy(cmdp, policy)
     return packed.moved_rows(rows, pi, line.order) if line.moved else rows

@@ -8,9 +8,10 @@ import scipy.linalg as la
 
 from tabular_fedrl import linear
 from tabular_fedrl.instances import garnet, grid, ring
-from tabular_fedrl.kernels import gauss_seidel, krylov, packed, threads
-from tabular_fedrl.kernels.gauss_seidel import Preconditioned, sweeps
+from tabular_fedrl.kernels import gauss_seidel, krylov, packed, threads, triangles
+from tabular_fedrl.kernels.gauss_seidel import Preconditioned
 from tabular_fedrl.kernels.sparse_rows import rows_of
+from tabular_fedrl.kernels.triangles import sweeps
 from tabular_fedrl.measured import UNIT
 from tests.test_kernels_sparse import drawn, shuffled, uneven
 
@@ -52,33 +53,37 @@ def factors(rows, made):
     return np.tril(M) / D[:, None], D, np.triu(M) / D[:, None], M, states
 
 
+@pytest.mark.parametrize("storage", [np.float64, np.float32])
 @pytest.mark.parametrize("part", [1 << 14, 50])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_a_product_is_that_of_the_matrix_between_its_triangles(monkeypatch, given, transposed, part):
-    monkeypatch.setattr(gauss_seidel, "PART", part)
+def test_a_product_is_that_of_the_matrix_between_its_triangles(monkeypatch, given, transposed, part, storage):
+    """To its rounding: what is right to the last digit in float32 is so in float64."""
+    monkeypatch.setattr(triangles, "PART", part)
+    unit = float(np.finfo(storage).eps) / float(np.finfo(np.float64).eps)
     rows, reach = given
     assert np.array_equal(dense(packed.transposed_rows(rows)), dense(rows).T)
     rows = packed.transposed_rows(rows) if transposed else rows
-    made = sweeps(rows, GAMMA, reach)
+    made = sweeps(rows, GAMMA, reach, storage)
     assert made.parts == (8 if part == 50 and reach < 50 else 1)
     low, D, high, M, states = factors(rows, made)
     g = np.random.default_rng(0)
     x, b, other = g.normal(size=(400, 1)), g.normal(size=400), g.normal(size=(400, 1)).astype(np.float32)
     equations = Preconditioned(made, b)
-    hidden = equations.hidden(x)
-    assert np.abs(hidden[states] - high @ x[states]).max() <= 1e-13
-    assert np.abs(equations.found(hidden) - x).max() <= 1e-13
+    hidden = np.empty((400, 1), storage)
+    hidden[states] = high @ x[states]
+    assert np.abs(equations.found(hidden) - x).max() <= 1e-13 * unit
     out = np.empty_like(x)
     size, far = equations.residual(hidden, out)
     residual = b[states] - M @ x[states, 0]
-    assert np.abs(out[states, 0] - la.solve_triangular(low, residual / D, lower=True)).max() <= 1e-11
-    assert size == pytest.approx(np.abs(residual).max(), rel=1e-12)
-    assert far == pytest.approx(np.abs(x).max(), rel=1e-12)
+    assert np.abs(out[states, 0] - la.solve_triangular(low, residual / D, lower=True)).max() <= 1e-11 * unit
+    assert size == pytest.approx(np.abs(residual).max(), rel=1e-12 * unit)
+    assert far == pytest.approx(np.abs(x).max(), rel=1e-12 * unit)
     sums = equations.product(hidden, out, other)
     expected = la.solve_triangular(low, (M @ x[states]) / D[:, None], lower=True)
-    assert np.abs(out[states] - expected).max() <= 1e-11
-    assert sums[0] == pytest.approx((out * other).sum(axis=0), rel=1e-9, abs=1e-10)
-    assert sums[1] == pytest.approx((out * out).sum(axis=0), rel=1e-12)
+    assert np.abs(out[states] - expected).max() <= 1e-11 * unit
+    out = out.astype(np.float64)
+    assert sums[0] == pytest.approx((out * other).sum(axis=0), rel=1e-9, abs=1e-10 * unit)
+    assert sums[1] == pytest.approx((out * out).sum(axis=0), rel=1e-12 * unit)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -95,7 +100,7 @@ def test_one_sweep_after_another_converges(given, transposed):
 
 
 def test_nothing_depends_on_the_number_of_threads(monkeypatch):
-    monkeypatch.setattr(gauss_seidel, "PART", 1000)
+    monkeypatch.setattr(triangles, "PART", 1000)
     monkeypatch.setattr(threads, "ENOUGH", 1)
     cmdp = grid(rows=120, columns=70, A=3, b=4, m=0)
     rows = packed.policy_rows(rows_of(cmdp), drawn(cmdp, 1)[0].argmax(axis=1))
@@ -139,8 +144,8 @@ def dense_product(rows, V):
 
 def test_where_the_sweeps_are_used(monkeypatch):
     used = []
-    honest = gauss_seidel.sweeps
-    monkeypatch.setattr(gauss_seidel, "sweeps", lambda *arguments: (used.append(1), honest(*arguments))[1])
+    honest = triangles.sweeps
+    monkeypatch.setattr(triangles, "sweeps", lambda *arguments: (used.append(1), honest(*arguments))[1])
     wide = grid(rows=100, columns=100, A=3, b=4, m=0)
     for cmdp, expected in (
         (wide, 2),
@@ -156,3 +161,32 @@ def test_where_the_sweeps_are_used(monkeypatch):
         assert (size <= 64 * UNIT * np.abs(V).max()).all()
         chosen = np.take_along_axis(cmdp.r, actions[:, None], axis=1)[:, 0]
         assert cmdp.rho @ V[:, 0] == pytest.approx(d @ chosen / (1 - cmdp.gamma), rel=1e-10)
+
+
+@pytest.mark.parametrize("gamma", [0.9, 0.999, 0.99999])
+def test_corrections_in_single_precision_lead_to_double(monkeypatch, gamma):
+    """One alone does not; close to 1 they would lead nowhere, and are made in double precision."""
+    cmdp = grid(rows=100, columns=100, A=3, b=4, m=0, gamma=gamma)
+    actions = drawn(cmdp, 1)[0].argmax(axis=1)
+    made, honest = [], gauss_seidel.Preconditioned
+    monkeypatch.setattr(
+        gauss_seidel, "Preconditioned", lambda *arguments: (made.append(1), honest(*arguments))[1]
+    )
+    chosen = np.take_along_axis(cmdp.r, actions[:, None], axis=1)
+    rows = packed.policy_rows(rows_of(cmdp), actions)
+
+    def missing(x):
+        return float(np.abs(chosen + gamma * dense_product(rows, x) - x).max()) / float(np.abs(x).max())
+
+    def refined():
+        x = np.zeros((cmdp.S, 1))
+        linear._refined(
+            cmdp, actions, lambda rows: linear._Values(rows, None, chosen[None], gamma), x, np.zeros(1)
+        )
+        return missing(x)
+
+    assert refined() <= 32 * UNIT
+    assert len(made) == 1 if gamma == 0.99999 else 2 <= len(made) <= 6
+    monkeypatch.setattr(linear, "COARSEST", np.inf)
+    monkeypatch.setattr(linear, "GAINED", 1e-300)
+    assert refined() > 1e4 * UNIT

@@ -136,7 +136,7 @@ def test_a_moved_order_and_merged_rows_change_nothing(monkeypatch):
         for policy in (pi, pi.argmax(axis=1)):
             answers.append((linear.values(fresh, policy)[0], linear.visits(fresh, policy)[0]))
         assert linear._line(fresh).moved == (worth == 1000)
-        assert (linear._quicker(fresh, pi) is None) == (worth > 1000 and merged > 2)
+        assert (not linear._prepared(fresh, pi)) == (worth > 1000 and merged > 2)
     for i in range(2, 8):
         for ours, first in zip(answers[i], answers[i % 2]):
             assert np.abs(ours - first).max() <= 1e-11

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
-from tabular_fedrl.measured import UNIT, Array
+from tabular_fedrl.measured import Array
 
 summing: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 """Like :data:`~tabular_fedrl.kernels.lanes.compiled`, but sums within a chunk may be taken in the order that
@@ -52,7 +52,7 @@ def solve(
 
     Returns the largest sizes ``(k,)`` of the true residuals and the number of products with M.
     """
-    r = np.empty_like(x)
+    r, unit = np.empty_like(x), 0.5 * float(np.finfo(x.dtype).eps)
     size, far = operator.residual(x, r)
     products = 1
     if (size <= np.maximum(tolerance, relative * far)).all():
@@ -69,7 +69,7 @@ def solve(
             break
         stuck = ~(size <= 0.5 * before) & ~(size <= goal)
         if stuck.any():
-            if (size[stuck] <= 16 * UNIT * far[stuck]).all():
+            if (size[stuck] <= 16 * unit * far[stuck]).all():
                 break
             # x + residual is a step of the fixed-point iteration, which contracts: it cannot fail.
             for _ in range(RELIEF):
@@ -85,7 +85,7 @@ def _cycle(
     """BiCGSTAB from the residual ``r`` until it seems to have converged, breaks down or grows."""
     S, k = x.shape
     shadow[:], p[:] = r, r
-    rho = np.einsum("sk,sk->k", shadow, r)
+    rho = np.einsum("sk,sk->k", shadow, r, dtype=np.float64)
     active = size > np.maximum(tolerance, relative * largest(x))
     alpha, omega, beta = np.empty(k), np.empty(k), np.empty(k)
     sums = np.empty((chunks(S), 3, k))
@@ -136,7 +136,7 @@ def _turn(
 
 def largest(x: Array, axis: int | tuple[int, ...] | None = 0) -> Array:
     """``max |x|`` along the axis (None: of all), without a copy; ``(k,)`` for ``x (S, k)``."""
-    return np.asarray(np.maximum(x.max(axis=axis), -x.min(axis=axis)))
+    return np.asarray(np.maximum(x.max(axis=axis), -x.min(axis=axis)), dtype=np.float64)
 
 
 @summing

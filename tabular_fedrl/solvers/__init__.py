@@ -6,8 +6,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from tabular_fedrl.balls import Balls
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InvalidProblem
@@ -48,7 +46,7 @@ def value_range(cmdp: CMDP, signal: Any) -> tuple[Measured, Measured]:
     A)``; exact for a problem of exact data."""
     if cmdp.is_exact:
         return value_range_exact(cmdp, Balls.of(signal))
-    return -optimal_value(cmdp, -np.asarray(signal, dtype=np.float64)), optimal_value(cmdp, signal)
+    return -optimal_value(cmdp, signal, -1.0), optimal_value(cmdp, signal)
 
 
 @lru_cache(maxsize=256)

@@ -120,23 +120,23 @@ def improve(
         tolerance = max(fraction * width, enough) if before == np.inf else enough if before > enough else 0.0
         evaluated[key] = tolerance
         f_pi, signal = np.take_along_axis(signal, actions[:, None], axis=1), None
-        V, ahead = _evaluated(cmdp, f_pi, actions, V, ahead, tolerance)
+        V, ahead, settled = _approached(cmdp, f_pi, actions, V, ahead, tolerance)
+        if not settled:
+            del ahead
+            V = linear.values(cmdp, actions, f_pi[None], V[:, None], tolerance)[0][:, 0]
+            ahead = np.empty(cmdp.S)
     assert best is not None
     return best
 
 
-def _evaluated(
+def _approached(
     cmdp: CMDP, f_pi: Array, actions: NDArray[np.int32], V: Array, ahead: Array, tolerance: float
-) -> tuple[Array, Array]:
-    """``V (S,)`` moved towards the policy's values for ``f_pi (S, 1)`` until the residual is at most
-    ``tolerance``, or rounding; and room for another function. ``V`` and ``ahead (S,)`` are overwritten."""
+) -> tuple[Array, Array, bool]:
+    """``V (S,)`` moved by sweeps towards the policy's values for ``f_pi (S, 1)``, room for another function,
+    and whether the residual is at most ``tolerance``. ``V`` and ``ahead (S,)`` are overwritten."""
+    # Packed again where that is not enough: it takes no time beside what follows, but as much room.
     rows = policy_rows(rows_of(cmdp), actions)
     x, spare, settled = approach(
         rows, None, f_pi.T, cmdp.gamma, V[:, None], ahead[:, None], np.full(1, tolerance)
     )
-    V, ahead = x[:, 0], spare[:, 0]
-    if settled:
-        return V, ahead
-    # To pack them again takes no time beside what follows, but as much room.
-    del rows
-    return linear.values(cmdp, actions, f_pi[None], V[:, None], tolerance)[0][:, 0], ahead
+    return x[:, 0], spare[:, 0], settled

@@ -67,14 +67,15 @@ def optimise(cmdp: CMDP, reward: Array | None = None, accuracy: float = 0.0) -> 
     return best
 
 
-def optimal_value(cmdp: CMDP, reward: Array) -> Measured:
-    """The ``value`` of :func:`optimise`; in a sparse problem without the tables of policy and Q. Errors as
-    there."""
+def optimal_value(cmdp: CMDP, reward: Array, sign: float = 1.0) -> Measured:
+    """The ``value`` of :func:`optimise` for ``sign * reward``, where the sign is 1 or -1; in a sparse problem
+    without tables beside the signal. Errors as there."""
+    f = _signal(cmdp, reward)
     if cmdp.is_sparse:
-        value = improve(cmdp, _signal(cmdp, reward)).at_start(cmdp)
+        value = improve(cmdp, f if sign > 0 else lambda: -f).at_start(cmdp)
         make_room(cmdp.r.nbytes)
         return value
-    return optimise(cmdp, reward).value
+    return optimise(cmdp, sign * f).value
 
 
 def _signal(cmdp: CMDP, reward: Array) -> Array:
