@@ -222,11 +222,17 @@ def test_large_problems_are_measured_in_their_own_units():
     assert row["solve_seconds"] > row["product_seconds"] > 0
     assert row["solve_memory"] >= 1
     assert 0 < row["gap"][1] < 1e-6 < row["gap"][0]
-    row |= {"product_seconds": 0.5, "solve_seconds": 600.0, "run_memory": 1.25, "violation": [0.5, 1e-9]}
-    text = million.markdown({"machine": facts(), "read_bytes_per_second": {"1": 4e10}, "rows": [row]})
+    row |= {
+        "read_bytes_per_second": {"1": 4e10, "2": 5e10},
+        "product_seconds": 0.5,
+        "solve_seconds": 600.0,
+        "run_memory": 1.25,
+        "violation": [0.5, 1e-9],
+    }
+    text = million.markdown({"machine": facts(), "rows": [row]})
     assert "(columns) | 1,200 |" in text
     assert "| 1.25 |" in text
-    assert "| 0.5 ± 1e-09 |" in text
+    assert "| 0.5 ± 1e-09 | 40, 50 |" in text
 
 
 def test_settings_tell_rows_of_one_problem_apart():
