@@ -115,10 +115,9 @@ def markdown(content: dict[str, Any]) -> str:
         *described(content["machine"]),
         "",
         "Time: in products of P with a vector by SciPy on one thread. Memory: the most that was held, in the",
-        "problem's own arrays, they included. FedNPG: the optimum held beside it, "
-        f"{ROUNDS} rounds of {LOCAL_STEPS} local steps;",
-        "gap and violation are certified by the bounds of both. Reads: plain sums just before, in GB/s, on one",
-        "thread and on all.",
+        f"problem's own arrays, they included. FedNPG: {ROUNDS} rounds of {LOCAL_STEPS} local steps, the",
+        "optimum held beside it; gap and violation are certified by the bounds of both. Reads: plain sums",
+        "just before, in GB/s, on one thread and on all.",
         "",
         "| problem | optimum: proved gap | time | memory | FedNPG: time | memory | gap | violation | reads |",
         "|---|---|---|---|---|---|---|---|---|",
