@@ -34,7 +34,7 @@ def test_a_program_by_hand_whatever_ran_before(threads):
 
 @pytest.mark.parametrize(("start", "steps"), [((0, 3), 0), ((1, 3), 1), ((0,), None)])
 def test_a_start(start, steps):
-    """From the optimal basis (x, and what y leaves of its limit) no step is needed, from the one beside it one;
+    """From the optimal basis (x, and what y leaves of its limit) no step is needed, from its neighbour one;
     what is no basis is a hint."""
     highs = maximise(np.array([3.0, 2.0]), BOX, ROWS, (LIMITS[0], np.array([0.75, 2.0])), start)
     assert highs.getSolution().col_value == pytest.approx([0.75, 0.0])

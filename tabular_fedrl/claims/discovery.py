@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
+from tabular_fedrl.claims.places import OWN_PAGES, line_of
 from tabular_fedrl.claims.theorem import Theorem
 from tabular_fedrl.errors import InvalidProblem
 
@@ -58,7 +59,7 @@ def load_file(path: Path) -> list[type[Theorem]]:
     if not path.is_file():
         what = "not a regular file" if path.exists() else "no such file"
         raise InvalidProblem(f"{path}: {what}")
-    name = "_theorems_" + re.sub(r"\W", "_", str(path.resolve()))
+    name = OWN_PAGES + re.sub(r"\W", "_", str(path.resolve()))
     module = sys.modules.get(name)
     if module is None:
         spec = importlib.util.spec_from_file_location(name, path)
@@ -70,7 +71,9 @@ def load_file(path: Path) -> list[type[Theorem]]:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             del sys.modules[name]
-            raise InvalidProblem(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+            place = line_of(error, module.__file__)
+            what = f"{type(error).__name__}: {error}{f' ({place})' if place else ''}"
+            raise InvalidProblem(f"{path} cannot be loaded: {what}") from error
     found = in_module(module)
     if not found:
         raise InvalidProblem(f"{path} defines no subclass of Theorem with an id")

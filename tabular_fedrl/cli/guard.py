@@ -64,7 +64,7 @@ def deliver(output: Output, command: Callable[[Output], Answer]) -> int:
     except MemoryError:
         return fail(output, "there is not enough memory for this problem", INTERNAL)
     except SystemExit as error:
-        # A user's page that calls sys.exit would end the command with a code of its own, and without a word.
+        # A page that calls sys.exit would end the command with a code of its own, and without a word.
         return _internal(output, error)
     except Exception as error:
         # Python wraps an interrupt that falls into the making of a class, as while a library is imported.
@@ -99,9 +99,13 @@ def fail(
 
 
 def _internal(output: Output, error: Exception | SystemExit) -> int:
+    """What nobody expected: a fault of the user's own page if it is marked so, else of this package."""
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-    what = f"internal error: {type(error).__name__}: {error}{notes}"
-    return fail(output, f"{what} (set {DEBUG}=1 for the traceback)", INTERNAL, prefix="")
+    own = getattr(error, "bad_input", False)
+    kind, code = ("error", BAD_INPUT) if own else ("internal error", INTERNAL)
+    # Not every exception has a message.
+    what = f"{kind}: {type(error).__name__}{f': {error}' if str(error) else ''}{notes}"
+    return fail(output, f"{what} (set {DEBUG}=1 for the traceback)", code, prefix="")
 
 
 def _nobody_reads() -> int:
