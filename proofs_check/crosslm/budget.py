@@ -38,6 +38,10 @@ HALF = Case("textbook:two-arm", eta=2 * float(np.log(3)), generator=[[0.25, 0.75
 """The tilt turns a quarter into three quarters."""
 
 
+ALONE = Case("garnet:S=2,A=1,b=1,m=0")
+"""One item for each context: in every round its score is constant."""
+
+
 class ForgettingBudget(Theorem):
     r"""The tilted generator forgets at most eta times what the scores gained, over any number of rounds.
 
@@ -57,7 +61,12 @@ class ForgettingBudget(Theorem):
     rounds with whatever scores :math:`\bar s_t`, those of clients that refit included,
 
     .. math:: KL(G_T\|G_0) \le \eta \Big(E_{G_T} \sum_t \bar s_t - E_{G_0} \sum_t \bar s_t\Big) \le
-              \eta \sum_t \mathrm{span}\,\bar s_t \le \eta T .
+              \eta \sum_t \mathrm{span}\,\bar s_t \le \eta T ,
+
+    where the sum of the spans, as the span of one round, is attained by constant scores alone. No smaller
+    multiple of it would do: for a score of 1 for one item of probability p, of 0 for others, and
+    :math:`\eta = (1+\delta) \log(1/p)` the divergence over :math:`\eta h` goes to :math:`1/(1+\delta)` as p
+    goes to 0.
 
     For the filter :math:`G' \propto G\bar s` only
 
@@ -185,7 +194,7 @@ class ForgettingBudget(Theorem):
         lost = 8 * UNIT * (last.shape[-1] + 10 + x.update.eta)
         return last.rounded_by(len(x.run.scores) * lost), x.ends[1].p
 
-    @tight(r"KL(G_T\|G_0) \le \eta \sum_t \mathrm{span}\,\bar s_t", constant=1.0)
+    @tight(r"KL(G_T\|G_0) \le \eta \sum_t \mathrm{span}\,\bar s_t", constant=1.0, attained=ALONE)
     def rounds(self, x: Budget) -> Sides:
         first, last = x.ends
         return kl(last, first), x.spans.sum(0) * x.update.eta
