@@ -11,8 +11,8 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
-"""What workers must find when they start. Numba's own is set inside them: once its threads run, it refuses to
-compile in a process whose variable has changed."""
+"""What workers must find when they start. Numba is told in them: once its threads run, it refuses to compile
+in a process whose variable has changed."""
 
 MOST_JOBS = 8
 
@@ -50,7 +50,10 @@ def workers(jobs: int) -> Iterator[Executor | None]:
 def _prepare() -> None:
     """In a worker: interrupts are the parent's, its end is ours, nothing is printed on its output, and Numba
     has one thread."""
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+    import numba
+
+    if "NUMBA_NUM_THREADS" not in os.environ:
+        numba.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
