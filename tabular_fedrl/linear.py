@@ -107,7 +107,11 @@ def values(
         mean = _mean(policy if policy.ndim == 2 else None, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], np.take(mean, line.order, axis=1))
         if line.slow:
-            _refined(cmdp, policy, lambda rows: _Values(rows, None, f_pi[..., None], cmdp.gamma), x, goal)
+            size, _ = _refined(
+                cmdp, policy, lambda rows: _Values(rows, None, f_pi[..., None], cmdp.gamma), x, goal
+            )
+            if _own_rows(cmdp, policy) and _within(NEARLY, size, V, goal):
+                return V, size
         else:
             _swept(_quick(cmdp, policy), None, f_pi[..., None], cmdp.gamma, x, goal)
         if line.moved:
@@ -171,7 +175,12 @@ def visits(
         x, start_law = (d[line.order], law[line.order]) if line.moved else (d, law)
         if line.slow:
             goals = np.full(1, goal)
-            _refined(cmdp, policy, lambda rows: _Visits(rows, None, start_law, cmdp.gamma), x, goals)
+            size, total = _refined(
+                cmdp, policy, lambda rows: _Visits(rows, None, start_law, cmdp.gamma), x, goals
+            )
+            enough = (total <= goals).all() or _within(NEARLY, size, d, np.zeros(1))
+            if _own_rows(cmdp, policy) and enough:
+                return d[:, 0], float(total[0])
         else:
             quick = _Visits(_quick(cmdp, policy), None, start_law, cmdp.gamma)
             _sum_solved(quick, x, NEARER * goal, ROUNDING, resort.after)
@@ -223,9 +232,10 @@ def _mean(pi: Array | None, f: Array) -> Array:
 
 def _refined(
     cmdp: CMDP, policy: NDArray[Any], equations: Callable[[Rows], _Values | _Visits], x: Array, goal: Array
-) -> None:
+) -> tuple[Array, Array]:
     """Improve ``x (S, k)`` in place until the residual is at most ``goal (k,)``, its 1-norm for visitations,
-    rounding lets it fall no more, or too little is gained.
+    rounding lets it fall no more, or too little is gained. Returns the residual's sizes ``(k,)``, and what is
+    compared with the goal.
 
     What is missing solves the equations for the residual. It is found to a few digits in single precision:
     what is swept takes half the memory, and less time where memory is waited for. The residual is that of
@@ -241,7 +251,7 @@ def _refined(
         left = np.full(1, system.total) if isinstance(system, _Visits) else size
         short = (left > NEARER * goal) & (size > 0.5 * NEARLY * far) & (left <= GAINED * before)
         if not short.any():
-            return
+            return size, left
         del system
         if made is None:
             rows = packed.transposed_rows(rows) if flow else rows
@@ -319,6 +329,11 @@ def _prepared(cmdp: CMDP, policy: NDArray[Any]) -> bool:
     """Whether a policy has rows that are quicker to sweep, or can be preconditioned."""
     line = _line(cmdp)
     return line.moved or (line.slow if policy.ndim == 1 else _merged(cmdp) is not None)
+
+
+def _own_rows(cmdp: CMDP, policy: NDArray[Any]) -> bool:
+    """Whether :func:`_quick` rows are the policy's own, as they stand in P."""
+    return policy.ndim == 1 and not _line(cmdp).moved
 
 
 def _quick(cmdp: CMDP, policy: NDArray[Any]) -> Rows:
