@@ -9,7 +9,7 @@ from problems import random_cmdp
 from tabular_fedrl.algorithms.drpo_steps import cql_values, regularised_optimum, reverse_step
 from tabular_fedrl.algorithms.offline_baselines import confined, spibb_policy
 from tabular_fedrl.algorithms.offline_clients import Client
-from tabular_fedrl.cmdp import FederatedCMDP
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.offline import behaviour, count, draw, empirical, extended, grades, mixtures, pool
@@ -137,6 +137,14 @@ def test_fedora_follows_the_client_that_does_well():
     assert cold == pytest.approx(local[int(np.argmax(worth))], abs=1e-9)
     even = final("fedora", cmdp, temperature=1e9, **given)
     assert even == pytest.approx(local.mean(axis=0), abs=1e-7)
+
+
+def test_fedora_s_weights_sum_to_one_whatever_the_unit_of_reward_is():
+    """Three clients that are worth the same 10^9: the logarithm of their number is below a rounding of it."""
+    cmdp = CMDP(np.ones((1, 1, 1)), [[-740452.1]], np.zeros((0, 1, 1)), [], [1.0], 0.999)
+    ours, theirs = (run("fedora", cmdp, 2, backend=b, clients=3, compare=False) for b in ("numpy", "numba"))
+    assert ours.value.value == pytest.approx(theirs.value.value, rel=1e-12)
+    assert ours.value.value == pytest.approx(-740452.1 * 1000, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", BASELINES)

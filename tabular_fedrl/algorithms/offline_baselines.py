@@ -42,7 +42,7 @@ from tabular_fedrl.evaluation import policy_values
 from tabular_fedrl.federation import Federation, PublicSteps
 from tabular_fedrl.measured import Array
 from tabular_fedrl.offline.counts import behaviour, empirical, pool
-from tabular_fedrl.policies import log_softmax
+from tabular_fedrl.policies import log_softmax, recentred
 
 MOST_IMPROVEMENTS = 1000
 
@@ -135,7 +135,8 @@ def fedora(
 
     def shares(policies: list[Any]) -> Any:
         worth = [_worth(client, log_pi) for client, log_pi in zip(clients, policies)]
-        return exp(log_softmax(stack(worth) / temperature + log(omega)))
+        # Worths may be so large that their sum's logarithm is lost in them: only differences may enter.
+        return exp(log_softmax(recentred(stack(worth) / temperature + log(omega))))
 
     return _rounds(federation, local, shares)
 
