@@ -61,6 +61,10 @@ the vectors beside them take a quarter of the memory of a sparse kernel or less.
 NEARER = 0.9
 """What was found another way is to be this much nearer, so that rounding does not call for more."""
 
+LARGE = 1 << 15
+"""States from which on a policy's rows and triangles leave a processor's own cache, and corrections are made
+in single precision."""
+
 COARSEST = 1e-3
 """Part of the residual that a correction in single precision may leave; else it is made in double."""
 
@@ -237,14 +241,16 @@ def _refined(
     rounding lets it fall no more, or too little is gained. Returns the residual's sizes ``(k,)``, and what is
     compared with the goal.
 
-    What is missing solves the equations for the residual. It is found to a few digits in single precision:
-    what is swept takes half the memory, and less time where memory is waited for. The residual is that of
-    the rows, which are packed anew for it and not held meanwhile.
+    What is missing solves the equations for the residual. In a large problem it is found to a few digits in
+    single precision: what is swept takes half the memory, and less time where memory is waited for. The
+    residual is that of the rows, which there are packed anew for it and not held meanwhile.
     """
-    storage: Any = np.float32 if _attainable(cmdp, np.float32) <= COARSEST else np.float64
-    made, before = None, np.full(x.shape[1], np.inf)
+    large = cmdp.S >= LARGE
+    single = large and _attainable(cmdp, np.float32) <= COARSEST
+    storage: Any = np.float32 if single else np.float64
+    made, rows, before = None, None, np.full(x.shape[1], np.inf)
     while True:
-        rows = _quick(cmdp, policy)
+        rows = _quick(cmdp, policy) if rows is None else rows
         system, r = equations(rows), np.empty_like(x)
         size, far = system.residual(x, r)
         flow = isinstance(system, _Visits)
@@ -253,10 +259,11 @@ def _refined(
         if not short.any():
             return size, left
         del system
+        swept = packed.transposed_rows(rows) if flow and made is None else rows
+        rows = None if large else rows
         if made is None:
-            rows = packed.transposed_rows(rows) if flow else rows
-            made = triangles.sweeps(rows, cmdp.gamma, _line(cmdp).reach, storage)
-        del rows
+            made = triangles.sweeps(swept, cmdp.gamma, _line(cmdp).reach, storage)
+        del swept
         r, before = r.astype(storage, copy=False), left
         enough = np.maximum(NEARER * goal, _attainable(cmdp, storage) * left)
         for j in np.flatnonzero(short):

@@ -166,6 +166,7 @@ def test_where_the_sweeps_are_used(monkeypatch):
 @pytest.mark.parametrize("gamma", [0.9, 0.999, 0.99999])
 def test_corrections_in_single_precision_lead_to_double(monkeypatch, gamma):
     """One alone does not; close to 1 they would lead nowhere, and are made in double precision."""
+    monkeypatch.setattr(linear, "LARGE", 0)
     cmdp = grid(rows=100, columns=100, A=3, b=4, m=0, gamma=gamma)
     actions = drawn(cmdp, 1)[0].argmax(axis=1)
     made, honest = [], gauss_seidel.Preconditioned
