@@ -212,6 +212,21 @@ def test_columns_of_any_scale_are_solved_each_to_its_own_rounding():
     assert (V[:, 2] == 0).all()
 
 
+def test_units_beyond_those_of_float32_change_nothing():
+    cmdp = FAMILIES["garnet"](0.999)
+    matrix, b = (
+        dense(cmdp, np.full((cmdp.S, cmdp.A), 1 / cmdp.A)),
+        np.random.default_rng(0).normal(size=(400, 1)),
+    )
+    found = np.zeros_like(b)
+    _, products = krylov.solve(Matrix(matrix, b), found, np.zeros(1), 16 * UNIT)
+    for exponent in (-200, 200, 320):
+        x = np.zeros_like(b)
+        given = Matrix(matrix, np.ldexp(b, exponent))
+        assert krylov.solve(given, x, np.zeros(1), 16 * UNIT)[1] == products
+        assert np.array_equal(x, np.ldexp(found, exponent))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_hard_contractions(seed):
     """Nearly periodic chains, whose spectrum fills a circle: the worst for a Krylov method."""

@@ -84,7 +84,10 @@ def _cycle(
 ) -> int:  # fmt: skip
     """BiCGSTAB from the residual ``r`` until it seems to have converged, breaks down or grows."""
     S, k = x.shape
-    shadow[:], p[:] = r, r
+    # Residuals in any unit fit into float32 by a power of two, which changes no quotient.
+    _, exponent = np.frexp(largest(r))
+    np.multiply(r, np.ldexp(1.0, -np.maximum(exponent, -1000)), out=shadow, casting="same_kind")
+    p[:] = r
     rho = np.einsum("sk,sk->k", shadow, r, dtype=np.float64)
     active = size > np.maximum(tolerance, relative * largest(x))
     alpha, omega, beta = np.empty(k), np.empty(k), np.empty(k)
