@@ -17,16 +17,16 @@ with its own rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tabular_fedrl import methods
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.kernels import band, flows, gauss_seidel, krylov, packed, sparse, successive, triangles
 from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
-from tabular_fedrl.kernels.structure import Line, line_up
 from tabular_fedrl.measured import UNIT, Array
 
 ROUNDING = 10 * UNIT
@@ -34,29 +34,6 @@ ROUNDING = 10 * UNIT
 
 NEARLY = 64 * UNIT
 """The same for an answer that was found another way and need not be polished."""
-
-ELIMINATION = 300
-"""Elimination is preferred up to so many operations for each entry of P: it does away with as many passes
-over P, at several operations a time."""
-
-LAST_RESORT = 5e10
-"""Operations that elimination may take where a Krylov method fails: half a minute."""
-
-PER_PRODUCT = 25
-"""A product of the Krylov method takes as long as so many operations of elimination for each state."""
-
-SMALL_FACTOR = 8e6
-"""Entries that the factor may have in any case; else it may take half the memory of P."""
-
-MERGED = 1.5
-r"""Rows of :math:`P_\pi` are merged where that leaves them shorter by this factor."""
-
-SAMPLE = 250
-"""States from which that is estimated."""
-
-SIDE_BY_SIDE = 1 << 20
-"""Values of so many states and signals are found at once: they stay in the cache, as more would not, and
-the vectors beside them take a quarter of the memory of a sparse kernel or less."""
 
 NEARER = 0.9
 """What was found another way is to be this much nearer, so that rounding does not call for more."""
@@ -103,27 +80,27 @@ def values(
     V = np.zeros((cmdp.S, len(signals))) if start is None else start
     goal = np.full(V.shape[1], 0.0 if tolerance is None else tolerance)
     relative = ROUNDING
-    line, resort = _line(cmdp), _last_resort(cmdp)
-    if line.width <= _narrow(cmdp):
+    line, resort = methods.line_of(cmdp), methods.last_resort(cmdp)
+    if line.width <= methods.narrow(cmdp):
         band.solve_values(rows_of(cmdp), policy, signals, cmdp.gamma, line.order, line.width, V)
         relative = NEARLY
-    elif _prepared(cmdp, policy):
+    elif methods.prepared(cmdp, policy):
         mean = _mean(policy if policy.ndim == 2 else None, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], np.take(mean, line.order, axis=1))
         if line.slow:
             size, _ = _refined(
                 cmdp, policy, lambda rows: _Values(rows, None, f_pi[..., None], cmdp.gamma), x, goal
             )
-            if _own_rows(cmdp, policy) and _within(NEARLY, size, V, goal):
+            if methods.own_rows(cmdp, policy) and _within(NEARLY, size, V, goal):
                 return V, size
         else:
-            _swept(_quick(cmdp, policy), None, f_pi[..., None], cmdp.gamma, x, goal)
+            _swept(methods.quick_rows(cmdp, policy), None, f_pi[..., None], cmdp.gamma, x, goal)
         if line.moved:
             V[line.order] = x
         relative = NEARLY
-    rows, pi = _policy(cmdp, policy)
+    rows, pi = methods.rows_to_sweep(cmdp, policy)
     size = np.empty(len(signals))
-    count = _side_by_side(cmdp)
+    count = methods.side_by_side(cmdp)
     for first in range(0, len(signals), count):
         these = slice(first, first + count)
         x = np.ascontiguousarray(V[:, these])
@@ -139,14 +116,6 @@ def values(
         size, _ = _Values(rows, pi, signals, cmdp.gamma).residual(x, np.empty_like(x))
     _accept(size, V, goal)
     return V, size
-
-
-def together(cmdp: CMDP) -> int:
-    """Of how many signals :func:`values` of a policy ``(S, A)`` are best asked for at once: of all, where
-    there is something to be prepared for them."""
-    line = _line(cmdp)
-    prepared = line.width <= _narrow(cmdp) or line.moved or _merged(cmdp) is not None
-    return 1 + cmdp.m if prepared else _side_by_side(cmdp)
 
 
 def visits(
@@ -171,11 +140,11 @@ def visits(
     # which BiCGSTAB breaks down.
     d = (law.copy() if start is None else start)[:, None]
     goal, relative = 0.0 if tolerance is None else tolerance, ROUNDING
-    line, resort = _line(cmdp), _last_resort(cmdp)
-    if line.width <= _narrow(cmdp):
+    line, resort = methods.line_of(cmdp), methods.last_resort(cmdp)
+    if line.width <= methods.narrow(cmdp):
         band.solve_visits(rows_of(cmdp), policy, law, cmdp.gamma, line.order, line.width, d[:, 0])
         relative = NEARLY
-    elif _prepared(cmdp, policy):
+    elif methods.prepared(cmdp, policy):
         x, start_law = (d[line.order], law[line.order]) if line.moved else (d, law)
         if line.slow:
             goals = np.full(1, goal)
@@ -183,16 +152,16 @@ def visits(
                 cmdp, policy, lambda rows: _Visits(rows, None, start_law, cmdp.gamma), x, goals
             )
             enough = (total <= goals).all() or _within(NEARLY, size, d, np.zeros(1))
-            if _own_rows(cmdp, policy) and enough:
+            if methods.own_rows(cmdp, policy) and enough:
                 return d[:, 0], float(total[0])
         else:
-            quick = _Visits(_quick(cmdp, policy), None, start_law, cmdp.gamma)
+            quick = _Visits(methods.quick_rows(cmdp, policy), None, start_law, cmdp.gamma)
             _sum_solved(quick, x, NEARER * goal, ROUNDING, resort.after)
             del quick
         if line.moved:
             d[line.order] = x
         relative = NEARLY
-    rows, pi = _policy(cmdp, policy)
+    rows, pi = methods.rows_to_sweep(cmdp, policy)
     equations = _Visits(rows, pi, law, cmdp.gamma)
     size = _sum_solved(equations, d, goal, relative, resort.after)
     if resort.width and equations.total > goal and not _within(NEARLY, size, d, np.zeros(1)):
@@ -250,7 +219,7 @@ def _refined(
     storage: Any = np.float32 if single else np.float64
     made, rows, before = None, None, np.full(x.shape[1], np.inf)
     while True:
-        rows = _quick(cmdp, policy) if rows is None else rows
+        rows = methods.quick_rows(cmdp, policy) if rows is None else rows
         system, r = equations(rows), np.empty_like(x)
         size, far = system.residual(x, r)
         flow = isinstance(system, _Visits)
@@ -262,7 +231,7 @@ def _refined(
         swept = packed.transposed_rows(rows) if flow and made is None else rows
         rows = None if large else rows
         if made is None:
-            made = triangles.sweeps(swept, cmdp.gamma, _line(cmdp).reach, storage)
+            made = triangles.sweeps(swept, cmdp.gamma, methods.line_of(cmdp).reach, storage)
         del swept
         r, before = r.astype(storage, copy=False), left
         enough = np.maximum(NEARER * goal, _attainable(cmdp, storage) * left)
@@ -272,7 +241,7 @@ def _refined(
 
 def _correct(missing: gauss_seidel.Preconditioned, enough: float, flow: bool, x: Array, cmdp: CMDP) -> None:
     """Add to ``x (S,)`` what is missing, found until the residual or its 1-norm is ``enough``."""
-    storage, most = missing.b.dtype, _last_resort(cmdp).after
+    storage, most = missing.b.dtype, methods.last_resort(cmdp).after
     hidden, relative = np.zeros((x.size, 1), storage), 5 * float(np.finfo(storage).eps)
     if flow:
         _sum_solved(missing, hidden, enough, relative, most)
@@ -312,82 +281,6 @@ class _Visits:
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         return flows.flow_product(self.rows, self.pi, self.gamma, x, out, other)
-
-
-def _policy(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]:
-    """The rows to sweep. To pack a policy's takes no time beside what is done with them, but as much room as
-    all the vectors: they are not held meanwhile."""
-    rows = rows_of(cmdp)
-    if policy.ndim == 1:
-        return packed.policy_rows(rows, policy), None
-    return rows, policy
-
-
-def _side_by_side(cmdp: CMDP) -> int:
-    """Signals whose values a Krylov method finds at once."""
-    return max(1, SIDE_BY_SIDE // cmdp.S)
-
-
-def _line(cmdp: CMDP) -> Line:
-    return cmdp._remember("line", lambda: line_up(rows_of(cmdp), _narrow(cmdp)))
-
-
-def _prepared(cmdp: CMDP, policy: NDArray[Any]) -> bool:
-    """Whether a policy has rows that are quicker to sweep, or can be preconditioned."""
-    line = _line(cmdp)
-    return line.moved or (line.slow if policy.ndim == 1 else _merged(cmdp) is not None)
-
-
-def _own_rows(cmdp: CMDP, policy: NDArray[Any]) -> bool:
-    """Whether :func:`_quick` rows are the policy's own, as they stand in P."""
-    return policy.ndim == 1 and not _line(cmdp).moved
-
-
-def _quick(cmdp: CMDP, policy: NDArray[Any]) -> Rows:
-    r"""These rows: :math:`P_\pi` with A = 1, in the places of :func:`_line` if those are moved."""
-    line, rows = _line(cmdp), rows_of(cmdp)
-    if policy.ndim == 2 and (starts := _merged(cmdp)) is not None:
-        rows, pi = packed.merged_rows(rows, policy, starts), None
-    else:
-        rows, pi = _policy(cmdp, policy)
-    return packed.moved_rows(rows, pi, line.order) if line.moved else rows
-
-
-def _merged(cmdp: CMDP) -> NDArray[np.uint32] | None:
-    return cmdp._remember("merged", lambda: _merging(rows_of(cmdp)))
-
-
-def _merging(rows: Rows) -> NDArray[np.uint32] | None:
-    """Where merged rows start, if they are enough shorter and not too many to be held."""
-    sample = min(rows.S, SAMPLE)
-    shorter = int(packed.merged_starts(rows, sample)[-1]) / sample
-    if MERGED * shorter * rows.S > rows.weights.size or shorter * rows.S > SMALL_FACTOR:
-        return None
-    return packed.merged_starts(rows, rows.S)
-
-
-def _narrow(cmdp: CMDP) -> int:
-    """The widest band that is eliminated: w places cost about w^2 operations and w numbers for each state."""
-    entries = cmdp.P.nnz / cmdp.S
-    room = max(SMALL_FACTOR / cmdp.S, 0.75 * entries)
-    return int(min((ELIMINATION * entries) ** 0.5, room))
-
-
-class _Resort(NamedTuple):
-    """The band to eliminate once a Krylov method has failed, or taken more products than ``after``; a
-    ``width`` of 0 if there is none."""
-
-    order: NDArray[np.int32]
-    width: int
-    after: float
-
-
-def _last_resort(cmdp: CMDP) -> _Resort:
-    line, S = _line(cmdp), cmdp.S
-    if not (line.slow or line.order.size) or S * line.width**2 > LAST_RESORT:
-        return _Resort(line.order, 0, np.inf)
-    order = line.order if line.order.size else np.arange(S, dtype=np.int32)
-    return _Resort(order, line.width, line.width**2 / PER_PRODUCT)
 
 
 def _within(share: float, size: Array, x: Array, goal: Array) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
-from tabular_fedrl import linear
+from tabular_fedrl import linear, methods
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import SolverFailure
 from tabular_fedrl.instances import garnet, grid, ring
@@ -55,7 +55,7 @@ def sweep_in_vain(monkeypatch):
 @pytest.fixture(params=METHODS)
 def method(request, monkeypatch):
     """Elimination of everything, or of nothing, and then with sweeps before the Krylov method or without."""
-    monkeypatch.setattr(linear, "ELIMINATION", METHODS[request.param])
+    monkeypatch.setattr(methods, "ELIMINATION", METHODS[request.param])
     if request.param == "iterated":
         sweep_in_vain(monkeypatch)
     return request.param
@@ -124,19 +124,19 @@ def test_the_method_follows_the_structure(monkeypatch):
 
 
 def test_a_moved_order_and_merged_rows_change_nothing(monkeypatch):
-    monkeypatch.setattr(linear, "ELIMINATION", 0.0)
+    monkeypatch.setattr(methods, "ELIMINATION", 0.0)
     local = shuffled(grid(rows=40, columns=50, A=4, m=1))
     pi, _, _ = drawn(local, 2)
     answers = []
     for worth, merged in ((10**9, np.inf), (10**9, 1.5), (1000, np.inf), (1000, 1.5)):
         monkeypatch.setattr(structure, "WORTH", worth)
         monkeypatch.setattr(structure, "NEAR", 200)
-        monkeypatch.setattr(linear, "MERGED", merged)
+        monkeypatch.setattr(methods, "MERGED", merged)
         fresh = local.replace(d=local.d)
         for policy in (pi, pi.argmax(axis=1)):
             answers.append((linear.values(fresh, policy)[0], linear.visits(fresh, policy)[0]))
-        assert linear._line(fresh).moved == (worth == 1000)
-        assert (not linear._prepared(fresh, pi)) == (worth > 1000 and merged > 2)
+        assert methods.line_of(fresh).moved == (worth == 1000)
+        assert (not methods.prepared(fresh, pi)) == (worth > 1000 and merged > 2)
     for i in range(2, 8):
         for ours, first in zip(answers[i], answers[i % 2]):
             assert np.abs(ours - first).max() <= 1e-11
@@ -181,7 +181,7 @@ def test_a_tolerance_is_met_and_not_overdone():
 @pytest.mark.parametrize("family", ["grid", "garnet"])
 def test_a_visitation_s_tolerance_is_the_sum_s(monkeypatch, family, far):
     """From the law of one state on, and from a visitation nearby: no entry has to be below a share of it."""
-    monkeypatch.setattr(linear, "ELIMINATION", 0.0)
+    monkeypatch.setattr(methods, "ELIMINATION", 0.0)
     cmdp = FAMILIES[family](0.99)
     rng = np.random.default_rng(0)
     policy = rng.integers(3, size=400).astype(np.int32)
@@ -254,14 +254,14 @@ def test_cycles_that_come_to_nothing_are_survived(monkeypatch, effect):
     sweep_in_vain(monkeypatch)
     cmdp = garnet(S=300, m=1, gamma=0.5, sparse=True)
     pi, _, _ = drawn(cmdp, 2)
-    monkeypatch.setattr(linear, "ELIMINATION", 0.0)
+    monkeypatch.setattr(methods, "ELIMINATION", 0.0)
     V, _ = linear.values(cmdp, pi)
     expected = np.linalg.solve(dense(cmdp, pi), (pi * cmdp.signals).sum(axis=-1).T)
     assert np.abs(V - expected).max() <= 1e-13
 
 
 def test_a_stall_is_an_error(monkeypatch):
-    monkeypatch.setattr(linear, "ELIMINATION", 0.0)
+    monkeypatch.setattr(methods, "ELIMINATION", 0.0)
     monkeypatch.setattr(krylov, "CYCLES", 0)
     sweep_in_vain(monkeypatch)
     cmdp = garnet(S=400, m=0, sparse=True)
@@ -273,7 +273,7 @@ def test_elimination_is_the_last_resort(monkeypatch):
     """One successor for each action, and a horizon of 10^5 steps across a wide grid."""
     cmdp = grid(rows=100, columns=100, A=2, b=1, m=0, gamma=0.99999)
     pi = np.random.default_rng(0).dirichlet(np.ones(2), cmdp.S)
-    assert linear._line(cmdp).width > linear._narrow(cmdp)
+    assert methods.line_of(cmdp).width > methods.narrow(cmdp)
     V, size = linear.values(cmdp, pi)
     assert (size <= linear.NEARLY * np.abs(V).max()).all()
     d, total = linear.visits(cmdp, pi)
@@ -283,7 +283,7 @@ def test_elimination_is_the_last_resort(monkeypatch):
     assert np.abs(V[:, 0] - matrix.solve((pi * cmdp.r).sum(axis=1))).max() <= 1e-9 * np.abs(V).max()
     theirs = matrix.solve((1 - cmdp.gamma) * cmdp.rho, trans="T")
     assert np.abs(d - theirs).sum() <= 1e-9
-    monkeypatch.setattr(linear, "LAST_RESORT", 0.0)
+    monkeypatch.setattr(methods, "LAST_RESORT", 0.0)
     monkeypatch.setattr(krylov, "CYCLES", 8)
     for f in linear.values, linear.visits:
         with np.errstate(over="ignore"), pytest.raises(SolverFailure, match="stalled at a residual"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tabular_fedrl import linear
+from tabular_fedrl import methods
 from tabular_fedrl.cmdp import federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
@@ -87,7 +87,7 @@ def test_the_loop_is_the_algorithm(problem, algorithm, more):
 def test_values_found_from_a_warm_start_are_enclosed_in_exact_arithmetic(source, elimination, monkeypatch):
     """The policy after K rounds is the last one of K, and the next to last of K + 1; its values lie inside
     what was recorded, and those of the policy before outside."""
-    monkeypatch.setattr(linear, "ELIMINATION", elimination)
+    monkeypatch.setattr(methods, "ELIMINATION", elimination)
     problem = federated(load(f"{source},gamma=0.99"))
     steps = {"eta": 0.02, "eta_dual": 0.03, "dual_cap": 5.0, "local_steps": 2, "compare": False}
     runs = [run("fednpg", problem, K, backend="numba", **steps) for K in (1, 2, 3)]
@@ -118,7 +118,7 @@ def test_signals_evaluated_one_after_the_other_are_the_same(problem, monkeypatch
     given = parameters("fednpg", {"local_steps": 3, "backend": "numba"})
     runs = []
     for room in (1, 1 << 20):
-        monkeypatch.setattr(linear, "SIDE_BY_SIDE", room)
+        monkeypatch.setattr(methods, "SIDE_BY_SIDE", room)
         runs.append(run("fednpg", problem, 4, **given))
     far = differences(*runs)
     assert max(far.values()) < 1e-10, far
@@ -185,7 +185,7 @@ def test_no_table_too_many(monkeypatch, family, local_steps, most):
     """Everything but the problem, its optimum included, in half the problem's own memory (NumPy's arrays;
     compiled kernels allocate only blocks), and no room for one table more."""
     # As much side by side as with a million states.
-    for module, name in ((linear, "SIDE_BY_SIDE"), (linear, "SMALL_FACTOR"), (band, "BLOCK")):
+    for module, name in ((methods, "SIDE_BY_SIDE"), (methods, "SMALL_FACTOR"), (band, "BLOCK")):
         monkeypatch.setattr(module, name, int(getattr(module, name)) // 20)
     source = family + ":S={},A=5,b=5,m=2,gamma=0.9" + (",sparse=true" if family == "garnet" else "")
     run("fednpg", federated(load(source.format(3000))), 1, backend="numba")

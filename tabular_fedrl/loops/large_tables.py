@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tabular_fedrl import linear
+from tabular_fedrl import linear, methods
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import policy_error
 from tabular_fedrl.kernels import steps
@@ -82,7 +82,7 @@ class Tables:
         onto: Array | None = None,
         room: Array | None = None,
     ) -> tuple[Measured, Array]:
-        pi, size = self._probabilities(log_pi, room), linear.together(self.cmdp)
+        pi, size = self._probabilities(log_pi, room), methods.together(self.cmdp)
         found, mixed = [], onto
         for first in range(0, weights.size, size):
             some = slice(first, first + size)
