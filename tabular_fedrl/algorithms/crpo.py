@@ -41,14 +41,23 @@ def crpo(federation: Federation, tolerance: float | None) -> Iterator[Round]:
 def rectified_step(agent: Agent, log_pi: Array, tolerance: Any = None) -> Array:
     """One step up the reward, or down the first cost that is not nearly met."""
     view, estimate = agent.view, exact(agent, log_pi)
-    epsilon = balanced_tolerance(agent.eta, view) if tolerance is None else tolerance
-    scales = [positive_or(span(f), 1.0) for f in view.signals]
-    violated = (j for j in range(view.m) if estimate.cost_values[j] > view.d[j] + epsilon * scales[1 + j])
-    j = next(violated, None)
+    scales, limits = rectified_scales(view), rectified_limits(view, agent.eta, tolerance)
+    j = next((j for j in range(view.m) if estimate.cost_values[j] > limits[j]), None)
     agent.multipliers = array(np.array([float(i == j) for i in range(view.m)]))
     k, sign = (0, 1.0) if j is None else (1 + j, -1.0)
     direction = natural(view, log_pi, estimate.advantages[k]) / scales[k]
     return recentred(log_pi + sign * agent.eta * direction)
+
+
+def rectified_scales(cmdp: CMDP) -> list[Any]:
+    """The spans of reward and costs, 1 for a constant."""
+    return [positive_or(span(f), 1.0) for f in cmdp.signals]
+
+
+def rectified_limits(cmdp: CMDP, eta: Any, tolerance: Any) -> list[Any]:
+    r""":math:`d_j + \epsilon\,\mathrm{span}\,c_j`; ``tolerance`` None for the theory's."""
+    epsilon = balanced_tolerance(eta, cmdp) if tolerance is None else tolerance
+    return [d + epsilon * scale for d, scale in zip(cmdp.d, rectified_scales(cmdp)[1:])]
 
 
 def balanced_tolerance(alpha: Any, cmdp: CMDP) -> Any:

@@ -65,16 +65,26 @@ def mirror_descent(federation: Federation, theta: float | None) -> Iterator[Roun
     (form *recalled*).
     """
     (agent,) = federation.agents
-    theta = mismatch(agent.view) if theta is None else theta
-    if not theta > 1:
-        raise InvalidProblem(f"theta = {theta!r}: steps grow by theta/(theta - 1), which needs theta > 1")
-    growth = array(theta) / (array(theta) - 1.0) * ROUNDED_UP
+    growth = mirror_growth(agent.view, theta)
 
     def step(agent: Agent, log_pi: Array) -> Array:
         _, Q = policy_values(agent.view, log_pi)
         return recentred(log_pi + agent.eta * growth**federation.server.round * Q[0])
 
     return npg_pd(federation, step)
+
+
+def mirror_growth(cmdp: CMDP, theta: float | None) -> Any:
+    r""":math:`\theta/(\theta-1)`; ``theta`` None for the theory's.
+
+    Raises
+    ------
+    InvalidProblem: theta is at most 1; see also :func:`mismatch`.
+    """
+    theta = mismatch(cmdp) if theta is None else theta
+    if not theta > 1:
+        raise InvalidProblem(f"theta = {theta!r}: steps grow by theta/(theta - 1), which needs theta > 1")
+    return array(theta) / (array(theta) - 1.0) * ROUNDED_UP
 
 
 def mismatch(cmdp: CMDP) -> float:

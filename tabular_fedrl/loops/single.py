@@ -49,13 +49,16 @@ class Problem(NamedTuple):
 
 
 class Steps(NamedTuple):
-    r"""``exponent``: :math:`\eta/(1-\gamma)`, with entropy :math:`\eta`; ``eta_dual``, ``dual_cap (m,)``;
-    the agents' ``weights (N,)`` in the mean."""
+    r"""``exponents (n,)``: :math:`\eta/(1-\gamma)`, or :math:`\eta` alone, in each round; ``eta_dual``,
+    ``dual_cap (m,)``; the agents' ``weights (N,)`` in the mean; of CRPO the ``scales (1+m,)`` of the signals
+    and the ``limits (m,)`` that a cost is not to exceed."""
 
-    exponent: float
+    exponents: Array
     eta_dual: Array
     dual_cap: Array
     weights: Array
+    scales: Array
+    limits: Array
 
 
 class Rows(NamedTuple):
@@ -185,8 +188,12 @@ def advance(
                         kept.multipliers[r, i, e, j] = lam[j] if x.mask[i, j] else np.nan
                 if keep[k] and kept.local.size > 0:
                     assign(log_pi[i, 0], kept.local[r, i, e])
-                off = _direction(x, steps, variant, lam, values, pi[0], z, direction)
-                if not variant.dual_once:
+                if variant.rectified:
+                    _rectify(steps, values.at_rho, lam, z.weights)
+                else:
+                    _lagrangian(variant, lam, z.weights)
+                off = _direction(x, steps.exponents[k], variant, values, pi[0], z, direction)
+                if not (variant.dual_once or variant.rectified):
                     _dual_step(x, steps, values.at_rho, i, 1, variant.tau, lam)
                 for a in range(A):
                     for s in range(S):
@@ -233,20 +240,35 @@ def _evaluate(x: Problem, variant: Variant, log_pi: Array, pi: Array, z: Scratch
 
 
 @compiled
-def _direction(
-    x: Problem, steps: Steps, variant: Variant, lam: Array, values: Values, pi: Array, z: Scratch, out: Array
-) -> float:
-    r"""``out (A, S)``: what is added to the logits, of the signal
-    :math:`f_i = r/N - \sum_j \lambda_{ij} c_j` (and entropy); returns a bound on its error where that is
-    :math:`\eta A_i/(1-\gamma)`."""
-    A, S = out.shape
-    w, n = z.weights, z.weights.size
-    V, d = z.lines[0], z.lines[1]
+def _lagrangian(variant: Variant, lam: Array, w: Array) -> None:
+    r"""Weights of the signals in :math:`f_i = r/N - \sum_j \lambda_{ij} c_j`, and of entropy, the last."""
     w[0] = variant.reward_factor
     for j in range(lam.size):
         w[1 + j] = -lam[j]  # 0 where unseen: there it never moves
     if variant.tau > 0:
-        w[n - 1] = variant.reward_factor * variant.tau
+        w[w.size - 1] = variant.reward_factor * variant.tau
+
+
+@compiled
+def _rectify(steps: Steps, at_rho: Array, lam: Array, w: Array) -> None:
+    """Weights of CRPO's step, up the reward or down the first cost that exceeds its limit; ``lam`` says
+    which."""
+    w[0], chosen = 1.0 / steps.scales[0], False
+    for j in range(lam.size):
+        w[1 + j], lam[j] = 0.0, 0.0
+        if not chosen and at_rho[1 + j, 0] > steps.limits[j]:
+            w[0], w[1 + j], lam[j], chosen = 0.0, -1.0 / steps.scales[1 + j], 1.0, True
+
+
+@compiled
+def _direction(
+    x: Problem, exponent: float, variant: Variant, values: Values, pi: Array, z: Scratch, out: Array
+) -> float:
+    r"""``out (A, S)``: what is added to the logits, of the signals as weighted in ``z``; returns a bound on
+    its error where that is :math:`\eta A_i/(1-\gamma)`."""
+    A, S = out.shape
+    w, n = z.weights, z.weights.size
+    V, d = z.lines[0], z.lines[1]
     off = 0.0
     for s in range(S):
         V[s] = 0.0
@@ -268,8 +290,8 @@ def _direction(
                 out[a, s] *= d[s] * pi[a, s]
     for a in range(A):
         for s in range(S):
-            out[a, s] *= steps.exponent
-    return INFLATE * steps.exponent * off
+            out[a, s] *= exponent
+    return INFLATE * exponent * off
 
 
 @compiled

@@ -17,7 +17,7 @@ class Variant(NamedTuple):
     sharing: one of the words above. vanilla: steps along the vanilla gradient, else the natural one.
     dual_once: the multipliers move once a round, at the broadcast policy, by E steps.
     tau: weight of entropy and of the quadratic dual term; 0 for none. reward_factor: the reward's weight in
-    an agent's Lagrangian.
+    an agent's Lagrangian. rectified: a step goes up the reward or down a cost that is exceeded (CRPO).
     """
 
     sharing: int
@@ -25,6 +25,7 @@ class Variant(NamedTuple):
     dual_once: bool
     tau: float
     reward_factor: float
+    rectified: bool
 
 
 NAMES: dict[str, dict[str, Any]] = {
@@ -39,7 +40,15 @@ NAMES: dict[str, dict[str, Any]] = {
     "npg": {},
     "rpg-pd": {"regularised": True},
 }
-"""The algorithms that the loops of this family know."""
+"""The algorithms that all loops of this family know."""
+
+SINGLE: dict[str, dict[str, Any]] = {
+    **NAMES,
+    "crpo": {"rectified": True},
+    "entropy-npg": {"regularised": True},
+    "mirror-descent": {},
+}
+"""Those of the loop over one small problem (:mod:`tabular_fedrl.loops.single`)."""
 
 
 def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -> Variant:
@@ -47,11 +56,11 @@ def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -
 
     Raises
     ------
-    InvalidProblem: the algorithm is none of :data:`NAMES`; ``tau`` is not positive where it is needed.
+    InvalidProblem: the algorithm is none of :data:`SINGLE`; ``tau`` is not positive where it is needed.
     """
-    if algorithm not in NAMES:
-        raise InvalidProblem(f"no compiled loop for {algorithm!r}; there are {', '.join(NAMES)}")
-    own = NAMES[algorithm]
+    if algorithm not in SINGLE:
+        raise InvalidProblem(f"no compiled loop for {algorithm!r}; there are {', '.join(SINGLE)}")
+    own = SINGLE[algorithm]
     regularised = own.get("regularised", False)
     if regularised and not tau > 0:
         raise InvalidProblem(f"tau = {tau:g}: expected a positive number")
@@ -61,4 +70,5 @@ def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -
         dual_once=own.get("dual_once", False),
         tau=float(tau) if regularised else 0.0,
         reward_factor=1.0 if own.get("sharing") == ALONE else 1.0 / N,
+        rectified=own.get("rectified", False),
     )

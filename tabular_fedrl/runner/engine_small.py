@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tabular_fedrl.algorithms.crpo import rectified_limits, rectified_scales
+from tabular_fedrl.algorithms.unconstrained import mirror_growth
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.divergence import Target
 from tabular_fedrl.loops.single import Kept, Problem, Rows, Steps, advance, slack
-from tabular_fedrl.loops.variants import NAMES, variant
+from tabular_fedrl.loops.variants import SINGLE, variant
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite, pairs
 from tabular_fedrl.runner.measure import Comparator
@@ -36,7 +38,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     S, A, m = cmdp.S, cmdp.A, cmdp.m
     geometric = task.given.get("aggregation") == "geometric"
     form = variant(task.algorithm.name, N, geometric, task.given.get("tau", 0.0))
-    problem, steps = problem_of(task), _steps(task, form.tau > 0)
+    problem, steps, growth = problem_of(task), _steps(task), _growth(task)
     comparator = task.observer.comparator
     target = target_of(comparator, S, A)
     natural = comparator is not None and task.algorithm.natural
@@ -45,6 +47,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     size, k = _size(task), state.round
     while k < task.rounds:
         n = min(size, task.rounds - k)
+        steps = steps._replace(exponents=_exponents(task, growth, k, n))
         recorded = task.recorded(k, k + n) - k
         keep = np.zeros(n, dtype=bool)
         keep[recorded] = True
@@ -91,14 +94,38 @@ def problem_of(task: Task) -> Problem:
     )
 
 
-def _steps(task: Task, regularised: bool) -> Steps:
-    steps, gamma = task.steps, task.problem.cmdp.gamma
+def _steps(task: Task) -> Steps:
+    """All but the exponents, which are those of a stretch."""
+    steps, cmdp = task.steps, task.problem.cmdp
+    scales: list[float] = []
+    limits: list[float] = []
+    if task.algorithm.name == "crpo":
+        scales, limits = rectified_scales(cmdp), rectified_limits(cmdp, steps.eta, task.given["tolerance"])
     return Steps(
-        exponent=float(steps.eta if regularised else steps.eta / (1 - gamma)),
+        exponents=np.zeros(0),
         eta_dual=_copy(steps.eta_dual),
         dual_cap=_copy(steps.dual_cap),
         weights=_copy(task.weights),
+        scales=np.array(scales, dtype=np.float64),
+        limits=np.array(limits, dtype=np.float64),
     )
+
+
+def _growth(task: Task) -> float:
+    """What a step is longer by than the one before."""
+    if task.algorithm.name != "mirror-descent":
+        return 1.0
+    return float(mirror_growth(task.problem.cmdp, task.given["theta"]))
+
+
+def _exponents(task: Task, growth: float, first: int, n: int) -> Array:
+    """Of n rounds: what the signals' Q functions are multiplied by."""
+    eta = float(task.steps.eta)
+    if task.algorithm.name not in ("regularised-fednpg", "rpg-pd", "mirror-descent"):
+        eta /= 1 - task.problem.cmdp.gamma
+    # An absurd step overflows here; the round it spoils is named when it comes.
+    with np.errstate(over="ignore"):
+        return np.array(eta * growth ** np.arange(first, first + n))
 
 
 def target_of(comparator: Comparator | None, S: int, A: int) -> Target:
@@ -164,4 +191,4 @@ def _size(task: Task) -> int:
     return int(max(1, min(4096, WORK // work, ENTRIES // numbers)))
 
 
-ENGINE = Engine("loops for small problems", NAMES, refuses, stretches)
+ENGINE = Engine("loops for small problems", SINGLE, refuses, stretches)
