@@ -29,7 +29,17 @@ from tabular_fedrl.kernels.single import (
     visitation,
 )
 from tabular_fedrl.loops.batch import Mask
-from tabular_fedrl.loops.variants import ALONE, GEOMETRIC, TABLE, Variant
+from tabular_fedrl.loops.soft import soft_optimum
+from tabular_fedrl.loops.variants import (
+    ALONE,
+    DUAL,
+    GEOMETRIC,
+    LAGRANGIAN,
+    PROXIMAL,
+    RECTIFIED,
+    TABLE,
+    Variant,
+)
 from tabular_fedrl.measured import UNIT, Array
 
 
@@ -50,15 +60,18 @@ class Problem(NamedTuple):
 
 class Steps(NamedTuple):
     r"""``exponents (n,)``: :math:`\eta/(1-\gamma)`, or :math:`\eta` alone, in each round; ``eta_dual``,
-    ``dual_cap (m,)``; the agents' ``weights (N,)`` in the mean; of CRPO the ``scales (1+m,)`` of the signals
-    and the ``limits (m,)`` that a cost is not to exceed."""
+    ``dual_cap (m,)``; the agents' ``weights (N,)`` in the mean; ``first``: the round of the first exponent;
+    of CRPO the ``scales (1+m,)`` of the signals and the ``limits (m,)`` that a cost is not to exceed;
+    ``nearness``: of steps to an optimum the weight of the divergence."""
 
     exponents: Array
     eta_dual: Array
     dual_cap: Array
     weights: Array
+    first: int
     scales: Array
     limits: Array
+    nearness: float
 
 
 class Rows(NamedTuple):
@@ -126,6 +139,7 @@ def advance(
     target: Target,
     log_pibar: Array,
     multipliers: Array,
+    memory: Array,
     keep: Mask,
     rows: Rows,
     kept: Kept,
@@ -133,7 +147,8 @@ def advance(
     """As many rounds as ``keep (n,)`` is long, recording those it marks; returns how many left only finite
     policies behind, having stopped after the first that did not.
 
-    ``log_pibar (G, 1, A, S)`` and ``multipliers (N, m)`` move along.
+    ``log_pibar (G, 1, A, S)``, ``multipliers (N, m)`` and ``memory (m,)``, the dual method's multipliers a
+    round ago, move along.
     """
     G, _, A, S = log_pibar.shape
     N, m = multipliers.shape
@@ -188,18 +203,24 @@ def advance(
                         kept.multipliers[r, i, e, j] = lam[j] if x.mask[i, j] else np.nan
                 if keep[k] and kept.local.size > 0:
                     assign(log_pi[i, 0], kept.local[r, i, e])
-                if variant.rectified:
-                    _rectify(steps, values.at_rho, lam, z.weights)
+                off = 0.0
+                if variant.step == PROXIMAL:
+                    _proximal(x, steps, variant, k, values, log_pi[i, 0], lam, z, direction, after, pi)
+                elif variant.step == DUAL:
+                    _dual(x, steps, k, values.at_rho, lam, memory, z, direction, after, pi)
                 else:
-                    _lagrangian(variant, lam, z.weights)
-                off = _direction(x, steps.exponents[k], variant, values, pi[0], z, direction)
-                if not (variant.dual_once or variant.rectified):
-                    _dual_step(x, steps, values.at_rho, i, 1, variant.tau, lam)
-                for a in range(A):
-                    for s in range(S):
-                        logits[a, s] = log_pi[i, 0, a, s] + direction[a, s]
-                        after[0, a, s] = logits[a, s]
-                log_softmax(after, pi, z.lines)
+                    if variant.step == RECTIFIED:
+                        _rectify(steps, values.at_rho, lam, z.weights)
+                    else:
+                        _lagrangian(variant, lam, z.weights)
+                    off = _direction(x, steps.exponents[k], variant, values, pi[0], z, direction)
+                    if variant.step == LAGRANGIAN and not variant.dual_once:
+                        _dual_step(x, steps, values.at_rho, i, 1, variant.tau, lam)
+                    for a in range(A):
+                        for s in range(S):
+                            logits[a, s] = log_pi[i, 0, a, s] + direction[a, s]
+                            after[0, a, s] = logits[a, s]
+                    log_softmax(after, pi, z.lines)
                 if keep[k] and kept.log_z.size > 0:
                     found = normaliser(target, log_pi[i, 0], logits, after[0], off, z.lines)
                     kept.log_z[r, i, e, 0], kept.log_z[r, i, e, 1] = found
@@ -258,6 +279,56 @@ def _rectify(steps: Steps, at_rho: Array, lam: Array, w: Array) -> None:
         w[1 + j], lam[j] = 0.0, 0.0
         if not chosen and at_rho[1 + j, 0] > steps.limits[j]:
             w[0], w[1 + j], lam[j], chosen = 0.0, -1.0 / steps.scales[1 + j], 1.0, True
+
+
+@compiled
+def _priced(x: Problem, w: Array, out: Array) -> None:
+    r""":math:`r - \sum_j w_j c_j`, ``out (A, S)``."""
+    A, S = out.shape
+    for a in range(A):
+        for s in range(S):
+            out[a, s] = x.f[0, a, s]
+            for j in range(w.size):
+                out[a, s] -= w[j] * x.f[1 + j, a, s]
+
+
+@compiled
+def _proximal(
+    x: Problem, steps: Steps, variant: Variant, k: int, values: Values, log_pi: Array, lam: Array, z: Scratch,
+    f: Array, after: Array, pi: Array,
+) -> None:  # fmt: skip
+    """PMD-PD's step from ``log_pi`` to ``after``; ``values``, once of the one, are then of the other."""
+    m = lam.size
+    w = np.empty(m)
+    for j in range(m):
+        excess = steps.eta_dual[j] * (values.at_rho[1 + j, 0] - x.d[j])
+        if steps.first + k == 0:
+            lam[j] = max(-excess, 0.0)
+        w[j] = lam[j] + excess
+    _priced(x, w, f)
+    soft_optimum(x.P, f, x.gamma, log_pi, steps.nearness, z.operator, z.flow, z.lines[:2], after, pi)
+    _evaluate(x, variant, after[0], pi[0], z, values)
+    for j in range(m):
+        excess = steps.eta_dual[j] * (values.at_rho[1 + j, 0] - x.d[j])
+        lam[j] = max(lam[j] + excess, -excess)
+
+
+@compiled
+def _dual(
+    x: Problem, steps: Steps, k: int, at_rho: Array, lam: Array, memory: Array, z: Scratch, f: Array,
+    after: Array, pi: Array,
+) -> None:  # fmt: skip
+    """The accelerated dual method's step."""
+    A, S = f.shape
+    fair, ahead = np.full((A, S), -np.log(float(A))), max(steps.first + k - 1, 0) / (steps.first + k + 2)
+    if steps.first + k > 0:
+        _dual_step(x, steps, at_rho, 0, 1, 0.0, lam)
+    for j in range(lam.size):
+        before = memory[j] if steps.first + k > 0 else lam[j]
+        memory[j] = lam[j]
+        lam[j] = min(max(lam[j] + (lam[j] - before) * ahead, 0.0), steps.dual_cap[j])
+    _priced(x, lam, f)
+    soft_optimum(x.P, f, x.gamma, fair, steps.nearness, z.operator, z.flow, z.lines[:2], after, pi)
 
 
 @compiled

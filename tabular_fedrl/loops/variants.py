@@ -11,13 +11,19 @@ MEAN, GEOMETRIC, TABLE, ALONE = range(4)
 update in turn, or nothing."""
 
 
+LAGRANGIAN, RECTIFIED, PROXIMAL, DUAL = range(4)
+"""A local step goes along the Lagrangian's gradient; up the reward or down a cost that is exceeded (CRPO); to
+the optimum near the policy at hand (PMD-PD); to that with entropy (the dual method)."""
+
+
 class Variant(NamedTuple):
     r"""One algorithm of the family.
 
     sharing: one of the words above. vanilla: steps along the vanilla gradient, else the natural one.
     dual_once: the multipliers move once a round, at the broadcast policy, by E steps.
     tau: weight of entropy and of the quadratic dual term; 0 for none. reward_factor: the reward's weight in
-    an agent's Lagrangian. rectified: a step goes up the reward or down a cost that is exceeded (CRPO).
+    an agent's Lagrangian. step: one of the
+    words above.
     """
 
     sharing: int
@@ -25,7 +31,7 @@ class Variant(NamedTuple):
     dual_once: bool
     tau: float
     reward_factor: float
-    rectified: bool
+    step: int
 
 
 NAMES: dict[str, dict[str, Any]] = {
@@ -44,7 +50,9 @@ NAMES: dict[str, dict[str, Any]] = {
 
 SINGLE: dict[str, dict[str, Any]] = {
     **NAMES,
-    "crpo": {"rectified": True},
+    "crpo": {"step": RECTIFIED},
+    "pmd-pd": {"step": PROXIMAL},
+    "entropy-dual": {"step": DUAL},
     "entropy-npg": {"regularised": True},
     "mirror-descent": {},
 }
@@ -70,5 +78,5 @@ def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -
         dual_once=own.get("dual_once", False),
         tau=float(tau) if regularised else 0.0,
         reward_factor=1.0 if own.get("sharing") == ALONE else 1.0 / N,
-        rectified=own.get("rectified", False),
+        step=own.get("step", LAGRANGIAN),
     )

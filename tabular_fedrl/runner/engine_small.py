@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from tabular_fedrl.algorithms.crpo import rectified_limits, rectified_scales
+from tabular_fedrl.algorithms.pmd_pd import proximal_weight
 from tabular_fedrl.algorithms.unconstrained import mirror_growth
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.divergence import Target
 from tabular_fedrl.loops.single import Kept, Problem, Rows, Steps, advance, slack
-from tabular_fedrl.loops.variants import SINGLE, variant
+from tabular_fedrl.loops.variants import DUAL, SINGLE, variant
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite, pairs
 from tabular_fedrl.runner.measure import Comparator
@@ -44,10 +45,11 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     natural = comparator is not None and task.algorithm.natural
     log_pibar = _transposed(state.log_policy.reshape(-1, 1, S, A))
     multipliers = np.where(problem.mask, state.multipliers, 0.0)
+    memory = np.zeros(m) if state.values is None else _copy(state.values)
     size, k = _size(task), state.round
     while k < task.rounds:
         n = min(size, task.rounds - k)
-        steps = steps._replace(exponents=_exponents(task, growth, k, n))
+        steps = steps._replace(first=k, exponents=_exponents(task, growth, k, n))
         recorded = task.recorded(k, k + n) - k
         keep = np.zeros(n, dtype=bool)
         keep[recorded] = True
@@ -62,7 +64,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             start=np.empty((drawn, G, A, S)),
             local=np.empty((drawn, N, E + 1, A, S)),
         )
-        done = advance(problem, steps, form, target, log_pibar, multipliers, keep, rows, kept)
+        done = advance(problem, steps, form, target, log_pibar, multipliers, memory, keep, rows, kept)
         if done < n:
             raise InvalidProblem(not_finite(task, k + done))
         k += n
@@ -73,6 +75,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             multipliers=np.where(problem.mask, multipliers, np.nan),
             random=state.random,
             transitions=state.transitions,
+            values=memory.copy() if form.step == DUAL else None,
         )
         yield Stretch(after, _every_round(task, rows), _recorded(task, kept))
 
@@ -95,12 +98,17 @@ def problem_of(task: Task) -> Problem:
 
 
 def _steps(task: Task) -> Steps:
-    """All but the exponents, which are those of a stretch."""
+    """All but what is a stretch's own."""
     steps, cmdp = task.steps, task.problem.cmdp
     scales: list[float] = []
     limits: list[float] = []
-    if task.algorithm.name == "crpo":
+    nearness, name = 0.0, task.algorithm.name
+    if name == "crpo":
         scales, limits = rectified_scales(cmdp), rectified_limits(cmdp, steps.eta, task.given["tolerance"])
+    elif name == "pmd-pd":
+        nearness = float(proximal_weight(cmdp, steps.eta_dual))
+    elif name == "entropy-dual":
+        nearness = float(task.given["tau"])
     return Steps(
         exponents=np.zeros(0),
         eta_dual=_copy(steps.eta_dual),
@@ -108,6 +116,8 @@ def _steps(task: Task) -> Steps:
         weights=_copy(task.weights),
         scales=np.array(scales, dtype=np.float64),
         limits=np.array(limits, dtype=np.float64),
+        first=0,
+        nearness=nearness,
     )
 
 
