@@ -90,6 +90,10 @@ class Agent:
         self.transitions = 0  # simulated so far, by sampled evaluation
 
 
+Traffic: TypeAlias = tuple[Direction, str, int, int]
+"""Direction, kind, agent, and how many messages in a round."""
+
+
 @dataclass
 class Ledger:
     """Everything that crossed the wire, and what was known before.
@@ -117,18 +121,19 @@ class Ledger:
         for i, amount in enumerate((messages, entries, bits)):
             total[i] += amount
 
-    def book(self, first: int, last: int, N: int, size: int) -> None:
-        """What :meth:`carry` enters when in each of the rounds first..last-1 each of N agents receives a
-        policy of ``size`` numbers and sends one."""
-        ways: tuple[Direction, Direction] = ("down", "up")
-        for way in ways:
-            for i in range(N):
-                messages = last - first
-                self._add(way, "policy", i, messages, messages * size, messages * size * BITS_PER_NUMBER)
-        for k in sorted({first, first + 1, last - 1} & set(range(first, last))):
+    def book(self, first: int, last: int, traffic: Sequence[Traffic], size: int) -> None:
+        """What :meth:`carry` enters when all this is sent in each of the rounds first..last-1, in messages of
+        ``size`` numbers."""
+        bits = {"down": 0, "up": 0}
+        for way, kind, agent, each in traffic:
+            messages = (last - first) * each
+            if messages:
+                self._add(way, kind, agent, messages, messages * size, messages * size * BITS_PER_NUMBER)
+            bits[way] += each * size * BITS_PER_NUMBER
+        for k in sorted({first, first + 1, last - 1} & set(range(first, last)) if any(bits.values()) else ()):
             if k > first + 1:
                 self.stretches[-1]["last"] = k - 1
-            self._round(k).update(down=N * size * BITS_PER_NUMBER, up=N * size * BITS_PER_NUMBER)
+            self._round(k).update(bits)
 
     def _round(self, k: int) -> dict[str, int]:
         """The stretch that round k belongs to, opened when k is new."""

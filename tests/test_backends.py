@@ -242,7 +242,9 @@ def test_averages_are_of_all_rounds():
     assert abs(some.value.value.mean() - some.average_value.value) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["fednpg", "isolated", "entropy-dual", "mirror-descent"])
+@pytest.mark.parametrize(
+    "name", ["fednpg", "isolated", "entropy-dual", "mirror-descent", "decentralised-fednpg"]
+)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Killed])
 def test_resumed_is_bit_for_bit_uninterrupted(tmp_path, monkeypatch, name, error):
     monkeypatch.setattr(drive, "SAVE_EVERY", 0.0)

@@ -40,15 +40,15 @@ def decentralised_fednpg(federation: Federation, W: Array, tau: float) -> Iterat
     agents, server, ledger = federation.agents, federation.server, federation.ledger
     views = [agent.view for agent in agents]
     eta, near = agents[0].eta, 1.0 - views[0].gamma
-    linked = Measured.of(W).value != 0
+    degree = degrees(W)
     while True:
         k, log_policies = server.round, server.log_policy
         if server.memory is None:
             Q = stack([own_q(view, log_pi, tau) for view, log_pi in zip(views, log_policies)])
             server.memory = stack([Q, Q])
         tracker, Q = server.memory[0], server.memory[1]
-        for i, neighbours in enumerate(linked):
-            for _ in range(neighbours.sum() - neighbours[i]):
+        for i, neighbours in enumerate(degree):
+            for _ in range(neighbours):
                 ledger.carry(k, "up", i, "policy", log_policies[i])
                 ledger.carry(k, "up", i, "tracker", tracker[i])
         kept = 1.0 - eta * tau / near
@@ -64,6 +64,12 @@ def decentralised_fednpg(federation: Federation, W: Array, tau: float) -> Iterat
             for before, end, agent in zip(log_policies, after, agents)
         ]
         yield record(federation, k, log_policies, phases)
+
+
+def degrees(W: Array) -> list[int]:
+    """To how many others each agent is linked by a mixing matrix."""
+    linked = (Measured.of(W).value != 0) & ~np.eye(len(W), dtype=bool)
+    return [int(n) for n in linked.sum(axis=1)]
 
 
 def _mixed(row: Array, tables: Any) -> Any:

@@ -5,7 +5,7 @@ A new algorithm is a module with a generator of rounds, and one entry here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from tabular_fedrl.algorithms.decentralised import (
     GRAPHS,
     decentralised_fednpg,
     decentralised_steps,
+    degrees,
     mixing_matrix,
 )
 from tabular_fedrl.algorithms.drpo import drpo
@@ -46,7 +47,7 @@ from tabular_fedrl.algorithms.unconstrained import (
 )
 from tabular_fedrl.algorithms.unit_form import unit_steps
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.federation import Federation, PublicSteps
+from tabular_fedrl.federation import Direction, Federation, PublicSteps, Traffic
 from tabular_fedrl.measured import Array
 
 Values = dict[str, Any]
@@ -76,8 +77,9 @@ class Algorithm:
     steps: from the problem, the number of rounds and the parameters to the public constants.
     rounds: from a federation and the parameters to the rounds.
     central: one agent that sees everything. share: there is a global policy. sends: in every round
-    each agent receives it and returns its own, and nothing else, so that a compiled run can enter the
-    messages. natural: every local step is an exact natural-gradient step, so that its softmax normaliser is
+    each agent receives it and returns its own, and nothing else; neighbours: from N and the parameters, to
+    how many others each sends its policy and its tracker in every round (by both, a compiled run enters the
+    messages). natural: every local step is an exact natural-gradient step, so that its softmax normaliser is
     meaningful. zeros: a policy may have probabilities 0, else one that has is a sign of absurd steps.
     whole: parameters that are whole numbers, with the least one. choices: parameters that are one of a few
     words. acts: from the problem and the parameters to the federation it runs in, if not the given one.
@@ -93,6 +95,7 @@ class Algorithm:
     central: bool = False
     share: bool = True
     sends: bool = False
+    neighbours: Callable[[int, Mapping[str, Any]], Sequence[int]] | None = None
     natural: bool = True
     zeros: bool = False
     whole: Mapping[str, int] = field(default_factory=lambda: {"local_steps": 1, "samples": 1})
@@ -105,6 +108,14 @@ class Algorithm:
     def reward_factor(self) -> float | None:
         """Weight of the reward in each agent's Lagrangian; None for 1/N."""
         return None if self.share else 1.0
+
+    def traffic(self, N: int, given: Mapping[str, Any]) -> list[Traffic]:
+        """What is sent in every round of a compiled run."""
+        if self.neighbours is not None:
+            counts = list(enumerate(self.neighbours(N, given)))
+            return [("up", kind, i, count) for kind in ("policy", "tracker") for i, count in counts]
+        ways: tuple[Direction, Direction] = ("down", "up")
+        return [(way, "policy", i, 1) for way in ways for i in range(N)] if self.sends else []
 
     def acts_on(self, problem: FederatedCMDP, given: Values) -> FederatedCMDP:
         """The federation it runs in: the given one, a single agent with all constraints, or its own."""
@@ -277,6 +288,7 @@ ALGORITHMS: dict[str, Algorithm] = {
                 given["tau"],
             ),
             share=False,
+            neighbours=lambda N, given: degrees(mixing_matrix(given["graph"], N, given["graph_seed"])),
             natural=False,
             whole={"graph_seed": 0},
             choices={"graph": GRAPHS},

@@ -154,18 +154,7 @@ def advance(
     N, m = multipliers.shape
     E, K = rows.local.shape[2], 1 + m
     n = K + 1 if variant.tau > 0 else K
-    z = Scratch(
-        np.empty((n, A, S)),
-        np.empty(n),
-        np.empty(n),
-        np.empty((S, S)),
-        np.empty((S, S + n)),
-        np.empty((S, S + 1)),
-        np.empty((3, S)),
-    )
-    for k in range(K):
-        assign(x.f[k], z.f[k])
-        z.f_size[k] = x.f_size[k]
+    z = room(x, n)
     shared = Values(np.empty((n, S)), np.empty(n), np.empty(n), np.empty((K, 2)))
     own = Values(np.empty((n, S)), np.empty(n), np.empty(n), np.empty((K, 2)))
     log_pi, pi, pibar = np.empty((N, 1, A, S)), np.empty((1, A, S)), np.empty((G, 1, A, S))
@@ -178,7 +167,7 @@ def advance(
     for k in range(keep.size):
         r += keep[k]
         if keep[k]:
-            _record_start(target, log_pibar, r, kept, z.lines[0])
+            record_start(target, log_pibar, r, kept, z.lines[0])
         for s in range(S):
             moved[s] = 0.0
         for i in range(N):
@@ -192,7 +181,7 @@ def advance(
             for e in range(E):
                 values = shared if e == 0 else own
                 if e > 0 or i == 0 or variant.sharing >= TABLE or variant.vanilla:
-                    _evaluate(x, variant, log_pi[i, 0], pi[0], z, values)
+                    evaluate(x, variant, log_pi[i, 0], pi[0], z, values)
                 for c in range(K):
                     rows.local[k, i, e, c, 0] = values.at_rho[c, 0]
                     rows.local[k, i, e, c, 1] = values.at_rho[c, 1]
@@ -227,7 +216,7 @@ def advance(
                 assign(after[0], log_pi[i, 0])
             largest_move(pi, pibar[g], z.lines, moved)
             if keep[k]:
-                _record_end(target, log_pi[i, 0], r, i, kept, z.lines[0])
+                record_end(target, log_pi[i, 0], r, i, kept, z.lines[0])
             if variant.sharing == ALONE:
                 assign(log_pi[i, 0], log_pibar[i, 0])
                 assign(pi[0], pibar[i, 0])
@@ -244,7 +233,26 @@ def advance(
 
 
 @compiled
-def _evaluate(x: Problem, variant: Variant, log_pi: Array, pi: Array, z: Scratch, out: Values) -> None:
+def room(x: Problem, n: int) -> Scratch:
+    """For n signals, the problem's own in their places."""
+    A, S = x.f.shape[1:]
+    f, f_size = np.empty((n, A, S)), np.empty(n)
+    for k in range(x.f.shape[0]):
+        assign(x.f[k], f[k])
+        f_size[k] = x.f_size[k]
+    return Scratch(
+        f,
+        f_size,
+        np.empty(n),
+        np.empty((S, S)),
+        np.empty((S, S + n)),
+        np.empty((S, S + 1)),
+        np.empty((3, S)),
+    )
+
+
+@compiled
+def evaluate(x: Problem, variant: Variant, log_pi: Array, pi: Array, z: Scratch, out: Values) -> None:
     """Values of a policy ``(A, S)``, all with their bounds."""
     A, S = pi.shape
     K = x.f.shape[0]
@@ -307,7 +315,7 @@ def _proximal(
         w[j] = lam[j] + excess
     _priced(x, w, f)
     soft_optimum(x.P, f, x.gamma, log_pi, steps.nearness, z.operator, z.flow, z.lines[:2], after, pi)
-    _evaluate(x, variant, after[0], pi[0], z, values)
+    evaluate(x, variant, after[0], pi[0], z, values)
     for j in range(m):
         excess = steps.eta_dual[j] * (values.at_rho[1 + j, 0] - x.d[j])
         lam[j] = max(lam[j] + excess, -excess)
@@ -376,7 +384,8 @@ def _dual_step(x: Problem, steps: Steps, at_rho: Array, i: int, times: int, tau:
 
 
 @compiled
-def _record_start(target: Target, log_pibar: Array, r: int, kept: Kept, line: Array) -> None:
+def record_start(target: Target, log_pibar: Array, r: int, kept: Kept, line: Array) -> None:
+    """What is recorded of the policies that a round starts from, ``(G, 1, A, S)``."""
     for g in range(log_pibar.shape[0]):
         if kept.start.size > 0:
             assign(log_pibar[g, 0], kept.start[r, g])
@@ -385,7 +394,8 @@ def _record_start(target: Target, log_pibar: Array, r: int, kept: Kept, line: Ar
 
 
 @compiled
-def _record_end(target: Target, log_pi: Array, r: int, i: int, kept: Kept, line: Array) -> None:
+def record_end(target: Target, log_pi: Array, r: int, i: int, kept: Kept, line: Array) -> None:
+    """What is recorded of the policy that agent i ends with, ``(A, S)``."""
     if kept.local.size > 0:
         assign(log_pi, kept.local[r, i, kept.local.shape[2] - 1])
     if kept.kl_end.size > 0:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from tabular_fedrl.errors import InvalidProblem
 
-MEAN, GEOMETRIC, TABLE, ALONE = range(4)
+MEAN, GEOMETRIC, TABLE, ALONE, GRAPH = range(5)
 """What becomes of the local policies: the server's arithmetic or geometric mean, one table that the agents
-update in turn, or nothing."""
+update in turn, nothing, or means of neighbours'."""
 
 
 LAGRANGIAN, RECTIFIED, PROXIMAL, DUAL = range(4)
@@ -55,8 +55,10 @@ SINGLE: dict[str, dict[str, Any]] = {
     "entropy-dual": {"step": DUAL},
     "entropy-npg": {"regularised": True},
     "mirror-descent": {},
+    "decentralised-fednpg": {"sharing": GRAPH},
 }
-"""Those of the loop over one small problem (:mod:`tabular_fedrl.loops.single`)."""
+"""Those of the loops over one small problem (:mod:`tabular_fedrl.loops.single`,
+:mod:`tabular_fedrl.loops.graph`)."""
 
 
 def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -> Variant:
@@ -69,14 +71,14 @@ def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -
     if algorithm not in SINGLE:
         raise InvalidProblem(f"no compiled loop for {algorithm!r}; there are {', '.join(SINGLE)}")
     own = SINGLE[algorithm]
-    regularised = own.get("regularised", False)
+    regularised, sharing = own.get("regularised", False), own.get("sharing")
     if regularised and not tau > 0:
         raise InvalidProblem(f"tau = {tau:g}: expected a positive number")
     return Variant(
-        sharing=own.get("sharing", GEOMETRIC if geometric else MEAN),
+        sharing=(GEOMETRIC if geometric else MEAN) if sharing is None else sharing,
         vanilla=own.get("vanilla", False),
         dual_once=own.get("dual_once", False),
-        tau=float(tau) if regularised else 0.0,
-        reward_factor=1.0 if own.get("sharing") == ALONE else 1.0 / N,
+        tau=float(tau) if regularised or sharing == GRAPH else 0.0,
+        reward_factor=1.0 if sharing == ALONE else 1.0 / N,
         step=own.get("step", LAGRANGIAN),
     )

@@ -227,6 +227,6 @@ def _drive(
 
 
 def _book_policies(task: Task, first: int, last: int) -> None:
-    """Enter what those rounds sent: every agent receives the policy and returns its own."""
-    if task.algorithm.sends:
-        task.ledger.book(first, last, task.problem.N, task.problem.cmdp.S * task.problem.cmdp.A)
+    """Enter what those rounds sent."""
+    traffic = task.algorithm.traffic(task.problem.N, task.given)
+    task.ledger.book(first, last, traffic, task.problem.cmdp.S * task.problem.cmdp.A)

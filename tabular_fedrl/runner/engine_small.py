@@ -1,4 +1,5 @@
-"""FedNPG and its relatives on small dense problems, compiled: :mod:`tabular_fedrl.loops.single`."""
+"""FedNPG and its relatives on small dense problems, compiled: :mod:`tabular_fedrl.loops.single`,
+:mod:`tabular_fedrl.loops.graph`."""
 
 from __future__ import annotations
 
@@ -7,13 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from tabular_fedrl.algorithms.crpo import rectified_limits, rectified_scales
+from tabular_fedrl.algorithms.decentralised import mixing_matrix
 from tabular_fedrl.algorithms.pmd_pd import proximal_weight
 from tabular_fedrl.algorithms.unconstrained import mirror_growth
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.divergence import Target
+from tabular_fedrl.loops.graph import advance_on_graph
 from tabular_fedrl.loops.single import Kept, Problem, Rows, Steps, advance, slack
-from tabular_fedrl.loops.variants import DUAL, SINGLE, variant
+from tabular_fedrl.loops.variants import DUAL, GRAPH, SINGLE, variant
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite, pairs
 from tabular_fedrl.runner.measure import Comparator
@@ -45,7 +48,9 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     natural = comparator is not None and task.algorithm.natural
     log_pibar = _transposed(state.log_policy.reshape(-1, 1, S, A))
     multipliers = np.where(problem.mask, state.multipliers, 0.0)
-    memory = np.zeros(m) if state.values is None else _copy(state.values)
+    graph = form.sharing == GRAPH
+    memory = np.zeros((2, N, A, S) if graph else m) if state.values is None else _copy(state.values)
+    mixing = _copy(mixing_matrix(task.given["graph"], N, task.given["graph_seed"])) if graph else None
     size, k = _size(task), state.round
     while k < task.rounds:
         n = min(size, task.rounds - k)
@@ -64,7 +69,11 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             start=np.empty((drawn, G, A, S)),
             local=np.empty((drawn, N, E + 1, A, S)),
         )
-        done = advance(problem, steps, form, target, log_pibar, multipliers, memory, keep, rows, kept)
+        moving = log_pibar, multipliers, memory, keep, rows, kept
+        if mixing is None:
+            done = advance(problem, steps, form, target, *moving)
+        else:
+            done = advance_on_graph(problem, steps, form, target, mixing, *moving)
         if done < n:
             raise InvalidProblem(not_finite(task, k + done))
         k += n
@@ -75,7 +84,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             multipliers=np.where(problem.mask, multipliers, np.nan),
             random=state.random,
             transitions=state.transitions,
-            values=memory.copy() if form.step == DUAL else None,
+            values=memory.copy() if graph or form.step == DUAL else None,
         )
         yield Stretch(after, _every_round(task, rows), _recorded(task, kept))
 
