@@ -34,5 +34,6 @@ def placed(theorem: type[Theorem], part: str, case: str = "") -> Iterator[None]:
         if not hasattr(error, "__notes__"):
             where = f" ({place})" if place else ""
             error.add_note(f"in {theorem.id}::{part}{f' on {case}' if case else ''}{where}")
-            error.bad_input = theorem.__module__.startswith(OWN_PAGES)  # type: ignore[union-attr]
+            # With the exception, as the note: both come along from a worker process.
+            vars(error)["bad_input"] = theorem.__module__.startswith(OWN_PAGES)
         raise
