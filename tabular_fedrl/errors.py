@@ -25,6 +25,10 @@ class InvalidProblem(TabularFedRLError, ValueError):
     """The data do not describe a CMDP, or a parameter is outside its range (exit code 2)."""
 
 
+class StepsTooLarge(InvalidProblem):
+    """A policy of a run is not finite, as its steps are too large (exit code 2)."""
+
+
 class NotSlater(InvalidProblem):
     """A strictly feasible policy is needed and none exists (exit code 2)."""
 

@@ -77,14 +77,15 @@ def advance_on_graph(
                     step = steps.exponents[k] * memory[0, i, a, s]
                     change[i, a, s] = (1.0 - steps.exponents[k] * variant.tau) * log_pi[i, 0, a, s] + step
         _mix(mixing, change, log_pi[:, 0])
-        moved[:] = 0.0
         for i in range(N):
+            moved[:] = 0.0
             log_softmax(log_pi[i], p, z.lines)
             largest_move(p, pi[i], z.lines, moved)
+            rows.step[k, i] = largest(moved)
             assign(p[0], pi[i, 0])
             if keep[k]:
                 record_end(target, log_pi[i, 0], r, i, kept, z.lines[0])
-        rows.drift[k] = largest(moved)
+        rows.drift[k] = largest(rows.step[k])
         if not is_finite(log_pi.reshape(N * A * S)):
             return k
     return keep.size

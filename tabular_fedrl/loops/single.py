@@ -76,10 +76,11 @@ class Steps(NamedTuple):
 
 class Rows(NamedTuple):
     """What is measured in each of n rounds: values at rho before each local step with their radii last,
-    ``local (n, N, E, 1+m, 2)``; ``drift (n,)``."""
+    ``local (n, N, E, 1+m, 2)``; ``drift (n,)``; ``step (n, N)``: of each agent's local steps the largest."""
 
     local: Array
     drift: Array
+    step: Array
 
 
 class Kept(NamedTuple):
@@ -159,7 +160,7 @@ def advance(
     own = Values(np.empty((n, S)), np.empty(n), np.empty(n), np.empty((K, 2)))
     log_pi, pi, pibar = np.empty((N, 1, A, S)), np.empty((1, A, S)), np.empty((G, 1, A, S))
     direction, logits, after = np.empty((A, S)), np.empty((A, S)), np.empty((1, A, S))
-    moved = np.empty(S)
+    moved, before, stepped = np.empty(S), np.empty((1, A, S)), np.empty(S)
     for g in range(G):
         assign(log_pibar[g, 0], after[0])
         log_softmax(after, pibar[g], z.lines)
@@ -178,7 +179,9 @@ def advance(
                 assign(log_pibar[g, 0], log_pi[i, 0])
                 assign(pibar[g, 0], pi[0])
             lam = multipliers[i]
+            stepped[:] = 0.0
             for e in range(E):
+                assign(pi[0], before[0])
                 values = shared if e == 0 else own
                 if e > 0 or i == 0 or variant.sharing >= TABLE or variant.vanilla:
                     evaluate(x, variant, log_pi[i, 0], pi[0], z, values)
@@ -214,6 +217,8 @@ def advance(
                     found = normaliser(target, log_pi[i, 0], logits, after[0], off, z.lines)
                     kept.log_z[r, i, e, 0], kept.log_z[r, i, e, 1] = found
                 assign(after[0], log_pi[i, 0])
+                largest_move(pi, before, z.lines, stepped)
+            rows.step[k, i] = largest(stepped)
             largest_move(pi, pibar[g], z.lines, moved)
             if keep[k]:
                 record_end(target, log_pi[i, 0], r, i, kept, z.lines[0])

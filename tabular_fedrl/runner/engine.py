@@ -91,14 +91,16 @@ class Task(Asked):
 
 @dataclass(frozen=True)
 class Stretch:
-    """n consecutive rounds, r of them recorded.
+    r"""n consecutive rounds, r of them recorded.
 
     state: after them. every_round: of all n, by name, the round first: enclosures ``value (n,)``,
     ``costs (n, m)``, ``local_value (n, N, E)``, ``local_costs (n, N, E, m)``, and ``drift (n,)``,
-    ``transitions (n, N)``. recorded: of the r only: ``multipliers (r, N, E, m)``, NaN where unseen; with a
-    comparator the enclosures ``kl (r,)``, ``kl_local_end (r, N)`` and, of natural steps,
-    ``log_normaliser (r, N, E)``; with iterates ``log_policies (r, S, A)`` (``(r, N, S, A)`` without
-    communication) and ``local (r, N, E+1, S, A)``. All as in :class:`~tabular_fedrl.runner.result.Run`.
+    ``transitions (n, N)``; from the loops for small problems also ``step (n, N)``, the largest
+    :math:`\max_s \|\pi' - \pi\|_1` of an agent's local steps. recorded: of the r only:
+    ``multipliers (r, N, E, m)``, NaN where unseen; with a comparator the enclosures ``kl (r,)``,
+    ``kl_local_end (r, N)`` and, of natural steps, ``log_normaliser (r, N, E)``; with iterates
+    ``log_policies (r, S, A)`` (``(r, N, S, A)`` without communication) and ``local (r, N, E+1, S, A)``. All
+    but the steps as in :class:`~tabular_fedrl.runner.result.Run`.
     """
 
     state: State

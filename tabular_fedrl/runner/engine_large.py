@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.errors import StepsTooLarge
 from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.announce import announced
 from tabular_fedrl.loops.large import Iteration, Measurements, NotFinite, Operations, Position, rounds
@@ -56,7 +56,7 @@ def stretches(task: Task, state: State, operations: Held) -> Iterator[Stretch]:
             try:
                 done.append(next(ahead))
             except NotFinite:
-                raise InvalidProblem(not_finite(task, k)) from None
+                raise StepsTooLarge(not_finite(task, k)) from None
         recorded = [done[k - first] for k in task.recorded(first, last)]
         state = _state(task, now, ops, last, state)
         yield Stretch(state, _every_round(done), _recorded(task, recorded))

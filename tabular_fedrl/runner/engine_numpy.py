@@ -12,7 +12,7 @@ from tabular_fedrl import balls
 from tabular_fedrl.algorithms import Round
 from tabular_fedrl.arithmetic import exp, finite
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.errors import InvalidProblem, Undecided
+from tabular_fedrl.errors import StepsTooLarge, Undecided
 from tabular_fedrl.federation import State
 from tabular_fedrl.runner.engine import Engine, Stretch, Task, not_finite
 from tabular_fedrl.runner.measure import CHUNK
@@ -60,7 +60,7 @@ def _checked(task: Task, stream: Iterator[Round]) -> Iterator[Round]:
         if not (finite(shown(this.local)) and finite(shown(this.next_log_policy))):
             if balls.working():
                 raise Undecided("a ball is unbounded")
-            raise InvalidProblem(not_finite(task, this.k))
+            raise StepsTooLarge(not_finite(task, this.k))
         yield this
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from tabular_fedrl.algorithms.offline_clients import clients_of
-from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.errors import StepsTooLarge
 from tabular_fedrl.federation import Federation, State
 from tabular_fedrl.kernels.divergence import Target
 from tabular_fedrl.loops.drpo import keep
@@ -80,7 +80,7 @@ def _refuse(task: Task, federation: Federation, k: int, log_policy: Array, multi
     federation.restore(before)
     with np.errstate(all="ignore"):
         next(task.algorithm.rounds(federation, dict(task.given)))
-    raise InvalidProblem(not_finite(task, k))
+    raise StepsTooLarge(not_finite(task, k))
 
 
 def _every_round(values: Array, drift: Array) -> dict[str, Measured | Array]:

@@ -11,7 +11,7 @@ from tabular_fedrl.algorithms.crpo import rectified_limits, rectified_scales
 from tabular_fedrl.algorithms.decentralised import mixing_matrix
 from tabular_fedrl.algorithms.pmd_pd import proximal_weight
 from tabular_fedrl.algorithms.unconstrained import mirror_growth
-from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.errors import StepsTooLarge
 from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.divergence import Target
 from tabular_fedrl.loops.graph import advance_on_graph
@@ -60,7 +60,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
         keep[recorded] = True
         r, compared, drawn = (recorded.size * flag for flag in (1, comparator is not None, task.iterates))
         G = len(log_pibar)
-        rows = Rows(np.empty((n, N, E, 1 + m, 2)), np.empty(n))
+        rows = Rows(np.empty((n, N, E, 1 + m, 2)), np.empty(n), np.empty((n, N)))
         kept = Kept(
             multipliers=np.empty((r, N, E, m)),
             kl=np.empty((compared, G, 2)),
@@ -75,7 +75,7 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
         else:
             done = advance_on_graph(problem, steps, form, target, mixing, *moving)
         if done < n:
-            raise InvalidProblem(not_finite(task, k + done))
+            raise StepsTooLarge(not_finite(task, k + done))
         k += n
         table = _transposed(log_pibar)[:, 0]
         after = State(
@@ -172,6 +172,7 @@ def _every_round(task: Task, rows: Rows) -> dict[str, Measured | Array]:
         "local_value": values[..., 0],
         "local_costs": values[..., 1:],
         "drift": rows.drift,
+        "step": rows.step,
         "transitions": np.zeros((len(rows.drift), task.problem.N), dtype=np.int64),
     }
 

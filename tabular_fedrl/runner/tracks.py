@@ -64,8 +64,8 @@ class Tracks:
         last = stretch.state.round
         recorded = self.task.recorded(first, last)
         place = slice(self._place(first), self._place(last))
-        for name, track in stretch.every_round.items():
-            self._put(name, place, track[recorded - first])
+        for name in stretch.every_round.keys() & self.arrays.keys():
+            self._put(name, place, stretch.every_round[name][recorded - first])
         for name, track in stretch.recorded.items():
             self._put(name, place, track)
 
