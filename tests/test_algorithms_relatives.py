@@ -248,6 +248,23 @@ def test_the_gradient_of_the_surrogate():
             assert gradient[s, a] == pytest.approx(slope, abs=1e-8)
 
 
+def test_gradient_steps_start_from_policies():
+    """Each of an update's steps is taken at the policy of its logits, of mass 1."""
+    problem = load("textbook:three-state")
+    cmdp, clip, eta = problem.cmdp, 0.05, 3.0
+    given = {"eta": eta, "eta_dual": 0.0, "initial_multipliers": 0.5, "dual_cap": 1.0}
+    result = run("fedppo", problem, 1, clip=clip, epochs=3, target=1e9, compare=False, **given)
+    start = np.full((cmdp.S, cmdp.A), -np.log(cmdp.A))
+    values, d = evaluate(cmdp, start), visitation(cmdp, start).value
+    lam, logits = np.full(cmdp.m, 0.5), start
+    for _ in range(3):
+        weights = surrogate_weights(values.advantage.value, lam, 1.0, softmax(logits) / softmax(start), clip)
+        logits = logits + eta * logit_gradient(softmax(logits), d, weights)
+    assert problem.N == 1
+    assert np.abs(softmax(logits) - softmax(start)).max() > clip
+    assert np.exp(result.final_log_policy) == pytest.approx(softmax(logits), abs=1e-12)
+
+
 @pytest.mark.parametrize("name", ["pmd-pd", "opg-pd", "crpo", "rpg-pd", "npg", "entropy-npg", "fedppo"])
 def test_they_come_near_the_optimum(name):
     """On two arms, the last iterate or the average of the second half."""

@@ -31,7 +31,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import visitation
 from tabular_fedrl.federation import Agent, Federation, PublicSteps
 from tabular_fedrl.measured import Array
-from tabular_fedrl.policies import enclosed_kl, log_probabilities, recentred
+from tabular_fedrl.policies import enclosed_kl, log_probabilities, log_softmax, recentred
 
 
 def fedppo(federation: Federation, clip: float, epochs: int, target: float) -> Iterator[Round]:
@@ -45,9 +45,11 @@ def ppo_update(agent: Agent, log_pi: Array, clip: float, epochs: int, target: fl
     dual_step(agent, estimate.cost_values)
     d, old, logits = visitation(view, log_pi).plain, log_probabilities(log_pi), log_pi
     for _ in range(epochs):
-        ratio = exp(log_probabilities(logits) - old)
-        weights = surrogate_weights(estimate.advantages, agent.multipliers, agent.reward_factor, ratio, clip)
-        logits = logits + agent.eta * logit_gradient(exp(log_probabilities(logits)), d, weights)
+        now = log_softmax(logits)
+        weights = surrogate_weights(
+            estimate.advantages, agent.multipliers, agent.reward_factor, exp(now - old), clip
+        )
+        logits = logits + agent.eta * logit_gradient(exp(now), d, weights)
         if sum(d * enclosed_kl(logits, old).plain) > target:
             break
     return recentred(logits)
