@@ -46,8 +46,10 @@ def compare(spec, ours, size):
             continue
         scale = size if "value" in name or "costs" in name else 1.0
         assert np.abs(x.value - y.value).max() <= 1e-10 * scale, name
-        assert np.isfinite(y.error).all()
-        assert y.error.max() <= 4 * x.error.max() + 1e-14, name
+        known = np.isfinite(x.error)  # all but divergences from policies with zeros
+        assert (known == np.isfinite(y.error)).all(), name
+        assert known.all() or (name in ("kl", "kl_local_end") and spec.algorithm == "opg-pd")
+        assert y.error[known].max(initial=0) <= 4 * x.error[known].max(initial=0) + 1e-14, name
     for name in PLAIN:
         assert np.allclose(getattr(spec, name), getattr(ours, name), rtol=0, atol=1e-9, equal_nan=True), name
     for name in OVERALL:
@@ -114,7 +116,7 @@ def test_variants_are_told_apart(name):
 
 @pytest.mark.parametrize("name", sorted(set(SINGLE) - set(NAMES)))
 def test_long_runs_are_the_specification(name):
-    """Whole runs of those that have no batches, with the theory's parameters."""
+    """Whole runs with the theory's parameters."""
     problem = random_problem(4)
     given = {"theta": 20.0} if name == "mirror-descent" else {}
     spec, ours = both(name, problem, 60, **given)
@@ -243,7 +245,16 @@ def test_averages_are_of_all_rounds():
 
 
 @pytest.mark.parametrize(
-    "name", ["fednpg", "isolated", "entropy-dual", "mirror-descent", "decentralised-fednpg"]
+    "name",
+    [
+        "fednpg",
+        "isolated",
+        "sampled-fednpg",
+        "opg-pd",
+        "entropy-dual",
+        "mirror-descent",
+        "decentralised-fednpg",
+    ],
 )
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Killed])
 def test_resumed_is_bit_for_bit_uninterrupted(tmp_path, monkeypatch, name, error):
@@ -267,14 +278,12 @@ def test_resumed_is_bit_for_bit_uninterrupted(tmp_path, monkeypatch, name, error
 
 # ---- what it cannot do ------------------------------------------------------------------------------------
 def test_refusals_are_one_line(monkeypatch):
-    with pytest.raises(InvalidProblem, match="cannot run sampled-fednpg: it runs fednpg, ") as caught:
-        run("sampled-fednpg", random_problem(), 3, backend="numba", **options("sampled-fednpg"))
-    assert "\n" not in str(caught.value)
     with balls.precision(64), pytest.raises(InvalidProblem, match="floats, not balls"):
         run("fednpg", exact(random_problem()), 3, backend="numba", compare=False, **options("fednpg"))
     monkeypatch.setattr(engine_small, "MOST_STATES", 3)
-    with pytest.raises(InvalidProblem, match=r"S = 4 states, .* at most 3"):
+    with pytest.raises(InvalidProblem, match=r"cannot run fednpg: .*S = 4 states, .* at most 3") as caught:
         run("fednpg", random_problem(), 3, backend="numba", **options("fednpg"))
+    assert "\n" not in str(caught.value)
     with pytest.raises(InvalidProblem, match="batches of crpo are not compiled"):
         run_batch("crpo", [random_problem()], 3)
     with pytest.raises(InvalidProblem, match="problem 1 has local_steps = 2, problem 0 1"):
@@ -289,9 +298,12 @@ def test_refusals_are_one_line(monkeypatch):
         run("fednpg", random_problem(), 3, every=0)
 
 
-@pytest.mark.parametrize("name", ["fednpg", "isolated", "sequential-shared", "fedpg"])
+@pytest.mark.parametrize(
+    "name", ["fednpg", "isolated", "sequential-shared", "fedpg", "opg-pd", "sampled-fednpg"]
+)
 def test_absurd_steps_are_named(name):
     steps = {"eta": 1e308, "eta_dual": 1.0, "dual_cap": 1e300, "local_steps": 3, "initial_multipliers": 1e250}
+    steps = {key: value for key, value in steps.items() if key in ALGORITHMS[name].parameters}
     with pytest.raises(InvalidProblem, match="round 0: a policy is not finite; the steps are too large"):
         run(name, random_problem(), 30, backend="numba", compare=False, **steps)
 

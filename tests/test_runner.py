@@ -217,13 +217,13 @@ def test_resume_without_a_file_starts(tmp_path):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("name", ["fednpg", "fedpg", "sampled-fednpg", "regularised-fednpg"])
+@pytest.mark.parametrize("name", ["fednpg", "fedpg", "sampled-fednpg", "regularised-fednpg", "opg-pd"])
 def test_absurd_steps_are_named(name, sparse):
     problem = random_problem()
     if sparse:
         rows = sp.csr_array(problem.cmdp.P.reshape(12, 4))
         problem = FederatedCMDP(problem.cmdp.replace(P=rows), problem.visible)
-    free = {} if name == "regularised-fednpg" else {"eta_dual": 1.0, "local_steps": 3}
+    free = {} if name in ("regularised-fednpg", "opg-pd") else {"eta_dual": 1.0, "local_steps": 3}
     kwargs = {"eta": 1e308, "dual_cap": 1e300, "initial_multipliers": 1e250, "compare": False}
     with pytest.raises(InvalidProblem, match="round 0: a policy is not finite; the steps are too large"):
         run(name, problem, 30, **free, **kwargs)

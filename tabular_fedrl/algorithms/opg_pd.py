@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms.npg_pd import npg_pd
 from tabular_fedrl.algorithms.rounds import Round
@@ -27,13 +29,13 @@ from tabular_fedrl.algorithms.step_sizes import (
     per_constraint,
     positive_or,
 )
-from tabular_fedrl.arithmetic import clip, concatenate, matmul, sum
+from tabular_fedrl.arithmetic import clip, concatenate, log, matmul, sum
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.evaluation import policy_values
 from tabular_fedrl.federation import Agent, Federation, PublicSteps
 from tabular_fedrl.measured import Array
-from tabular_fedrl.policies import log_policy, probabilities, projected
+from tabular_fedrl.policies import probabilities, projected
 
 
 def opg_pd(federation: Federation) -> Iterator[Round]:
@@ -54,7 +56,8 @@ def opg_pd(federation: Federation) -> Iterator[Round]:
         hat, lam_hat = projected(hat + ascent), clip(lam_hat + violation, 0.0, agent.dual_cap)
         server.memory = concatenate([hat.ravel(), lam_hat])
         agent.multipliers = clip(lam_hat + violation, 0.0, agent.dual_cap)
-        return log_policy(projected(hat + ascent), *shape)
+        with np.errstate(divide="ignore"):  # of zeros
+            return log(projected(hat + ascent))
 
     return npg_pd(federation, step)
 

@@ -300,6 +300,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             averaging_steps,
             lambda federation, given: policy_averaging(federation, given["spread"], given["kernel_seed"]),
             natural=False,
+            sends=True,
             whole={"local_steps": 1, "kernel_seed": 0},
             acts=mean_kernel,
         ),

@@ -39,13 +39,18 @@ def sampled(agent: Agent, log_pi: Array, samples: int = 1) -> Estimate:
     view = agent.view
     S, A, k = view.S, view.A, 1 + view.m
     model = simulator(view)
-    states = np.concatenate([np.arange(S), np.repeat(np.arange(S), A)])
-    actions = np.concatenate([np.full(S, -1), np.tile(np.arange(A), S)])
     policy = np.cumsum(exp(log_pi), axis=1)
-    means, transitions = rollouts(*model, policy, view.gamma, states, actions, samples, agent.rng)
+    means, transitions = rollouts(*model, policy, view.gamma, *starts(S, A), samples, agent.rng)
     agent.transitions += int(transitions)
     V, Q = means[:S].T, means[S:].T.reshape(k, S, A)
     return Estimate(Q - V[:, :, None], matmul(V[1:], view.rho))
+
+
+def starts(S: int, A: int) -> tuple[np.ndarray, np.ndarray]:
+    """States and actions that rollouts start from: every state with an action of the policy (-1), then every
+    pair."""
+    states, actions = np.arange(S), np.arange(A)
+    return np.append(states, np.repeat(states, A)), np.append(np.full(S, -1), np.tile(actions, S))
 
 
 @lru_cache(maxsize=64)

@@ -54,7 +54,8 @@ def log_sum_exp(logits: Array, out: Array) -> float:
 @compiled
 def divergence(x: Target, log_q: Array, lse: Array) -> tuple[float, float]:
     r""":math:`E_{s \sim d^*} KL(\pi^*\|q)` and its radius, for a log-policy in floats ``(A, S)``, which
-    stands for its normalisation; ``lse``: scratch ``(S,)``."""
+    stands for its normalisation; ``lse``: scratch ``(S,)``. Where q has zeros nothing is known: an infinite
+    radius."""
     A, S = log_q.shape
     blur = log_sum_exp(log_q, lse)
     mean = size = error = reach = 0.0
@@ -72,7 +73,8 @@ def divergence(x: Target, log_q: Array, lse: Array) -> tuple[float, float]:
         size += x.d[s] * absolute
         error += x.d[s] * around
         reach = max(reach, absolute + around)
-    return mean, INFLATE * (error + (S + 2) * UNIT * size + x.d_error * reach)
+    radius = INFLATE * (error + (S + 2) * UNIT * size + x.d_error * reach)
+    return (mean, radius) if radius < np.inf else (0.0, np.inf)
 
 
 @compiled

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numba
 import numpy as np
 
+from tabular_fedrl.kernels.streams import draw
+
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -27,7 +29,7 @@ def rollouts_plain(
     states: Integers,
     actions: Integers,
     n: int,
-    rng: np.random.Generator,
+    rng: Any,
 ) -> tuple[Floats, int]:
     """Mean sums of n rollouts from each start, and the number of simulated transitions.
 
@@ -37,6 +39,7 @@ def rollouts_plain(
         probabilities summed up to and including the entry.
     signals: ``(S*A, k)``. cumulative_policy: ``(S, A)``, each row's probabilities summed up.
     states, actions: the starts, ``(B,)`` each; an action of -1 is drawn from the policy.
+    rng: a generator, or compiled a stream of :mod:`tabular_fedrl.kernels.streams`.
 
     Returns
     -------
@@ -50,18 +53,18 @@ def rollouts_plain(
             s, a = states[b], actions[b]
             while True:
                 if a < 0:
-                    a = min(np.searchsorted(cumulative_policy[s], rng.random(), side="right"), A - 1)
+                    a = min(np.searchsorted(cumulative_policy[s], draw(rng), side="right"), A - 1)
                 row = s * A + a
                 means[b] += signals[row]
                 transitions += 1
-                if rng.random() >= gamma:
+                if draw(rng) >= gamma:
                     break
                 first, last = indptr[row], indptr[row + 1]
-                step = np.searchsorted(cumulative[first:last], rng.random(), side="right")
+                step = np.searchsorted(cumulative[first:last], draw(rng), side="right")
                 s, a = successors[min(first + step, last - 1)], -1
         means[b] /= n
     return means, transitions
 
 
-rollouts = numba.njit(cache=True)(rollouts_plain)
+rollouts = numba.njit(cache=True, nogil=True)(rollouts_plain)
 """The compiled twin of :func:`rollouts_plain`."""

@@ -7,7 +7,7 @@ import numpy as np
 from tabular_fedrl.kernels.divergence import INFLATE, Target, divergence
 from tabular_fedrl.kernels.lanes import compiled, largest_move, log_softmax
 from tabular_fedrl.kernels.single import assign, enclosed_averages, largest, policy_values
-from tabular_fedrl.loops.single import Problem
+from tabular_fedrl.loops.single_tables import Problem
 from tabular_fedrl.measured import Array
 
 

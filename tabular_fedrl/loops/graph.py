@@ -9,7 +9,7 @@ from tabular_fedrl.kernels.divergence import Target
 from tabular_fedrl.kernels.lanes import compiled, largest_move, log_softmax
 from tabular_fedrl.kernels.single import assign, inner, is_finite, largest
 from tabular_fedrl.loops.batch import Mask
-from tabular_fedrl.loops.single import (
+from tabular_fedrl.loops.single_tables import (
     Kept,
     Problem,
     Rows,
@@ -57,7 +57,7 @@ def advance_on_graph(
         if keep[k]:
             record_start(target, log_pi, r, kept, z.lines[0])
         for i in range(N):
-            evaluate(x, variant, log_pi[i, 0], pi[i, 0], z, values)
+            evaluate(x, x.P, variant, log_pi[i, 0], pi[i, 0], z, values)
             rows.local[k, i, 0] = values.at_rho
             _own_q(x, x.mask[i], variant.tau, values.V, z.lines[0], Q[i])
             if keep[k]:

@@ -11,9 +11,11 @@ MEAN, GEOMETRIC, TABLE, ALONE, GRAPH = range(5)
 update in turn, nothing, or means of neighbours'."""
 
 
-LAGRANGIAN, RECTIFIED, PROXIMAL, DUAL = range(4)
-"""A local step goes along the Lagrangian's gradient; up the reward or down a cost that is exceeded (CRPO); to
-the optimum near the policy at hand (PMD-PD); to that with entropy (the dual method)."""
+LAGRANGIAN, SAMPLED, RECTIFIED, PROXIMAL, DUAL, OPTIMISTIC, CLIPPED = range(7)
+"""A local step goes along the Lagrangian's gradient; along an estimate of it from rollouts; up the reward or
+down a cost that is exceeded (CRPO); to the optimum near the policy at hand (PMD-PD); to that with entropy
+(the dual method); twice along the gradient, projected (OPG-PD); several times up a clipped surrogate
+(FedPPO)."""
 
 
 class Variant(NamedTuple):
@@ -22,8 +24,7 @@ class Variant(NamedTuple):
     sharing: one of the words above. vanilla: steps along the vanilla gradient, else the natural one.
     dual_once: the multipliers move once a round, at the broadcast policy, by E steps.
     tau: weight of entropy and of the quadratic dual term; 0 for none. reward_factor: the reward's weight in
-    an agent's Lagrangian. step: one of the
-    words above.
+    an agent's Lagrangian. step: one of the words above.
     """
 
     sharing: int
@@ -42,19 +43,24 @@ NAMES: dict[str, dict[str, Any]] = {
     "sequential-shared": {"sharing": TABLE},
     "round-dual": {"dual_once": True},
     "fedpg": {"vanilla": True},
-    "regularised-fednpg": {"regularised": True},
+    "regularised-fednpg": {"regularised": True, "bare": True},
     "npg": {},
-    "rpg-pd": {"regularised": True},
+    "rpg-pd": {"regularised": True, "bare": True},
 }
-"""The algorithms that all loops of this family know."""
+r"""The algorithms that all loops of this family know, by what tells them apart: fields of :class:`Variant`;
+``regularised``: with entropy; ``bare``: its step is :math:`\eta`, not :math:`\eta/(1-\gamma)`."""
 
 SINGLE: dict[str, dict[str, Any]] = {
     **NAMES,
+    "sampled-fednpg": {"step": SAMPLED},
+    "policy-averaging": {},
+    "fedppo": {"step": CLIPPED, "bare": True},
     "crpo": {"step": RECTIFIED},
     "pmd-pd": {"step": PROXIMAL},
+    "opg-pd": {"step": OPTIMISTIC, "bare": True},
     "entropy-dual": {"step": DUAL},
     "entropy-npg": {"regularised": True},
-    "mirror-descent": {},
+    "mirror-descent": {"bare": True},
     "decentralised-fednpg": {"sharing": GRAPH},
 }
 """Those of the loops over one small problem (:mod:`tabular_fedrl.loops.single`,

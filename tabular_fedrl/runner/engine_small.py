@@ -3,20 +3,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from tabular_fedrl.algorithms.averaging import own_kernels
 from tabular_fedrl.algorithms.crpo import rectified_limits, rectified_scales
 from tabular_fedrl.algorithms.decentralised import mixing_matrix
 from tabular_fedrl.algorithms.pmd_pd import proximal_weight
+from tabular_fedrl.algorithms.sampled import simulator, starts
 from tabular_fedrl.algorithms.unconstrained import mirror_growth
 from tabular_fedrl.errors import StepsTooLarge
 from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.divergence import Target
+from tabular_fedrl.kernels.streams import wind, words
 from tabular_fedrl.loops.graph import advance_on_graph
-from tabular_fedrl.loops.single import Kept, Problem, Rows, Steps, advance, slack
-from tabular_fedrl.loops.variants import DUAL, GRAPH, SINGLE, variant
+from tabular_fedrl.loops.single import advance
+from tabular_fedrl.loops.single_tables import Clipping, Kept, Problem, Rows, Simulator, Steps, slack
+from tabular_fedrl.loops.variants import (
+    CLIPPED,
+    DUAL,
+    GRAPH,
+    OPTIMISTIC,
+    PROXIMAL,
+    RECTIFIED,
+    SAMPLED,
+    SINGLE,
+    Variant,
+    variant,
+)
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite, pairs
 from tabular_fedrl.runner.measure import Comparator
@@ -42,16 +59,18 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
     S, A, m = cmdp.S, cmdp.A, cmdp.m
     geometric = task.given.get("aggregation") == "geometric"
     form = variant(task.algorithm.name, N, geometric, task.given.get("tau", 0.0))
-    problem, steps, growth = problem_of(task), _steps(task), _growth(task)
+    problem, steps, growth = problem_of(task), _steps(task, form), _growth(task)
     comparator = task.observer.comparator
     target = target_of(comparator, S, A)
     natural = comparator is not None and task.algorithm.natural
     log_pibar = _transposed(state.log_policy.reshape(-1, 1, S, A))
     multipliers = np.where(problem.mask, state.multipliers, 0.0)
     graph = form.sharing == GRAPH
-    memory = np.zeros((2, N, A, S) if graph else m) if state.values is None else _copy(state.values)
+    memory = _memory(form, N, A, S, m) if state.values is None else _copy(state.values)
+    generators = _generators(task, state) if form.step == SAMPLED else []
+    streams = words(generators) if generators else np.zeros((N, 4), dtype=np.uint64)
     mixing = _copy(mixing_matrix(task.given["graph"], N, task.given["graph_seed"])) if graph else None
-    size, k = _size(task), state.round
+    size, k, transitions = _size(task), state.round, np.array(state.transitions)
     while k < task.rounds:
         n = min(size, task.rounds - k)
         steps = steps._replace(first=k, exponents=_exponents(task, growth, k, n))
@@ -60,7 +79,12 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
         keep[recorded] = True
         r, compared, drawn = (recorded.size * flag for flag in (1, comparator is not None, task.iterates))
         G = len(log_pibar)
-        rows = Rows(np.empty((n, N, E, 1 + m, 2)), np.empty(n), np.empty((n, N)))
+        rows = Rows(
+            local=np.empty((n, N, E, 1 + m, 2)),
+            drift=np.empty(n),
+            step=np.empty((n, N)),
+            transitions=np.zeros((n, N), dtype=np.int64),
+        )
         kept = Kept(
             multipliers=np.empty((r, N, E, m)),
             kl=np.empty((compared, G, 2)),
@@ -69,22 +93,25 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             start=np.empty((drawn, G, A, S)),
             local=np.empty((drawn, N, E + 1, A, S)),
         )
-        moving = log_pibar, multipliers, memory, keep, rows, kept
+        fixed, moving = (problem, steps, form, target), (log_pibar, multipliers, memory)
         if mixing is None:
-            done = advance(problem, steps, form, target, *moving)
+            done = advance(*fixed, *moving, streams, keep, rows, kept)
         else:
-            done = advance_on_graph(problem, steps, form, target, mixing, *moving)
+            done = advance_on_graph(*fixed, mixing, *moving, keep, rows, kept)
         if done < n:
             raise StepsTooLarge(not_finite(task, k + done))
         k += n
+        transitions += rows.transitions.sum(axis=0)
+        for generator, stream in zip(generators, streams):
+            wind(generator, stream)
         table = _transposed(log_pibar)[:, 0]
         after = State(
             round=k,
             log_policy=table[0] if task.algorithm.share else table,
             multipliers=np.where(problem.mask, multipliers, np.nan),
-            random=state.random,
-            transitions=state.transitions,
-            values=memory.copy() if graph or form.step == DUAL else None,
+            random=json.dumps([x.bit_generator.state for x in generators]) if generators else "",
+            transitions=tuple(transitions.tolist()),
+            values=memory.copy() if memory.size else None,
         )
         yield Stretch(after, _every_round(task, rows), _recorded(task, kept))
 
@@ -106,18 +133,24 @@ def problem_of(task: Task) -> Problem:
     )
 
 
-def _steps(task: Task) -> Steps:
+def _steps(task: Task, form: Variant) -> Steps:
     """All but what is a stretch's own."""
-    steps, cmdp = task.steps, task.problem.cmdp
+    steps, given, cmdp, N = task.steps, task.given, task.problem.cmdp, task.problem.N
     scales: list[float] = []
     limits: list[float] = []
-    nearness, name = 0.0, task.algorithm.name
-    if name == "crpo":
-        scales, limits = rectified_scales(cmdp), rectified_limits(cmdp, steps.eta, task.given["tolerance"])
-    elif name == "pmd-pd":
+    nearness, clipping = 0.0, Clipping(0.0, 0, 0.0)
+    kernels = np.zeros((0, cmdp.S, cmdp.A, cmdp.S))
+    if form.step == RECTIFIED:
+        scales, limits = rectified_scales(cmdp), rectified_limits(cmdp, steps.eta, given["tolerance"])
+    elif form.step == PROXIMAL:
         nearness = float(proximal_weight(cmdp, steps.eta_dual))
-    elif name == "entropy-dual":
-        nearness = float(task.given["tau"])
+    elif form.step == DUAL:
+        nearness = float(given["tau"])
+    elif form.step == CLIPPED:
+        clipping = Clipping(float(given["clip"]), given["epochs"], float(given["target"]))
+    if "spread" in given:
+        views = own_kernels(cmdp, N, given["spread"], given["kernel_seed"])
+        kernels = np.stack([view.P for view in views])
     return Steps(
         exponents=np.zeros(0),
         eta_dual=_copy(steps.eta_dual),
@@ -127,12 +160,41 @@ def _steps(task: Task) -> Steps:
         limits=np.array(limits, dtype=np.float64),
         first=0,
         nearness=nearness,
+        clipping=clipping,
+        kernels=kernels,
+        simulator=_simulator(task, form),
     )
+
+
+def _simulator(task: Task, form: Variant) -> Simulator:
+    """What the rollouts draw from, if there are any."""
+    if form.step != SAMPLED:
+        whole, table = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+        return Simulator(whole, whole, np.zeros(0), table, whole, whole, 0)
+    cmdp = task.problem.cmdp
+    indptr, successors, cumulative, signals = simulator(cmdp)
+    first = starts(cmdp.S, cmdp.A)
+    return Simulator(indptr, successors, cumulative, _copy(signals), *first, task.given["samples"])
+
+
+def _generators(task: Task, state: State) -> list[np.random.Generator]:
+    """The agents' random streams."""
+    federation = task.federation()
+    if state.round:
+        federation.restore(state)
+    return [agent.rng for agent in federation.agents]
+
+
+def _memory(form: Variant, N: int, A: int, S: int, m: int) -> Array:
+    """Room for what the steps remember."""
+    if form.sharing == GRAPH:
+        return np.zeros((2, N, A, S))
+    return np.zeros({DUAL: m, OPTIMISTIC: A * S + m}.get(form.step, 0))
 
 
 def _growth(task: Task) -> float:
     """What a step is longer by than the one before."""
-    if task.algorithm.name != "mirror-descent":
+    if "theta" not in task.given:
         return 1.0
     return float(mirror_growth(task.problem.cmdp, task.given["theta"]))
 
@@ -140,7 +202,7 @@ def _growth(task: Task) -> float:
 def _exponents(task: Task, growth: float, first: int, n: int) -> Array:
     """Of n rounds: what the signals' Q functions are multiplied by."""
     eta = float(task.steps.eta)
-    if task.algorithm.name not in ("regularised-fednpg", "rpg-pd", "mirror-descent"):
+    if not SINGLE[task.algorithm.name].get("bare"):
         eta /= 1 - task.problem.cmdp.gamma
     # An absurd step overflows here; the round it spoils is named when it comes.
     with np.errstate(over="ignore"):
@@ -163,7 +225,7 @@ def target_of(comparator: Comparator | None, S: int, A: int) -> Target:
     )
 
 
-def _every_round(task: Task, rows: Rows) -> dict[str, Measured | Array]:
+def _every_round(task: Task, rows: Rows) -> dict[str, Any]:
     values = pairs(rows.local)
     start = values[:, 0, 0] if task.algorithm.share else values[:, :, 0].mean(axis=1)
     return {
@@ -173,7 +235,7 @@ def _every_round(task: Task, rows: Rows) -> dict[str, Measured | Array]:
         "local_costs": values[..., 1:],
         "drift": rows.drift,
         "step": rows.step,
-        "transitions": np.zeros((len(rows.drift), task.problem.N), dtype=np.int64),
+        "transitions": rows.transitions,
     }
 
 
