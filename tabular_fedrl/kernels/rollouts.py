@@ -55,14 +55,16 @@ def rollouts_plain(
                 if a < 0:
                     a = min(np.searchsorted(cumulative_policy[s], draw(rng), side="right"), A - 1)
                 row = s * A + a
-                means[b] += signals[row]
+                for c in range(signals.shape[1]):
+                    means[b, c] += signals[row, c]
                 transitions += 1
                 if draw(rng) >= gamma:
                     break
                 first, last = indptr[row], indptr[row + 1]
                 step = np.searchsorted(cumulative[first:last], draw(rng), side="right")
                 s, a = successors[min(first + step, last - 1)], -1
-        means[b] /= n
+        for c in range(signals.shape[1]):
+            means[b, c] /= n
     return means, transitions
 
 

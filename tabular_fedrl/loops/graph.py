@@ -1,5 +1,5 @@
 """Decentralised FedNPG on one small problem, round after round without Python, with the radii of
-:mod:`tabular_fedrl.loops.single`; the iteration is that of ``algorithms/decentralised.py``."""
+:mod:`tabular_fedrl.loops.single_tables`; the iteration is that of ``algorithms/decentralised.py``."""
 
 from __future__ import annotations
 

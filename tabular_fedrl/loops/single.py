@@ -13,7 +13,7 @@ from tabular_fedrl.kernels.divergence import Target, normaliser
 from tabular_fedrl.kernels.lanes import compiled, largest_move, log_softmax, mean_logits
 from tabular_fedrl.kernels.single import assign, is_finite, largest
 from tabular_fedrl.loops.batch import Mask
-from tabular_fedrl.loops.single_steps import dual_step, local_step
+from tabular_fedrl.loops.single_steps import clipped, direction, dual_step, lagrangian, sampled
 from tabular_fedrl.loops.single_tables import (
     Kept,
     Problem,
@@ -25,7 +25,7 @@ from tabular_fedrl.loops.single_tables import (
     record_start,
     room,
 )
-from tabular_fedrl.loops.variants import ALONE, CLIPPED, GEOMETRIC, OPTIMISTIC, TABLE, Variant
+from tabular_fedrl.loops.variants import ALONE, CLIPPED, GEOMETRIC, SAMPLED, TABLE, Variant
 from tabular_fedrl.measured import Array
 
 
@@ -37,7 +37,6 @@ def advance(
     target: Target,
     log_pibar: Array,
     multipliers: Array,
-    memory: Array,
     streams: NDArray[np.uint64],
     keep: Mask,
     rows: Rows,
@@ -46,8 +45,7 @@ def advance(
     """As many rounds as ``keep (n,)`` is long, recording those it marks; returns how many left only finite
     policies behind, having stopped after the first that did not.
 
-    ``log_pibar (G, 1, A, S)``, ``multipliers (N, m)``, what a step remembers in ``memory`` and the random
-    ``streams (N, 4)`` move along.
+    ``log_pibar (G, 1, A, S)``, ``multipliers (N, m)`` and the random ``streams (N, 4)`` move along.
     """
     G, _, A, S = log_pibar.shape
     N, m = multipliers.shape
@@ -61,7 +59,6 @@ def advance(
     before, moved, stepped = np.empty((1, A, S)), np.empty(S), np.empty(S)
     private = steps.kernels.shape[0] > 0
     inside = Values(np.empty((n, S)), np.empty(n), np.empty(n), np.empty((K, 2)))
-    spare = np.empty((K, 2))
     for g in range(G):
         assign(log_pibar[g, 0], after[0])
         log_softmax(after, pibar[g], z.lines)
@@ -81,7 +78,8 @@ def advance(
                 assign(pibar[g, 0], pi[0])
             lam, P = multipliers[i], steps.kernels[i] if private else x.P
             rows.transitions[k, i] = 0
-            stepped[:] = 0.0
+            for s in range(S):
+                stepped[s] = 0.0
             for e in range(E):
                 values = shared if e == 0 else own
                 if e > 0 or i == 0 or variant.sharing >= TABLE or variant.vanilla or variant.step == CLIPPED:
@@ -100,11 +98,26 @@ def advance(
                 if keep[k] and kept.local.size > 0:
                     assign(log_pi[i, 0], kept.local[r, i, e])
                 assign(pi[0], before[0])
-                off, drawn = local_step(
-                    x, P, steps, variant, i, k, values, spare, log_pi[i, 0], pi, lam, memory, streams[i], z,
-                    step, logits, after,
-                )  # fmt: skip
-                rows.transitions[k, i] += drawn
+                off = 0.0
+                if variant.step == CLIPPED:
+                    dual_step(x, steps, values.at_rho, i, 1, 0.0, lam)
+                    clipped(x, steps, k, variant, values, log_pi[i, 0], lam, z, step, after, pi)
+                else:
+                    lagrangian(variant, lam, z.weights)
+                    if variant.step == SAMPLED:
+                        values = inside
+                        rows.transitions[k, i] += sampled(
+                            x, steps, k, z.weights, pi[0], streams[i], step, values.at_rho
+                        )
+                    else:
+                        off = direction(x, P, steps.exponents[k], variant, values, pi[0], z, step)
+                    if not variant.dual_once:
+                        dual_step(x, steps, values.at_rho, i, 1, variant.tau, lam)
+                    for a in range(A):
+                        for s in range(S):
+                            logits[a, s] = log_pi[i, 0, a, s] + step[a, s]
+                            after[0, a, s] = logits[a, s]
+                    log_softmax(after, pi, z.lines)
                 largest_move(pi, before, z.lines, stepped)
                 if keep[k] and kept.log_z.size > 0:
                     found = normaliser(target, log_pi[i, 0], logits, after[0], off, z.lines)
@@ -124,10 +137,6 @@ def advance(
         elif variant.sharing != ALONE:
             assign(log_pi[N - 1, 0], log_pibar[0, 0])
             assign(pi[0], pibar[0, 0])
-        if variant.step == OPTIMISTIC:  # whose policies may have logarithms of 0
-            finite = is_finite(pi.reshape(A * S))
-        else:
-            finite = is_finite(log_pi.reshape(N * A * S)) and is_finite(log_pibar.reshape(G * A * S))
-        if not finite:
+        if not (is_finite(log_pi.reshape(N * A * S)) and is_finite(log_pibar.reshape(G * A * S))):
             return k
     return keep.size

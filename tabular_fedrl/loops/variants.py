@@ -17,6 +17,9 @@ down a cost that is exceeded (CRPO); to the optimum near the policy at hand (PMD
 (the dual method); twice along the gradient, projected (OPG-PD); several times up a clipped surrogate
 (FedPPO)."""
 
+CENTRAL = (RECTIFIED, PROXIMAL, DUAL, OPTIMISTIC)
+"""Steps of one agent that sees everything, one a round (:mod:`tabular_fedrl.loops.central`)."""
+
 
 class Variant(NamedTuple):
     r"""One algorithm of the family.
@@ -64,7 +67,7 @@ SINGLE: dict[str, dict[str, Any]] = {
     "decentralised-fednpg": {"sharing": GRAPH},
 }
 """Those of the loops over one small problem (:mod:`tabular_fedrl.loops.single`,
-:mod:`tabular_fedrl.loops.graph`)."""
+:mod:`~tabular_fedrl.loops.central`, :mod:`~tabular_fedrl.loops.graph`)."""
 
 
 def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -> Variant:

@@ -1,5 +1,5 @@
 """FedNPG and its relatives on small dense problems, compiled: :mod:`tabular_fedrl.loops.single`,
-:mod:`tabular_fedrl.loops.graph`."""
+:mod:`~tabular_fedrl.loops.central`, :mod:`~tabular_fedrl.loops.graph`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from tabular_fedrl.errors import StepsTooLarge
 from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.divergence import Target
 from tabular_fedrl.kernels.streams import wind, words
+from tabular_fedrl.loops.central import advance_alone
 from tabular_fedrl.loops.graph import advance_on_graph
 from tabular_fedrl.loops.single import advance
 from tabular_fedrl.loops.single_tables import Clipping, Kept, Problem, Rows, Simulator, Steps, slack
 from tabular_fedrl.loops.variants import (
+    CENTRAL,
     CLIPPED,
     DUAL,
     GRAPH,
@@ -54,7 +56,7 @@ def refuses(asked: Asked) -> str | None:
 
 
 def stretches(task: Task, state: State) -> Iterator[Stretch]:
-    """All rounds, with the radii of :mod:`tabular_fedrl.loops.single`."""
+    """All rounds, with the radii of :mod:`tabular_fedrl.loops.single_tables`."""
     cmdp, N, E = task.problem.cmdp, task.problem.N, task.local_steps
     S, A, m = cmdp.S, cmdp.A, cmdp.m
     geometric = task.given.get("aggregation") == "geometric"
@@ -93,11 +95,13 @@ def stretches(task: Task, state: State) -> Iterator[Stretch]:
             start=np.empty((drawn, G, A, S)),
             local=np.empty((drawn, N, E + 1, A, S)),
         )
-        fixed, moving = (problem, steps, form, target), (log_pibar, multipliers, memory)
-        if mixing is None:
-            done = advance(*fixed, *moving, streams, keep, rows, kept)
+        fixed, moving, measured = (problem, steps, form, target), (log_pibar, multipliers), (keep, rows, kept)
+        if graph:
+            done = advance_on_graph(*fixed, mixing, *moving, memory, *measured)
+        elif form.step in CENTRAL:
+            done = advance_alone(*fixed, *moving, memory, *measured)
         else:
-            done = advance_on_graph(*fixed, mixing, *moving, keep, rows, kept)
+            done = advance(*fixed, *moving, streams, *measured)
         if done < n:
             raise StepsTooLarge(not_finite(task, k + done))
         k += n
