@@ -193,9 +193,8 @@ def _soft_optimum(
     P: Array, f: Array, gamma: float, anchor: Array, weight: float, room: Regularised, after: Array, pi: Array
 ) -> None:
     r"""``after``, ``pi (1, A, S)``: the policy that maximises
-        :math:`V_f(
-    ho) - rac{w}{1-\gamma} E_{d^\pi} KL(\pi\|\pi_0)`, :math:`\log\pi_0` the
-        ``anchor (A, S)``. States are the lanes here."""
+    :math:`V_f(\rho) - \frac{w}{1-\gamma} E_{d^\pi} KL(\pi\|\pi_0)`, :math:`\log\pi_0` the ``anchor (A, S)``.
+    States are the lanes here."""
     A, S = f.shape
     V, table = np.full((1, S), largest(f.reshape(A * S)) / (1.0 - gamma)), anchor.reshape(1, A, S)
     regularised_optimum(
