@@ -14,7 +14,7 @@ from tabular_fedrl import balls
 from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import FederatedCMDP, exact
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.evaluation import evaluate, visitation
 from tabular_fedrl.kernels import single
 from tabular_fedrl.loops.variants import NAMES, SINGLE
 from tabular_fedrl.runner import drive, engine_numpy, engine_small, run, run_batch
@@ -213,6 +213,24 @@ def test_a_policy_with_zeros_as_comparator():
     problem = random_problem()
     fake = Fake(problem, np.where(np.arange(3) == 1, 0.0, -np.inf) + np.zeros((4, 3)))
     compare(*both("fednpg", problem, 5, solution=fake, **options("fednpg")), 100.0)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_divergence_from_a_policy_with_zeros(backend):
+    """Known where it takes every action of the comparator; else of infinite radius."""
+    problem = random_problem(4)
+    best = solve(problem.cmdp)
+    given = {"backend": backend, "eta": 1.0, "record": "iterates"}
+    r = run("opg-pd", problem, 200, solution=best, **given)
+    q, pi = np.exp(r.iterates.log_policies), np.exp(best.log_policy)
+    known = ~((q == 0) & (pi > 0)).any(axis=(1, 2))
+    assert (q[known] == 0).any()
+    assert 0 < known.sum() < len(known)
+    assert np.array_equal(np.isfinite(r.kl.error), known)
+    d = visitation(problem.cmdp, best.log_policy).value
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(pi > 0, pi * (np.log(pi) - np.log(q)), 0.0).sum(axis=-1) @ d
+    assert r.kl.value[known] == pytest.approx(terms[known], abs=1e-12)
 
 
 # ---- fewer rounds recorded --------------------------------------------------------------------------------

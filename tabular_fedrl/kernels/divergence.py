@@ -54,14 +54,16 @@ def log_sum_exp(logits: Array, out: Array) -> float:
 @compiled
 def divergence(x: Target, log_q: Array, lse: Array) -> tuple[float, float]:
     r""":math:`E_{s \sim d^*} KL(\pi^*\|q)` and its radius, for a log-policy in floats ``(A, S)``, which
-    stands for its normalisation; ``lse``: scratch ``(S,)``. Where q has zeros nothing is known: an infinite
-    radius."""
+    stands for its normalisation; ``lse``: scratch ``(S,)``. Of infinite radius where q lacks an action of
+    pi*."""
     A, S = log_q.shape
     blur = log_sum_exp(log_q, lse)
     mean = size = error = reach = 0.0
     for s in range(S):
         inside = absolute = around = 0.0
         for a in range(A):
+            if x.pi[a, s] + x.pi_error[a, s] == 0.0:
+                continue  # whatever q makes of an action that pi* never takes
             difference = x.log_pi[a, s] - (log_q[a, s] - lse[s])
             ulps = UNIT * (3.0 * abs(difference) + 2.0 * abs(log_q[a, s]) + 2.0 * abs(lse[s]))
             inside += x.pi[a, s] * difference

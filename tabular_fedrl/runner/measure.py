@@ -17,7 +17,7 @@ import numpy as np
 
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms import Algorithm, Round
-from tabular_fedrl.arithmetic import concatenate, logsumexp, same, seen, stack
+from tabular_fedrl.arithmetic import concatenate, is_minus_infinity, logsumexp, same, seen, stack
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.evaluation import average, evaluate, visitation
 from tabular_fedrl.measured import Array, Measured, dot
@@ -57,14 +57,15 @@ class Comparator:
         return self.d.reshape(-1, 1) * self.pi
 
     def kl(self, log_q: Array) -> Measured:
-        """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``."""
+        """E_{d*} KL(pi*||q) of log-policies ``(..., S, A)``; of infinite radius where q lacks an action of
+        pi*."""
         S = len(self.policy.actions)
         if S <= ROWS:
-            return average(self.d, dot(self.pi, self.log_pi - _normalised(log_q)))
+            return average(self.d, _divergences(self.policy.table(), self.log_pi, self.pi, log_q))
         parts = []
         for first in range(0, S, ROWS):
-            log_pi, pi = enclosed(self.policy.table(first, first + ROWS))
-            parts.append(dot(pi, log_pi - _normalised(log_q[..., first : first + ROWS, :])))
+            table = self.policy.table(first, first + ROWS)
+            parts.append(_divergences(table, *enclosed(table), log_q[..., first : first + ROWS, :]))
         return average(self.d, Measured.concatenate(parts, axis=-1))
 
     def log_normaliser(self, log_pi: Array, log_next: Array, x: Measured) -> Measured:
@@ -80,6 +81,14 @@ class Comparator:
             return mean  # the recorded step is an enclosure of the exact one
         missed = (p + x - _normalised(log_next) - log_z).abs().upper
         return mean.widened((self.weights.upper * missed).sum(axis=(-2, -1)))
+
+
+def _divergences(table: Array, log_pi: Measured, pi: Measured, log_q: Any) -> Measured:
+    """KL(pi||q) in every state; ``log_pi``, ``pi`` are enclosed from the log-policy ``table``."""
+    none = is_minus_infinity(log_q)
+    normalised = enclosed(log_q)[0].widened(np.where(none, np.inf, 0.0)) if none.any() else _normalised(log_q)
+    # An action that pi never takes adds 0, whatever q makes of it.
+    return dot(pi, (log_pi - normalised).where(is_minus_infinity(table), 0.0))
 
 
 def _normalised(log_q: Any) -> Measured:
