@@ -12,25 +12,17 @@ from tabular_fedrl import balls
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.episodic import EpisodicMDP, FederatedEpisodicMDP
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.federation import Ledger, State
-from tabular_fedrl.policies import log_probabilities, mean_weights
+from tabular_fedrl.federation import State
+from tabular_fedrl.policies import log_probabilities
 from tabular_fedrl.runner.engine import Asked, Engine, Task
 from tabular_fedrl.runner.engine_numpy import coarser
 from tabular_fedrl.runner.engines import ENGINES, choose
 from tabular_fedrl.runner.evolution import FED_SE, EvolutionRun, run_evolution
 from tabular_fedrl.runner.files import RunFile
-from tabular_fedrl.runner.measure import Observer
 from tabular_fedrl.runner.overall import Sums, added, overall
 from tabular_fedrl.runner.preferences import PreferenceRun, run_preferences
 from tabular_fedrl.runner.result import Run
-from tabular_fedrl.runner.settings import (
-    initial_multipliers,
-    look_up,
-    one_of,
-    resolve,
-    resolved_parameters,
-    whole,
-)
+from tabular_fedrl.runner.settings import look_up, one_of, resolve, resolved_parameters, whole
 from tabular_fedrl.runner.tracks import Tracks
 from tabular_fedrl.solvers import Solution, solve
 
@@ -135,31 +127,16 @@ def run_discounted(
     acting = chosen.acts_on(federated(problem), given)
     if acting.cmdp.is_exact != bool(balls.working()):
         raise InvalidProblem("a problem of exact data, and no other, runs inside balls.precision(...)")
-    iterates = record == "iterates"
+    asked = Asked(chosen, acting, given, iterates=record == "iterates")
     # Before what may take minutes: the theory's steps and the comparator want the optimum.
-    engine = choose(backend, Asked(chosen, acting, given, iterates))
+    engine = choose(backend, asked)
     steps = chosen.steps(acting, K, given)
     if solution is None and compare:
         solution = solve(acting.cmdp)
     if not compare:
         solution = None
+    task = Task.of(asked, K, steps, seed=seed, every=every, resumable=out is not None, solution=solution)
     resolved = resolved_parameters(given, steps)
-    task = Task(
-        algorithm=chosen,
-        problem=acting,
-        given=given,
-        iterates=iterates,
-        steps=steps,
-        rounds=K,
-        local_steps=given.get("local_steps", 1),
-        weights=mean_weights(acting.N, given.get("weights")),
-        multipliers=initial_multipliers(acting, given["initial_multipliers"], steps.dual_cap),
-        seed=seed,
-        every=whole("every", every, 1),
-        resumable=out is not None,
-        observer=Observer.of(chosen, acting, steps.eta, solution),
-        ledger=Ledger({"agents": acting.N, "rounds": K, **resolved}),
-    )
     tracks = Tracks(task, engine.normaliser)
     file = RunFile(out, task, backend, resolved, resume) if out is not None else None
     task, state, sums = _drive(task, engine, tracks, file, resume, progress)

@@ -17,8 +17,10 @@ from tabular_fedrl.arithmetic import array, empty, stack
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.federation import Federation, Ledger, PublicSteps, State, federate
 from tabular_fedrl.measured import Array, Measured
-from tabular_fedrl.policies import uniform
+from tabular_fedrl.policies import mean_weights, uniform
 from tabular_fedrl.runner.measure import Observer
+from tabular_fedrl.runner.settings import initial_multipliers, resolved_parameters, whole
+from tabular_fedrl.solvers import Solution
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -58,6 +60,42 @@ class Task(Asked):
     resumable: bool
     observer: Observer
     ledger: Ledger
+
+    @classmethod
+    def of(
+        cls,
+        asked: Asked,
+        rounds: int,
+        steps: PublicSteps,
+        *,
+        seed: int = 0,
+        every: int = 1,
+        resumable: bool = False,
+        solution: Solution | None = None,
+    ) -> Task:
+        """What is asked, with the steps of its algorithm; ``solution``: the comparator, None for none.
+
+        Raises
+        ------
+        InvalidProblem: a number is out of range or of another shape.
+        """
+        algorithm, problem, given = asked.algorithm, asked.problem, asked.given
+        return cls(
+            algorithm=algorithm,
+            problem=problem,
+            given=given,
+            iterates=asked.iterates,
+            steps=steps,
+            rounds=rounds,
+            local_steps=given.get("local_steps", 1),
+            weights=mean_weights(problem.N, given.get("weights")),
+            multipliers=initial_multipliers(problem, given["initial_multipliers"], steps.dual_cap),
+            seed=seed,
+            every=whole("every", every, 1),
+            resumable=resumable,
+            observer=Observer.of(algorithm, problem, steps.eta, solution),
+            ledger=Ledger({"agents": problem.N, "rounds": rounds, **resolved_parameters(given, steps)}),
+        )
 
     def recorded(self, first: int, last: int) -> Integers:
         """The recorded rounds k with ``first <= k < last``."""

@@ -106,25 +106,29 @@ def _drift(start: Any, end: Any) -> Any:
 
 @dataclass(frozen=True)
 class Observer:
-    """Measures the rounds of one run. ``step`` encloses ``eta/(1-gamma)``."""
+    """Measures the rounds of one run. ``exponent``: of natural steps with a comparator, enclosures of the
+    reward's weight in the Lagrangian and of ``eta/(1-gamma)``."""
 
     algorithm: Algorithm
     problem: FederatedCMDP
-    reward_factor: Measured
-    step: Measured
     comparator: Comparator | None
+    exponent: tuple[Measured, Measured] | None
 
     @classmethod
     def of(
         cls, algorithm: Algorithm, problem: FederatedCMDP, eta: Any, solution: Solution | None
     ) -> Observer:
         """The observer of ``algorithm`` with primal step ``eta``."""
+        if solution is None:
+            return cls(algorithm, problem, None, None)
+        comparator = Comparator(problem.cmdp, solution.log_policy)
+        if not algorithm.natural:
+            return cls(algorithm, problem, comparator, None)
         factor = Measured(1.0) / (float(problem.N) if algorithm.reward_factor is None else 1.0)
         # An absurd eta overflows here; the round it spoils is named when it comes.
         with np.errstate(over="ignore"):
             step = Measured(eta) / (Measured(1.0) - problem.cmdp.gamma)
-        comparator = Comparator(problem.cmdp, solution.log_policy) if solution is not None else None
-        return cls(algorithm, problem, factor, step, comparator)
+        return cls(algorithm, problem, comparator, (factor, step))
 
     def measure(
         self, rounds: list[Round], recorded: np.ndarray, iterates: bool
@@ -197,7 +201,7 @@ class Observer:
         ends = local[:, :, 1:].reshape(-1, S, A)
         lam = seen(multipliers.reshape(owner.size, cmdp.m))
         wanted = np.zeros(owner.shape, dtype=bool)
-        wanted[recorded] = self.comparator is not None and self.algorithm.natural
+        wanted[recorded] = self.exponent is not None
         entries = k * S * A + (0 if cmdp.is_sparse else S * S)
         size = max(1, min(CHUNK, 4_000_000 // entries))
         at_rho: list[Measured] = []
@@ -207,15 +211,14 @@ class Observer:
             values = evaluate(cmdp, policies[a : a + size])
             at_rho.append(values.at_rho)
             steps = np.flatnonzero(wanted.ravel() & (owner.ravel() >= a) & (owner.ravel() < a + size))
-            if not steps.size or self.comparator is None:
+            if not steps.size or self.comparator is None or self.exponent is None:
                 continue
+            reward_factor, step = self.exponent
             advantage = values.advantage
             for b in range(0, len(steps), size):
                 n = steps[b : b + size]
                 A_f = advantage[owner.ravel()[n] - a]
-                x = (
-                    A_f[:, 0] * self.reward_factor - dot(A_f[:, 1:], lam[n][:, :, None, None], axis=1)
-                ) * self.step
+                x = (A_f[:, 0] * reward_factor - dot(A_f[:, 1:], lam[n][:, :, None, None], axis=1)) * step
                 log_z.append(self.comparator.log_normaliser(starts[n], ends[n], x))
                 order.append(n)
         values_at_rho = Measured.concatenate(at_rho)
