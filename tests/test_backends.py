@@ -1,23 +1,27 @@
 """Compiled runs against the specification: the same numbers, radii as rigorous, the same ledger."""
 
 import json
+import time
+from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_federation import random_problem
-from test_loops import random_batch, random_steps
+from test_loops import drifts, random_batch, random_steps
 from test_runner import Killed, identical, stop_at
 
 from tabular_fedrl import balls
 from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import FederatedCMDP, exact
-from tabular_fedrl.errors import InvalidProblem
+from tabular_fedrl.errors import InvalidProblem, StepsTooLarge
 from tabular_fedrl.evaluation import evaluate, visitation
 from tabular_fedrl.kernels import single
+from tabular_fedrl.loops import Iterated
 from tabular_fedrl.loops.variants import NAMES, SINGLE
-from tabular_fedrl.runner import drive, engine_numpy, engine_small, run, run_batch
+from tabular_fedrl.runner import drive, engine_numpy, engine_small, run, run_batch, side_by_side
 from tabular_fedrl.runner.measure import Comparator
 from tabular_fedrl.solvers import solve
 
@@ -123,15 +127,25 @@ def test_long_runs_are_the_specification(name):
     compare(spec, ours, np.abs(problem.cmdp.signals).max() / (1 - problem.cmdp.gamma))
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+def several(name, B=3):
+    """Problems of one shape, each with parameters of its own."""
+    own, each = ALGORITHMS[name].parameters, []
+    for i in range(B):
+        wanted = {"tau": 0.1 * (1 + i), "theta": 10.0 * (1 + i), "tolerance": 0.05 * i, "samples": 1 + i}
+        wanted["initial_multipliers"] = 0.1 * i
+        each.append(options(name) | {key: value for key, value in wanted.items() if key in own})
+    return [random_problem(seed) for seed in range(B)], each
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE))
 def test_batches_are_the_specification(name):
-    problems = [random_problem(seed) for seed in range(3)]
-    each = [options(name) | {"initial_multipliers": 0.1 * i} for i in range(3)]
-    if "tau" in ALGORITHMS[name].parameters:
-        each = [x | {"tau": 0.1 * (1 + i)} for i, x in enumerate(each)]
-    ours = run_batch(name, problems, 12, each)
+    problems, each = several(name)
+    ours = run_batch(name, problems, 12, each, seeds=[5, 6, 7])
     for i, problem in enumerate(problems):
-        spec = run(name, problem, 12, compare=False, **each[i])
+        spec = run(name, problem, 12, seed=5 + i, compare=False, record="iterates", **each[i])
+        moves, away = drifts(spec)
+        assert np.abs(ours.step[i] - moves).max() <= 1e-10
+        assert np.abs(ours.value_drift[i] - away).max() <= 1e-10
         assert abs(ours.value[i] - spec.average_value.value) <= 1e-10
         assert np.abs(ours.costs[i] - spec.average_costs.value).max(initial=0.0) <= 1e-10
         assert abs(ours.local_value[i] - spec.local_average_value.value) <= 1e-10
@@ -141,11 +155,102 @@ def test_batches_are_the_specification(name):
         assert np.allclose(ours.multipliers[i], spec.final_multipliers, rtol=0, atol=1e-10, equal_nan=True)
 
 
-def test_batches_take_the_theory_s_steps():
+@pytest.mark.parametrize("name", ["fednpg", *sorted(set(SINGLE) - set(NAMES))])
+def test_batches_take_the_theory_s_steps(name):
     problems = [random_problem(seed) for seed in range(2)]
-    ours = run_batch("fednpg", problems, 10)
+    ours = run_batch(name, problems, 10)
     for i, problem in enumerate(problems):
-        assert abs(ours.value[i] - run("fednpg", problem, 10).average_value.value) <= 1e-10
+        assert abs(ours.value[i] - run(name, problem, 10).average_value.value) <= 1e-10
+
+
+def alike(x, y):
+    """Bit for bit, field by field."""
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(vars(x).values(), vars(y).values()))
+
+
+def of(batch, chosen):
+    """The results of some problems of a batch."""
+    return Iterated(*(x[chosen] for x in vars(batch).values()))
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE))
+def test_problems_of_a_batch_do_not_feel_each_other(monkeypatch, name):
+    """Bit for bit, in any order and over any number of threads."""
+    problems, each = several(name, 7)
+    whole = run_batch(name, problems, 9, each, seeds=range(7))
+    order = [3, 0, 6, 5, 1, 4, 2]
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(numba, "get_num_threads", lambda count=threads: count)
+        for chosen in (order, [5]):
+            some = [[x[i] for i in chosen] for x in (problems, each)]
+            assert alike(run_batch(name, some[0], 9, some[1], seeds=chosen), of(whole, chosen))
+
+
+@pytest.mark.parametrize("name", sorted(set(SINGLE) - set(NAMES)))
+def test_batches_in_stretches(monkeypatch, name):
+    problems, each = several(name)
+    whole = run_batch(name, problems, 9, each)
+    monkeypatch.setattr(engine_small, "WORK", 1)
+    cut = run_batch(name, problems, 9, each)
+    for field, x in vars(whole).items():
+        assert np.allclose(getattr(cut, field), x, rtol=1e-12, atol=1e-12, equal_nan=True), field
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE))
+def test_a_batch_outlives_absurd_steps(name):
+    """What ends a run on its own leaves a NaN in the policy, and the other problems as they are."""
+    problems, each = several(name)
+    calm = run_batch(name, problems, 9, each)
+    wild = {"eta": 1e308, "eta_dual": 1e300, "dual_cap": 1e300}
+    each[1] |= {key: value for key, value in wild.items() if key in each[1]}
+    ours = run_batch(name, problems, 9, each)
+    try:
+        alone = run(name, problems[1], 9, backend="numba", compare=False, **each[1])
+    except StepsTooLarge:
+        assert np.isnan(ours.log_policy[1]).any()
+    else:
+        assert np.array_equal(ours.log_policy[1], alone.final_log_policy)
+    assert alike(of(ours, [0, 2]), of(calm, [0, 2]))
+
+
+def test_the_first_problem_that_is_refused_is_named(monkeypatch):
+    """Whichever thread is quicker; what comes after it is not run."""
+    problems, begun = [random_problem(seed) for seed in range(40)], []
+    thetas = np.where(np.isin(np.arange(40), (3, 5)), 1.0 - 0.1 * np.arange(40), 20.0)
+    each = [{"theta": float(theta)} for theta in thetas]
+    true = engine_small.ENGINE.stretches
+
+    def slow(task, state):
+        begun.append(task.given["theta"])
+        time.sleep(0.05 if task.given["theta"] == 0.7 else 0.0)
+        yield from true(task, state)
+
+    monkeypatch.setattr(side_by_side, "ENGINE", replace(engine_small.ENGINE, stretches=slow))
+    for threads in (1, 3):
+        monkeypatch.setattr(numba, "get_num_threads", lambda count=threads: count)
+        with pytest.raises(InvalidProblem, match=r"theta = 0\.7"):
+            run_batch("mirror-descent", problems, 5, each)
+        assert len(begun) < 40
+        begun.clear()
+
+
+def test_an_interrupt_ends_a_batch(monkeypatch):
+    """After a stretch of those that run; no other begins."""
+    monkeypatch.setattr(engine_small, "WORK", 1)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 3)
+    true, rounds = engine_small.ENGINE.stretches, []
+
+    def interrupted(task, state):
+        for stretch in true(task, state):
+            rounds.append(stretch.state.round)
+            if len(rounds) == 10:
+                raise KeyboardInterrupt
+            yield stretch
+
+    monkeypatch.setattr(side_by_side, "ENGINE", replace(engine_small.ENGINE, stretches=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        run_batch("crpo", [random_problem()] * 20, 2000, options("crpo"))
+    assert len(rounds) < 2000
 
 
 # ---- radii ------------------------------------------------------------------------------------------------
@@ -302,12 +407,24 @@ def test_refusals_are_one_line(monkeypatch):
     with pytest.raises(InvalidProblem, match=r"cannot run fednpg: .*S = 4 states, .* at most 3") as caught:
         run("fednpg", random_problem(), 3, backend="numba", **options("fednpg"))
     assert "\n" not in str(caught.value)
-    with pytest.raises(InvalidProblem, match="batches of crpo are not compiled"):
+    with pytest.raises(InvalidProblem, match=r"problem 0 .*: S = 4 states, .* at most 3"):
         run_batch("crpo", [random_problem()], 3)
+    with pytest.raises(InvalidProblem, match="batches of drpo are not compiled; there are fednpg, "):
+        run_batch("drpo", [random_problem()], 3)
+    with pytest.raises(InvalidProblem, match="'cuda' runs batches of fednpg"):
+        run_batch("crpo", [random_problem()], 3, options("crpo"), backend="cuda")
+    with pytest.raises(InvalidProblem, match="problem 1 of the batch has"):
+        run_batch("crpo", [random_problem(), random_problem(S=3)], 3)
+    with pytest.raises(InvalidProblem, match="at least one problem"):
+        run_batch("crpo", [], 3)
     with pytest.raises(InvalidProblem, match="problem 1 has local_steps = 2, problem 0 1"):
         run_batch("fednpg", [random_problem()] * 2, 3, [{}, {"local_steps": 2}])
     with pytest.raises(InvalidProblem, match="1 sets of parameters for 2 problems"):
         run_batch("fednpg", [random_problem()] * 2, 3, [{}])
+    with pytest.raises(InvalidProblem, match="3 seeds for 2 problems"):
+        run_batch("fednpg", [random_problem()] * 2, 3, seeds=range(3))
+    with pytest.raises(InvalidProblem, match="seed = -1"):
+        run_batch("fednpg", [random_problem()] * 2, 3, seeds=[0, -1])
     with pytest.raises(InvalidProblem, match="from multipliers 0 and with equal weights"):
         run_batch("fedpg", [random_problem()], 3, options("fedpg"), backend="cuda")
     with pytest.raises(InvalidProblem, match="'numba' or 'cuda'"):

@@ -121,20 +121,26 @@ class Batch:
     @classmethod
     def of(cls, problems: Sequence[FederatedCMDP]) -> Batch:
         """Problems of one shape (dense or sparse, stored dense) with the same Gamma_i."""
-        if not problems:
-            raise InvalidProblem("a batch needs at least one problem")
-        first = problems[0]
-        for i, problem in enumerate(problems):
-            if problem.cmdp.c.shape != first.cmdp.c.shape or problem.visible != first.visible:
-                raise InvalidProblem(
-                    f"problem {i} of the batch has (m, S, A) = {problem.cmdp.c.shape} and visible "
-                    f"{problem.visible}; the first has {first.cmdp.c.shape} and {first.visible}"
-                )
+        first = check_alike(problems)
         cmdps = [problem.cmdp for problem in problems]
         S, A = first.cmdp.S, first.cmdp.A
         dense = [(x.P.toarray() if x.is_sparse else x.P).reshape(S, A, S) for x in cmdps]
         fields = {name: np.stack([getattr(x, name) for x in cmdps]) for name in FIELDS[1:]}
         return cls(P=np.stack(dense), **fields, mask=first.mask)
+
+
+def check_alike(problems: Sequence[FederatedCMDP]) -> FederatedCMDP:
+    """The first of them; refuses none, and problems that differ in S, A, m or the sets Gamma_i."""
+    if not problems:
+        raise InvalidProblem("a batch needs at least one problem")
+    first = problems[0]
+    for i, problem in enumerate(problems):
+        if problem.cmdp.c.shape != first.cmdp.c.shape or problem.visible != first.visible:
+            raise InvalidProblem(
+                f"problem {i} of the batch has (m, S, A) = {problem.cmdp.c.shape} and visible "
+                f"{problem.visible}; the first has {first.cmdp.c.shape} and {first.visible}"
+            )
+    return first
 
 
 def _refuse(name: str, x: Array, bad: Any, what: str) -> None:

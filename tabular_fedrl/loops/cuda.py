@@ -50,7 +50,7 @@ def fednpg(
         _piece(tuple(x[a : a + size] for x in given), batch.mask, rounds, local_steps, geometric)
         for a in range(0, batch.B, size)
     ]
-    return averaged(batch, rounds, local_steps, Totals(*(np.concatenate(x) for x in zip(*pieces))))
+    return averaged(batch.mask, rounds, local_steps, Totals(*(np.concatenate(x) for x in zip(*pieces))))
 
 
 def threads(S: int) -> tuple[int, int]:

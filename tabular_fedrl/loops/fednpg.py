@@ -143,7 +143,7 @@ def fednpg(
     total = Totals(*(from_lanes(np.stack(x), B) for x in zip(*totals)))
     if form.sharing != ALONE:
         total = total._replace(log_policy=total.log_policy[:, 0])
-    return averaged(batch, rounds, local_steps, total)
+    return averaged(batch.mask, rounds, local_steps, total)
 
 
 def checked(
@@ -166,19 +166,19 @@ def checked(
     )
 
 
-def averaged(batch: Batch, rounds: int, local_steps: int, total: Totals) -> Iterated:
-    """The means from the sums, the problem's index first."""
-    T, observers = rounds * local_steps, batch.mask.sum(axis=0)
+def averaged(mask: Mask, rounds: int, local_steps: int, total: Totals) -> Iterated:
+    """The means from the sums, the problem's index first; ``mask (N, m)``: who sees what."""
+    T, observers = rounds * local_steps, mask.sum(axis=0)
     return Iterated(
         value=total.shared[:, 0] / rounds,
         costs=total.shared[:, 1:] / rounds,
-        local_value=total.local[:, 0] / (T * batch.N),
+        local_value=total.local[:, 0] / (T * len(mask)),
         local_costs=total.local[:, 1:] / (T * observers),
         drift=total.drift,
         step=total.step,
         value_drift=total.value_drift,
         log_policy=total.log_policy,
-        multipliers=np.where(batch.mask, total.multipliers, np.nan),
+        multipliers=np.where(mask, total.multipliers, np.nan),
     )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.loops import Batch, Iterated, fednpg
-from tabular_fedrl.loops.variants import NAMES
+from tabular_fedrl.loops.variants import NAMES, SINGLE
 from tabular_fedrl.runner.settings import initial_multipliers, look_up, one_of, resolve, whole
+from tabular_fedrl.runner.side_by_side import side_by_side
 
 COMMON = ("local_steps", "aggregation", "weights")
 """Parameters that a batch has in common."""
@@ -26,21 +27,25 @@ def run_batch(
     parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] = {},
     *,
     backend: str = "numba",
+    seeds: int | Sequence[int] = 0,
 ) -> Iterated:
     """``rounds`` rounds of an algorithm on problems of one shape, side by side, each with its own parameters.
 
     Plain floats without bounds on their errors, averages and last iterates only; for enclosures, or metrics
-    by round, :func:`~tabular_fedrl.runner.run` each.
+    by round, :func:`~tabular_fedrl.runner.run` each. FedNPG and its variants
+    (:data:`tabular_fedrl.loops.variants.NAMES`) run in lockstep, many problems in one loop; the others each
+    in a loop of its own (:mod:`tabular_fedrl.runner.side_by_side`).
 
     Parameters
     ----------
-    algorithm: a name of :data:`tabular_fedrl.loops.variants.NAMES`.
+    algorithm: a name of :data:`tabular_fedrl.loops.variants.SINGLE`.
     problems: B of them, with the same S, A, m and the same sets of visible constraints; stored dense.
     parameters: the algorithm's own, as :func:`~tabular_fedrl.runner.run` takes them: the same for all
         problems, or B of them, which agree in ``local_steps``, ``aggregation`` and ``weights``. Those left
         out take the theory's values for each problem (which solves it).
     backend: ``"numba"``, over its number of threads, or ``"cuda"``: FedNPG, NPG-PD and the omniscient agent,
         from multipliers 0 and with equal weights.
+    seeds: of random draws (sampled evaluation only): the same for all problems, or B of them.
 
     Raises
     ------
@@ -48,19 +53,24 @@ def run_batch(
         that do not go together.
     """
     chosen = look_up(algorithm)
-    if algorithm not in NAMES:
-        raise InvalidProblem(f"batches of {algorithm} are not compiled; there are {', '.join(NAMES)}")
+    if algorithm not in SINGLE:
+        raise InvalidProblem(f"batches of {algorithm} are not compiled; there are {', '.join(SINGLE)}")
     one_of("backend", backend, ("numba", "cuda"))
     K = whole("rounds", rounds, 1)
     each = [parameters] * len(problems) if isinstance(parameters, Mapping) else list(parameters)
-    if len(each) != len(problems):
-        raise InvalidProblem(f"{len(each)} sets of parameters for {len(problems)} problems")
+    drawn = [seeds] * len(problems) if isinstance(seeds, int) else list(seeds)
+    for what, several in (("sets of parameters", each), ("seeds", drawn)):
+        if len(several) != len(problems):
+            raise InvalidProblem(f"{len(several)} {what} for {len(problems)} problems")
+    drawn = [whole("seed", seed, 0) for seed in drawn]
     given = [resolve(chosen, x) for x in each]
     for i, other in enumerate(given):
         for name in COMMON:
             if name in other and not np.array_equal(other[name], given[0][name]):
                 raise InvalidProblem(f"problem {i} has {name} = {other[name]}, problem 0 {given[0][name]}")
     acting = [chosen.acts_on(federated(problem), x) for problem, x in zip(problems, given)]
+    if backend == "numba" and algorithm not in NAMES:
+        return side_by_side(chosen, acting, given, K, drawn)
     batch = Batch.of(acting)
     steps = [chosen.steps(problem, K, x) for problem, x in zip(acting, given)]
     starts = [
