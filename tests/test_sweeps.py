@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tabular_fedrl.sweeps
+from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem, SolverFailure, TabularFedRLError
 from tabular_fedrl.evaluation import evaluate
 from tabular_fedrl.instances import load, save
+from tabular_fedrl.loops.variants import SINGLE
 from tabular_fedrl.runner import run
 from tabular_fedrl.solvers import solve
 from tabular_fedrl.sweeps import drive, lockstep, sweep, work
@@ -131,6 +133,43 @@ def test_lockstep_gives_the_same_averages(rows, monkeypatch):
     monkeypatch.setattr(lockstep, "CELLS", 5)
     monkeypatch.setattr(work, "SECONDS", 0.0)
     assert identical(sweep("fednpg", SOURCES, backend="lockstep", **WHAT), together)
+
+
+@pytest.mark.parametrize("name", sorted(set(SINGLE) - {"fednpg"}))
+def test_lockstep_takes_whatever_is_compiled(name):
+    """Cell by cell what compiled runs one after another give: problems of two shapes, some with steps of
+    their own, some that the theory has no steps for."""
+    own = ALGORITHMS[name].parameters
+    grid = {"eta": [None, 0.2], "eta_dual": [None, 0.05], "tau": [0.2], "gamma": [0.5, 0.9]}
+    kept = {key: values for key, values in grid.items() if key in own or key == "gamma"}
+    one, together = (
+        sweep(name, SOURCES, rounds=(2, 7), seeds=range(2), grid=kept, backend=backend)
+        for backend in ("numba", "lockstep")
+    )
+    assert (one["status"] == "ok").sum() >= len(one["status"]) / 2
+    for column in (*BOUNDLESS, "local_average_costs", "optimum"):
+        np.testing.assert_allclose(together[column], one[column], atol=1e-10, rtol=0, err_msg=column)
+    for column in ("cell", "status", "seed", "local_steps", "eta", "eta_dual", "dual_cap"):
+        np.testing.assert_array_equal(together[column], one[column], err_msg=column)
+
+
+@pytest.mark.parametrize("backend", ["numba", "lockstep"])
+def test_a_cell_that_fails_leaves_its_neighbours(backend):
+    """What is wrong with it may come out only as it runs."""
+    cases = [
+        ("mirror-descent", {"theta": [20, 0.5, 30, 40]}, "steps grow by theta/(theta - 1)"),
+        ("fednpg", {"dual_cap": [2, 0.1, 3, 4], "initial_multipliers": [1]}, "between 0 and the dual cap"),
+        (
+            "crpo",
+            {"eta": [0.1, 1e308, 0.2, 0.3]},
+            "policy is not finite; the steps are too large (eta = 1e+308",
+        ),
+    ]
+    for name, grid, why in cases:
+        table = sweep(name, "textbook:two-budgets", rounds=5, grid=grid, backend=backend)
+        assert table["status"].tolist() == ["ok", "invalid", "ok", "ok"]
+        assert why in table["message"][1]
+        assert np.isfinite(table["gap"][[0, 2, 3]]).all()
 
 
 class Backwards(Executor):

@@ -1,5 +1,5 @@
-"""Cells side by side in compiled loops: many times the speed of one run after another on small problems, and
-no bound on the averages' errors."""
+"""Cells side by side in compiled loops (:func:`tabular_fedrl.runner.run_batch`): many times the speed of one
+run after another on small problems, and no bound on the averages' errors."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ CELLS = 256
 class Lane:
     """A cell with all that its run needs; ``settings``: resolved, the theory's steps filled in."""
 
+    cell: Cell
     problem: FederatedCMDP
     acting: FederatedCMDP
     settings: Mapping[str, Any]
@@ -70,11 +71,16 @@ def _together(cells: Sequence[Cell]) -> list[Outcome]:
 
 def _run(algorithm: str, rounds: int, lanes: Mapping[int, Lane]) -> dict[int, dict[str, Any] | Exception]:
     """The results of lanes of one shape, by cell."""
-    problems, settings = zip(*((lane.problem, lane.settings) for lane in lanes.values()))
+    problems, settings, seeds = zip(*((x.problem, x.settings, x.cell.seed) for x in lanes.values()))
     try:
-        result = run_batch(algorithm, problems, rounds, settings)
+        result = run_batch(algorithm, problems, rounds, settings, seeds=seeds)
     except Exception as error:
-        return dict.fromkeys(lanes, error)
+        if len(lanes) == 1:
+            return dict.fromkeys(lanes, error)
+        # Only those that cannot be run are to fail: they are in one half, or in both.
+        several = list(lanes.items())
+        halves = several[: len(lanes) // 2], several[len(lanes) // 2 :]
+        return {i: row for half in halves for i, row in _run(algorithm, rounds, dict(half)).items()}
     return {i: _row(lane, result, b) for b, (i, lane) in enumerate(lanes.items())}
 
 
@@ -83,13 +89,16 @@ def _lane(cell: Cell, problem: FederatedCMDP) -> Lane:
     given = resolve(algorithm, cell.settings)
     acting = algorithm.acts_on(problem, given)
     steps = algorithm.steps(acting, cell.rounds, given)
-    chosen = {"eta": steps.eta, "eta_dual": steps.eta_dual, "dual_cap": steps.dual_cap}
-    settings = given | {name: value for name, value in chosen.items() if name in given}
-    return Lane(problem, acting, settings, resolved_parameters(given, steps), solve(acting.cmdp))
+    used = resolved_parameters(given, steps)
+    settings = given | {name: used[name] for name in ("eta", "eta_dual", "dual_cap") if name in given}
+    return Lane(cell, problem, acting, settings, used, solve(acting.cmdp))
 
 
 def _row(lane: Lane, result: Iterated, b: int) -> dict[str, Any] | Exception:
-    if not np.isfinite(result.log_policy[b]).all():
+    policy = result.log_policy[b]
+    # The logarithm of an intended 0 is no sign of anything.
+    zeros = ALGORITHMS[lane.cell.algorithm].zeros
+    if not np.isfinite(np.exp(policy) if zeros else policy).all():
         return InvalidProblem(f"a policy is not finite; the steps are too large (eta = {lane.used['eta']:g})")
     violations = np.maximum(result.costs[b] - lane.acting.cmdp.d, 0.0)
     best = lane.solution.value

@@ -23,7 +23,7 @@ from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import load
 from tabular_fedrl.instances.source import names_file
 from tabular_fedrl.instances.text import shorten
-from tabular_fedrl.loops.variants import NAMES as VARIANTS
+from tabular_fedrl.loops.variants import SINGLE
 from tabular_fedrl.runner.engines import ENGINES
 from tabular_fedrl.runner.settings import look_up
 from tabular_fedrl.sweeps import axes
@@ -198,8 +198,8 @@ def check_backend(backend: str, algorithms: Sequence[str]) -> None:
     if backend not in (*ENGINES, LOCKSTEP):
         raise InvalidProblem(f"backend {backend!r}: expected {', '.join(map(repr, (*ENGINES, LOCKSTEP)))}")
     for name in algorithms:
-        if backend == LOCKSTEP and name not in VARIANTS:
-            raise InvalidProblem(f"{name} does not run in lockstep; these do: {', '.join(VARIANTS)}")
+        if backend == LOCKSTEP and name not in SINGLE:
+            raise InvalidProblem(f"{name} does not run in lockstep; these do: {', '.join(SINGLE)}")
 
 
 def _expanded(sources: Any) -> list[str | FederatedCMDP]:
