@@ -213,44 +213,57 @@ def test_a_batch_outlives_absurd_steps(name):
     assert alike(of(ours, [0, 2]), of(calm, [0, 2]))
 
 
-def test_the_first_problem_that_is_refused_is_named(monkeypatch):
-    """Whichever thread is quicker; what comes after it is not run."""
-    problems, begun = [random_problem(seed) for seed in range(40)], []
-    thetas = np.where(np.isin(np.arange(40), (3, 5)), 1.0 - 0.1 * np.arange(40), 20.0)
-    each = [{"theta": float(theta)} for theta in thetas]
-    true = engine_small.ENGINE.stretches
+@pytest.fixture
+def stretches(monkeypatch):
+    """Put another engine in the place of that of batches: round by round, after each a call with the
+    problem's number and the rounds done."""
 
-    def slow(task, state):
-        begun.append(task.given["theta"])
-        time.sleep(0.05 if task.given["theta"] == 0.7 else 0.0)
-        yield from true(task, state)
+    def replaced(then):
+        true = engine_small.ENGINE.stretches
 
-    monkeypatch.setattr(side_by_side, "ENGINE", replace(engine_small.ENGINE, stretches=slow))
-    for threads in (1, 3):
-        monkeypatch.setattr(numba, "get_num_threads", lambda count=threads: count)
-        with pytest.raises(InvalidProblem, match=r"theta = 0\.7"):
-            run_batch("mirror-descent", problems, 5, each)
-        assert len(begun) < 40
-        begun.clear()
+        def of(task, state):
+            for stretch in true(task, state):
+                yield stretch
+                then(task.seed, stretch.state.round)
+
+        monkeypatch.setattr(engine_small, "WORK", 1)
+        monkeypatch.setattr(side_by_side, "ENGINE", replace(engine_small.ENGINE, stretches=of))
+
+    return replaced
 
 
-def test_an_interrupt_ends_a_batch(monkeypatch):
-    """After a stretch of those that run; no other begins."""
-    monkeypatch.setattr(engine_small, "WORK", 1)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_first_problem_that_is_refused_is_named(monkeypatch, stretches, threads):
+    """Though another thread is quicker; what comes after it is not run."""
+    begun = set()
+
+    def refuse(i, done):
+        begun.add(i)
+        time.sleep(0.05 if i == 3 else 0.0)
+        if i in (3, 5) and done == 2:
+            raise InvalidProblem(f"no. {i}")
+
+    stretches(refuse)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
+    with pytest.raises(InvalidProblem, match=r"no\. 3"):
+        run_batch("crpo", [random_problem()] * 40, 4, options("crpo"), seeds=range(40))
+    assert len(begun) == 4 if threads == 1 else len(begun) < 40
+
+
+def test_an_interrupt_ends_a_batch(monkeypatch, stretches):
+    """Those that run end after a stretch, and no other begins."""
+    rounds = []
+
+    def interrupt(i, done):
+        rounds.append(i)
+        if i == 2:
+            raise KeyboardInterrupt
+
+    stretches(interrupt)
     monkeypatch.setattr(numba, "get_num_threads", lambda: 3)
-    true, rounds = engine_small.ENGINE.stretches, []
-
-    def interrupted(task, state):
-        for stretch in true(task, state):
-            rounds.append(stretch.state.round)
-            if len(rounds) == 10:
-                raise KeyboardInterrupt
-            yield stretch
-
-    monkeypatch.setattr(side_by_side, "ENGINE", replace(engine_small.ENGINE, stretches=interrupted))
     with pytest.raises(KeyboardInterrupt):
-        run_batch("crpo", [random_problem()] * 20, 2000, options("crpo"))
-    assert len(rounds) < 2000
+        run_batch("crpo", [random_problem()] * 20, 5000, options("crpo"), seeds=range(20))
+    assert len(rounds) < 5000
 
 
 # ---- radii ------------------------------------------------------------------------------------------------
@@ -409,7 +422,7 @@ def test_refusals_are_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
     with pytest.raises(InvalidProblem, match=r"problem 0 .*: S = 4 states, .* at most 3"):
         run_batch("crpo", [random_problem()], 3)
-    with pytest.raises(InvalidProblem, match="batches of drpo are not compiled; there are fednpg, "):
+    with pytest.raises(InvalidProblem, match=r"run_batch does not take drpo, but fednpg, .*improve_batch"):
         run_batch("drpo", [random_problem()], 3)
     with pytest.raises(InvalidProblem, match="'cuda' runs batches of fednpg"):
         run_batch("crpo", [random_problem()], 3, options("crpo"), backend="cuda")

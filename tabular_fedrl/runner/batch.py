@@ -54,7 +54,9 @@ def run_batch(
     """
     chosen = look_up(algorithm)
     if algorithm not in SINGLE:
-        raise InvalidProblem(f"batches of {algorithm} are not compiled; there are {', '.join(SINGLE)}")
+        raise InvalidProblem(
+            f"run_batch does not take {algorithm}, but {', '.join(SINGLE)}; improve_batch takes offline ones"
+        )
     one_of("backend", backend, ("numba", "cuda"))
     K = whole("rounds", rounds, 1)
     each = [parameters] * len(problems) if isinstance(parameters, Mapping) else list(parameters)
