@@ -20,7 +20,7 @@ from tabular_fedrl.errors import InvalidProblem, StepsTooLarge
 from tabular_fedrl.evaluation import evaluate, visitation
 from tabular_fedrl.kernels import single
 from tabular_fedrl.loops import Iterated
-from tabular_fedrl.loops.variants import NAMES, SINGLE
+from tabular_fedrl.loops.variants import LANES, NAMES, SINGLE
 from tabular_fedrl.runner import drive, engine_numpy, engine_small, run, run_batch, side_by_side
 from tabular_fedrl.runner.measure import Comparator
 from tabular_fedrl.solvers import solve
@@ -186,7 +186,7 @@ def test_problems_of_a_batch_do_not_feel_each_other(monkeypatch, name):
             assert alike(run_batch(name, some[0], 9, some[1], seeds=chosen), of(whole, chosen))
 
 
-@pytest.mark.parametrize("name", sorted(set(SINGLE) - set(NAMES)))
+@pytest.mark.parametrize("name", sorted(set(SINGLE) - set(LANES)))
 def test_batches_in_stretches(monkeypatch, name):
     problems, each = several(name)
     whole = run_batch(name, problems, 9, each)
@@ -246,7 +246,7 @@ def test_the_first_problem_that_is_refused_is_named(monkeypatch, stretches, thre
     stretches(refuse)
     monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
     with pytest.raises(InvalidProblem, match=r"no\. 3"):
-        run_batch("crpo", [random_problem()] * 40, 4, options("crpo"), seeds=range(40))
+        run_batch("opg-pd", [random_problem()] * 40, 4, options("opg-pd"), seeds=range(40))
     assert len(begun) == 4 if threads == 1 else len(begun) < 40
 
 
@@ -262,7 +262,7 @@ def test_an_interrupt_ends_a_batch(monkeypatch, stretches):
     stretches(interrupt)
     monkeypatch.setattr(numba, "get_num_threads", lambda: 3)
     with pytest.raises(KeyboardInterrupt):
-        run_batch("crpo", [random_problem()] * 20, 5000, options("crpo"), seeds=range(20))
+        run_batch("opg-pd", [random_problem()] * 20, 5000, options("opg-pd"), seeds=range(20))
     assert len(rounds) < 5000
 
 
@@ -421,7 +421,7 @@ def test_refusals_are_one_line(monkeypatch):
         run("fednpg", random_problem(), 3, backend="numba", **options("fednpg"))
     assert "\n" not in str(caught.value)
     with pytest.raises(InvalidProblem, match=r"problem 0 .*: S = 4 states, .* at most 3"):
-        run_batch("crpo", [random_problem()], 3)
+        run_batch("opg-pd", [random_problem()], 3)
     with pytest.raises(InvalidProblem, match=r"run_batch does not take drpo, but fednpg, .*improve_batch"):
         run_batch("drpo", [random_problem()], 3)
     with pytest.raises(InvalidProblem, match="'cuda' runs batches of fednpg"):

@@ -29,7 +29,7 @@ from tabular_fedrl.kernels.packs import aligned
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.batch import Batch, Mask
 from tabular_fedrl.loops.lanes import from_lanes, lanes, to_lanes
-from tabular_fedrl.loops.variants import ALONE, GEOMETRIC, TABLE, Variant, variant
+from tabular_fedrl.loops.variants import ALONE, GEOMETRIC, RECTIFIED, TABLE, Variant, bare, variant
 from tabular_fedrl.measured import Array
 from tabular_fedrl.policies import mean_weights
 
@@ -66,8 +66,9 @@ class Iterated:
 class Block(NamedTuple):
     r"""W problems and their steps, as in :class:`Batch`, the lane last.
 
-    f: the signals, reward first. exponent: what the direction is multiplied with, :math:`\eta/(1-\gamma)`,
-    with entropy :math:`\eta`. tau: the entropy's weight, ``(W,)``.
+    f: the signals, reward first. exponent: what the direction is multiplied with, :math:`\eta/(1-\gamma)` or
+    :math:`\eta` alone, ``(W,)``, and with ``growth (W,)`` after every round. tau: the entropy's weight,
+    ``(W,)``. Of CRPO the ``scales (1+m, W)`` of the signals and the ``limits (m, W)`` of the costs.
     """
 
     P: Array
@@ -79,6 +80,9 @@ class Block(NamedTuple):
     eta_dual: Array
     dual_cap: Array
     tau: Array
+    growth: Array
+    scales: Array
+    limits: Array
 
 
 class Totals(NamedTuple):
@@ -108,6 +112,9 @@ def fednpg(
     weights: ArrayLike | None = None,
     initial_multipliers: ArrayLike = 0.0,
     tau: ArrayLike = 0.0,
+    growth: ArrayLike = 1.0,
+    scales: ArrayLike = 1.0,
+    limits: ArrayLike = 0.0,
 ) -> Iterated:
     """FedNPG or a relative on every problem of the batch, with its own steps.
 
@@ -115,11 +122,14 @@ def fednpg(
     ----------
     rounds: K. local_steps: E (the regularised algorithms have 1).
     eta: primal steps, ``(B,)`` or one number. eta_dual, dual_cap: ``(B, m)`` or what broadcasts to it.
-    algorithm: one of :data:`tabular_fedrl.loops.variants.NAMES`; centralised ones want
+    algorithm: one of :data:`tabular_fedrl.loops.variants.LANES`; centralised ones want
         :meth:`Batch.central`.
     geometric: the server takes the geometric mean of the policies; default the arithmetic one. weights: of
         that mean, ``(N,)``, default 1/N. initial_multipliers: ``(B, N, m)`` or what broadcasts to it.
-    tau: weight of the entropy, ``(B,)`` or one number, for the regularised algorithms only.
+    tau: weight of the entropy, ``(B,)`` or one number, for the regularised algorithms only. growth: what
+        steps are multiplied with from round to round, alike.
+    scales, limits: of CRPO, what it divides the signals by, ``(B, 1+m)``, and lets the costs reach,
+        ``(B, m)``, or what broadcasts to it.
 
     Raises
     ------
@@ -131,8 +141,13 @@ def fednpg(
     entropy = _numbers("tau", tau, (B,))
     form = variant(algorithm, N, geometric, float(entropy.min()))
     with np.errstate(over="ignore"):  # such a step spoils its own lane only
-        exponent = eta if form.tau > 0 else eta / (1.0 - batch.gamma)
-    given = (batch.P, batch.signals, batch.d, batch.rho, batch.gamma, exponent, eta_dual, dual_cap, entropy)
+        exponent = eta if bare(algorithm) else eta / (1.0 - batch.gamma)
+    given = (
+        *(batch.P, batch.signals, batch.d, batch.rho, batch.gamma, exponent, eta_dual, dual_cap, entropy),
+        _numbers("growth", growth, (B,)),
+        _numbers("scales", scales, (B, 1 + m)),
+        _shaped("limits", limits, (B, m)),
+    )
     W, G = lanes(B, S * A * S), N if form.sharing == ALONE else 1
     blocks = [Block(*x) for x in zip(*(to_lanes(x, W) for x in given))]
     start = to_lanes(_numbers("initial_multipliers", initial_multipliers, (B, N, m)) * batch.mask, W)
@@ -141,6 +156,8 @@ def fednpg(
     mean = np.array(mean_weights(N, weights), dtype=np.float64)
     in_parallel(_rounds, list(zip(blocks, totals)), form, batch.mask, mean, rounds, local_steps)
     total = Totals(*(from_lanes(np.stack(x), B) for x in zip(*totals)))
+    spoiled = ~np.isfinite(total.log_policy).all(axis=(1, 2, 3))
+    total.log_policy[spoiled] = np.nan  # where there may be infinities alone
     if form.sharing != ALONE:
         total = total._replace(log_policy=total.log_policy[:, 0])
     return averaged(batch.mask, rounds, local_steps, total)
@@ -182,12 +199,16 @@ def averaged(mask: Mask, rounds: int, local_steps: int, total: Totals) -> Iterat
     )
 
 
-def _numbers(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     x = np.asarray(value, dtype=np.float64)
     try:
-        x = np.broadcast_to(x, shape)
+        return np.broadcast_to(x, shape)
     except ValueError:
         raise InvalidProblem(f"{name} has shape {x.shape}: expected {shape}") from None
+
+
+def _numbers(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    x = _shaped(name, value, shape)
     if not (x >= 0).all():
         place = tuple(int(i) for i in np.argwhere(~(x >= 0))[0])
         raise InvalidProblem(
@@ -239,13 +260,16 @@ def _rounds(
                 _add_seen(v, mask[i], 1.0, total.local)
                 if form.dual_once and e == 0:
                     _dual_step(v, x, mask[i], local_steps, lam)
-                _weigh(lam, form.reward_factor, x.tau, weights)
+                if form.step == RECTIFIED:
+                    _rectify(v, x, scratch[0], lam, weights)
+                else:
+                    _weigh(lam, form.reward_factor, x.tau, weights)
                 advantage(x.P, f, V, weights, x.gamma, scratch, direction)
                 if form.vanilla:
                     _visitation(matrix, x.rho, x.gamma, flow)
                     _gradient(flow[0], before, direction)
                 _primal_step(direction, x.exponent, log_pi[i])
-                if not form.dual_once:
+                if form.step != RECTIFIED and not form.dual_once:
                     _dual_step(v, x, mask[i], 1, lam)
                 log_softmax(log_pi[i], after, scratch)
                 largest_move(after, before, scratch, total.step[i])
@@ -260,6 +284,24 @@ def _rounds(
         elif form.sharing != ALONE:
             copy(log_pi[N - 1], log_pibar[0])
             copy(before, pibar[0])
+        for w in range(W):
+            x.exponent[w] *= x.growth[w]
+
+
+@compiled
+def _rectify(v: Array, x: Block, unclaimed: Array, lam: Array, weights: Array) -> None:
+    """Weights of CRPO's step, up the reward or down the first cost that exceeds its limit; ``lam (m, W)``
+    says which; ``unclaimed``: scratch ``(W,)``."""
+    m, W = lam.shape
+    for w in range(W):
+        unclaimed[w] = 1.0
+    for j in range(m):
+        for w in range(W):
+            lam[j, w] = unclaimed[w] if v[1 + j, w] > x.limits[j, w] else 0.0
+            weights[1 + j, w] = -lam[j, w] / x.scales[1 + j, w]
+            unclaimed[w] -= lam[j, w]
+    for w in range(W):
+        weights[0, w] = unclaimed[w] / x.scales[0, w]
 
 
 @compiled

@@ -48,26 +48,36 @@ NAMES: dict[str, dict[str, Any]] = {
     "fedpg": {"vanilla": True},
     "regularised-fednpg": {"regularised": True, "bare": True},
     "npg": {},
+    "entropy-npg": {"regularised": True},
     "rpg-pd": {"regularised": True, "bare": True},
 }
 r"""The algorithms that all loops of this family know, by what tells them apart: fields of :class:`Variant`;
 ``regularised``: with entropy; ``bare``: its step is :math:`\eta`, not :math:`\eta/(1-\gamma)`."""
 
-SINGLE: dict[str, dict[str, Any]] = {
+LANES: dict[str, dict[str, Any]] = {
     **NAMES,
+    "crpo": {"step": RECTIFIED},
+    "mirror-descent": {"bare": True},
+}
+"""Those of the loops over many small problems in lockstep (:mod:`tabular_fedrl.loops.fednpg`)."""
+
+SINGLE: dict[str, dict[str, Any]] = {
+    **LANES,
     "sampled-fednpg": {"step": SAMPLED},
     "policy-averaging": {},
     "fedppo": {"step": CLIPPED, "bare": True},
-    "crpo": {"step": RECTIFIED},
     "pmd-pd": {"step": PROXIMAL},
     "opg-pd": {"step": OPTIMISTIC, "bare": True},
     "entropy-dual": {"step": DUAL},
-    "entropy-npg": {"regularised": True},
-    "mirror-descent": {"bare": True},
     "decentralised-fednpg": {"sharing": GRAPH},
 }
 """Those of the loops over one small problem (:mod:`tabular_fedrl.loops.single`,
 :mod:`~tabular_fedrl.loops.central`, :mod:`~tabular_fedrl.loops.graph`)."""
+
+
+def bare(algorithm: str) -> bool:
+    r"""Whether its step is :math:`\eta`, not :math:`\eta/(1-\gamma)`."""
+    return bool(SINGLE[algorithm].get("bare", False))
 
 
 def variant(algorithm: str, N: int, geometric: bool = False, tau: float = 0.0) -> Variant:

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tabular_fedrl.algorithms.crpo import rectified_limits, rectified_scales
+from tabular_fedrl.algorithms.unconstrained import mirror_growth
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.loops import Batch, Iterated, fednpg
-from tabular_fedrl.loops.variants import NAMES, SINGLE
+from tabular_fedrl.loops.variants import LANES, RECTIFIED, SINGLE
+from tabular_fedrl.measured import Array
 from tabular_fedrl.runner.settings import initial_multipliers, look_up, one_of, resolve, whole
 from tabular_fedrl.runner.side_by_side import side_by_side
 
@@ -33,7 +36,7 @@ def run_batch(
 
     Plain floats without bounds on their errors, averages and last iterates only; for enclosures, or metrics
     by round, :func:`~tabular_fedrl.runner.run` each. FedNPG and its variants
-    (:data:`tabular_fedrl.loops.variants.NAMES`) run in lockstep, many problems in one loop; the others each
+    (:data:`tabular_fedrl.loops.variants.LANES`) run in lockstep, many problems in one loop; the others each
     in a loop of its own (:mod:`tabular_fedrl.runner.side_by_side`).
 
     Parameters
@@ -71,7 +74,7 @@ def run_batch(
             if name in other and not np.array_equal(other[name], given[0][name]):
                 raise InvalidProblem(f"problem {i} has {name} = {other[name]}, problem 0 {given[0][name]}")
     acting = [chosen.acts_on(federated(problem), x) for problem, x in zip(problems, given)]
-    if backend == "numba" and algorithm not in NAMES:
+    if backend == "numba" and algorithm not in LANES:
         return side_by_side(chosen, acting, given, K, drawn)
     batch = Batch.of(acting)
     steps = [chosen.steps(problem, K, x) for problem, x in zip(acting, given)]
@@ -106,4 +109,18 @@ def run_batch(
         weights=weights,
         initial_multipliers=np.stack(starts),
         tau=np.array([x.get("tau", 0.0) for x in given]),
+        **_own(algorithm, acting, given, constants[0]),
     )
+
+
+def _own(
+    algorithm: str, problems: Sequence[FederatedCMDP], given: Sequence[Mapping[str, Any]], eta: Array
+) -> dict[str, Array]:
+    """What only CRPO or mirror descent takes."""
+    cmdps = [problem.cmdp for problem in problems]
+    if LANES[algorithm].get("step") == RECTIFIED:
+        limits = [rectified_limits(x, step, y["tolerance"]) for x, step, y in zip(cmdps, eta.tolist(), given)]
+        return {"scales": np.array([rectified_scales(x) for x in cmdps]), "limits": np.array(limits)}
+    if "theta" in given[0]:
+        return {"growth": np.array([float(mirror_growth(x, y["theta"])) for x, y in zip(cmdps, given)])}
+    return {}

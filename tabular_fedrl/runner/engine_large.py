@@ -15,7 +15,7 @@ from tabular_fedrl.federation import State
 from tabular_fedrl.kernels.announce import announced
 from tabular_fedrl.loops.large import Iteration, Measurements, NotFinite, Operations, Position, rounds
 from tabular_fedrl.loops.large_tables import Tables
-from tabular_fedrl.loops.variants import ALONE, NAMES, variant
+from tabular_fedrl.loops.variants import ALONE, NAMES, bare, variant
 from tabular_fedrl.measured import Array, Measured
 from tabular_fedrl.policies import CompactPolicy
 from tabular_fedrl.runner.engine import Asked, Engine, Stretch, Task, not_finite
@@ -104,7 +104,7 @@ def _iteration(task: Task) -> Iteration:
         variant=form,
         visible=task.problem.visible,
         local_steps=task.local_steps,
-        exponent=eta if form.tau > 0 else eta / (1 - task.problem.cmdp.gamma),
+        exponent=eta if bare(task.algorithm.name) else eta / (1 - task.problem.cmdp.gamma),
         eta_dual=np.asarray(task.steps.eta_dual, dtype=np.float64),
         dual_cap=np.asarray(task.steps.dual_cap, dtype=np.float64),
         d=np.asarray(task.problem.cmdp.d),

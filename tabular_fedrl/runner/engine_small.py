@@ -34,6 +34,7 @@ from tabular_fedrl.loops.variants import (
     SAMPLED,
     SINGLE,
     Variant,
+    bare,
     variant,
 )
 from tabular_fedrl.measured import Array, Measured
@@ -206,7 +207,7 @@ def _growth(task: Task) -> float:
 def _exponents(task: Task, growth: float, first: int, n: int) -> Array:
     """Of n rounds: what the signals' Q functions are multiplied by."""
     eta = float(task.steps.eta)
-    if not SINGLE[task.algorithm.name].get("bare"):
+    if not bare(task.algorithm.name):
         eta /= 1 - task.problem.cmdp.gamma
     # An absurd step overflows here; the round it spoils is named when it comes.
     with np.errstate(over="ignore"):
