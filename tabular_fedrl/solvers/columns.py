@@ -193,8 +193,9 @@ def _program(gain: Array, rows: Array, right: Array, free: bool) -> tuple[Array,
     columns, objective = np.hstack([rows, np.eye(k)]), np.append(gain, np.zeros(k))
     for _ in range(n + k):
         matrix = columns[:, basis]
-        x, prices = np.zeros(n + k), np.linalg.solve(matrix.T, objective[basis])
+        x = np.zeros(n + k)
         x[basis] = np.linalg.solve(matrix, right)
+        prices = np.asarray(np.linalg.solve(matrix.T, objective[basis]), dtype=np.float64)
         left = objective - prices @ columns
         left[basis] = left[-1] = 0.0
         entering = int(left.argmax())
