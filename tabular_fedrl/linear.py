@@ -88,10 +88,10 @@ def values(
         mean = _mean(policy if policy.ndim == 2 else None, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], np.take(mean, line.order, axis=1))
         if line.slow:
-            size, _ = _refined(
+            size = _refined(
                 cmdp, policy, lambda rows: _Values(rows, None, f_pi[..., None], cmdp.gamma), x, goal
             )
-            if methods.own_rows(cmdp, policy) and _within(NEARLY, size, V, goal):
+            if methods.own_rows(cmdp, policy) and _within(NEARLY, size, krylov.largest(V), goal):
                 return V, size
         else:
             _swept(methods.quick_rows(cmdp, policy), None, f_pi[..., None], cmdp.gamma, x, goal)
@@ -110,11 +110,11 @@ def values(
         else:
             size[these], _ = krylov.solve(_Values(*given), x, goal[these], relative, resort.after)
         V[:, these] = x
-    if resort.width and not _within(NEARLY, size, V, goal):
+    if resort.width and not _within(NEARLY, size, krylov.largest(V), goal):
         band.solve_values(rows_of(cmdp), policy, signals, cmdp.gamma, resort.order, resort.width, V)
         x = np.ascontiguousarray(V)
         size, _ = _Values(rows, pi, signals, cmdp.gamma).residual(x, np.empty_like(x))
-    _accept(size, V, goal)
+    _accept(size, krylov.largest(V), goal)
     return V, size
 
 
@@ -148,44 +148,25 @@ def visits(
         x, start_law = (d[line.order], law[line.order]) if line.moved else (d, law)
         if line.slow:
             goals = np.full(1, goal)
-            size, total = _refined(
-                cmdp, policy, lambda rows: _Visits(rows, None, start_law, cmdp.gamma), x, goals
-            )
-            enough = (total <= goals).all() or _within(NEARLY, size, d, np.zeros(1))
-            if methods.own_rows(cmdp, policy) and enough:
-                return d[:, 0], float(total[0])
+            size = _refined(cmdp, policy, lambda rows: _Visits(rows, None, start_law, cmdp.gamma), x, goals)
+            if methods.own_rows(cmdp, policy) and _within(NEARLY, size, krylov.one_norm(d), goals):
+                return d[:, 0], float(size[0])
         else:
             quick = _Visits(methods.quick_rows(cmdp, policy), None, start_law, cmdp.gamma)
-            _sum_solved(quick, x, NEARER * goal, ROUNDING, resort.after)
+            krylov.solve(quick, x, np.full(1, NEARER * goal), ROUNDING, resort.after, True)
             del quick
         if line.moved:
             d[line.order] = x
         relative = NEARLY
     rows, pi = methods.rows_to_sweep(cmdp, policy)
     equations = _Visits(rows, pi, law, cmdp.gamma)
-    size = _sum_solved(equations, d, goal, relative, resort.after)
-    if resort.width and equations.total > goal and not _within(NEARLY, size, d, np.zeros(1)):
+    goals = np.full(1, goal)
+    size, _ = krylov.solve(equations, d, goals, relative, resort.after, True)
+    if resort.width and not _within(NEARLY, size, krylov.one_norm(d), goals):
         band.solve_visits(rows_of(cmdp), policy, law, cmdp.gamma, resort.order, resort.width, d[:, 0])
         size, _ = equations.residual(d, np.empty_like(d))
-    _accept(size, d, np.full(1, goal))
-    return d[:, 0], equations.total
-
-
-def _sum_solved(equations: Any, x: Array, tolerance: float, relative: float, most: float) -> Array:
-    """:func:`krylov.solve` until the 1-norm of the residual, ``equations.total``, is at most ``tolerance``;
-    returns its largest size.
-
-    The iteration watches the largest entry. Residuals are uneven, so that it may be far larger than
-    ``tolerance / S``.
-    """
-    size, _ = equations.residual(x, np.empty_like(x))
-    entry = np.full(1, tolerance)
-    while equations.total > tolerance:
-        entry = np.minimum(tolerance / equations.total * size, 0.5 * entry)
-        size, _ = krylov.solve(equations, x, entry, relative, most)
-        if size[0] > entry[0]:  # rounding stopped it
-            break
-    return size
+    _accept(size, krylov.one_norm(d), goals)
+    return d[:, 0], float(size[0])
 
 
 def _swept(rows: Rows, pi: Array | None, f: Array, gamma: float, x: Array, goal: Array) -> Array:
@@ -205,10 +186,9 @@ def _mean(pi: Array | None, f: Array) -> Array:
 
 def _refined(
     cmdp: CMDP, policy: NDArray[Any], equations: Callable[[Rows], _Values | _Visits], x: Array, goal: Array
-) -> tuple[Array, Array]:
-    """Improve ``x (S, k)`` in place until the residual is at most ``goal (k,)``, its 1-norm for visitations,
-    rounding lets it fall no more, or too little is gained. Returns the residual's sizes ``(k,)``, and what is
-    compared with the goal.
+) -> Array:
+    """Improve ``x (S, k)`` in place until the residual is at most ``goal (k,)``, rounding lets it fall no
+    more, or too little is gained. Returns the residual's sizes ``(k,)``.
 
     What is missing solves the equations for the residual. In a large problem it is found to a few digits in
     single precision: what is swept takes half the memory, and less time where memory is waited for. The
@@ -223,30 +203,26 @@ def _refined(
         system, r = equations(rows), np.empty_like(x)
         size, far = system.residual(x, r)
         flow = isinstance(system, _Visits)
-        left = np.full(1, system.total) if isinstance(system, _Visits) else size
-        short = (left > NEARER * goal) & (size > 0.5 * NEARLY * far) & (left <= GAINED * before)
+        short = (size > NEARER * goal) & (size > 0.5 * NEARLY * far) & (size <= GAINED * before)
         if not short.any():
-            return size, left
+            return size
         del system
         swept = packed.transposed_rows(rows) if flow and made is None else rows
         rows = None if large else rows
         if made is None:
             made = triangles.sweeps(swept, cmdp.gamma, methods.line_of(cmdp).reach, storage)
         del swept
-        r, before = r.astype(storage, copy=False), left
-        enough = np.maximum(NEARER * goal, _attainable(cmdp, storage) * left)
+        r, before = r.astype(storage, copy=False), size
+        enough = np.maximum(NEARER * goal, _attainable(cmdp, storage) * size)
         for j in np.flatnonzero(short):
-            _correct(gauss_seidel.Preconditioned(made, r[:, j]), enough[j], flow, x[:, j], cmdp)
+            _correct(gauss_seidel.Preconditioned(made, r[:, j], flow), enough[j], x[:, j], cmdp)
 
 
-def _correct(missing: gauss_seidel.Preconditioned, enough: float, flow: bool, x: Array, cmdp: CMDP) -> None:
-    """Add to ``x (S,)`` what is missing, found until the residual or its 1-norm is ``enough``."""
+def _correct(missing: gauss_seidel.Preconditioned, enough: float, x: Array, cmdp: CMDP) -> None:
+    """Add to ``x (S,)`` what is missing, found until the residual is ``enough``."""
     storage, most = missing.b.dtype, methods.last_resort(cmdp).after
     hidden, relative = np.zeros((x.size, 1), storage), 5 * float(np.finfo(storage).eps)
-    if flow:
-        _sum_solved(missing, hidden, enough, relative, most)
-    else:
-        krylov.solve(missing, hidden, np.full(1, enough), relative, most)
+    krylov.solve(missing, hidden, np.full(1, enough), relative, most, missing.summed)
     x += missing.found(hidden)[:, 0]
 
 
@@ -270,23 +246,23 @@ class _Values:
 
 
 class _Visits:
-    """The equations of the visitation, as :class:`krylov.Operator`; ``total``: the last residual's 1-norm."""
+    """The equations of the visitation, as :class:`krylov.Operator`, residuals in the 1-norm."""
 
     def __init__(self, rows: Rows, pi: Array | None, mu: Array, gamma: float) -> None:
-        self.rows, self.pi, self.mu, self.gamma, self.total = rows, pi, mu, gamma, np.inf
+        self.rows, self.pi, self.mu, self.gamma = rows, pi, mu, gamma
 
     def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
-        size, self.total = flows.flow_residual(self.rows, self.pi, self.mu, self.gamma, x, out)
-        return size, krylov.largest(x)
+        _, total = flows.flow_residual(self.rows, self.pi, self.mu, self.gamma, x, out)
+        return np.full(1, total), krylov.one_norm(x)
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         return flows.flow_product(self.rows, self.pi, self.gamma, x, out, other)
 
 
-def _within(share: float, size: Array, x: Array, goal: Array) -> bool:
-    return bool((size <= np.maximum(share * krylov.largest(x), goal)).all())
+def _within(share: float, size: Array, far: Array, goal: Array) -> bool:
+    return bool((size <= np.maximum(share * far, goal)).all())
 
 
-def _accept(size: Array, x: Array, goal: Array) -> None:
-    if not _within(ACCEPT, size, x, goal):
+def _accept(size: Array, far: Array, goal: Array) -> None:
+    if not _within(ACCEPT, size, far, goal):
         raise SolverFailure(f"sparse evaluation stalled at a residual of {size.max():.2e}")

@@ -13,6 +13,7 @@ from tabular_fedrl.kernels.gauss_seidel import Preconditioned
 from tabular_fedrl.kernels.sparse_rows import rows_of
 from tabular_fedrl.kernels.triangles import sweeps
 from tabular_fedrl.measured import UNIT
+from tabular_fedrl.solvers.inexact import improve
 from tests.test_kernels_sparse import drawn, shuffled, uneven
 
 GAMMA = 0.99
@@ -161,6 +162,16 @@ def test_where_the_sweeps_are_used(monkeypatch):
         assert (size <= 64 * UNIT * np.abs(V).max()).all()
         chosen = np.take_along_axis(cmdp.r, actions[:, None], axis=1)[:, 0]
         assert cmdp.rho @ V[:, 0] == pytest.approx(d @ chosen / (1 - cmdp.gamma), rel=1e-10)
+
+
+def test_a_visitation_s_tolerance_is_not_overdone(monkeypatch):
+    """Its residual grows uneven: an iteration that watched the largest entry went on for two digits more."""
+    monkeypatch.setattr(linear, "LARGE", 0)
+    cmdp = grid(rows=150, columns=150, A=5, b=5, m=0)
+    actions = improve(cmdp, cmdp.r, accuracy=0.1).actions
+    for tolerance in (1e-3, 1e-5):
+        _, total = linear.visits(cmdp, actions, tolerance=tolerance)
+        assert 0.05 * tolerance < total <= tolerance
 
 
 @pytest.mark.parametrize("gamma", [0.9, 0.999, 0.99999])

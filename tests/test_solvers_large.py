@@ -14,6 +14,7 @@ from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
 from tabular_fedrl.evaluation import evaluate, visitation
 from tabular_fedrl.instances import load
 from tabular_fedrl.solvers import large, optimise, solve
+from tabular_fedrl.solvers.columns import master
 from tabular_fedrl.solvers.inexact import improve
 from tabular_fedrl.solvers.large import solve_large
 from tabular_fedrl.solvers.occupancies import (
@@ -190,6 +191,27 @@ def test_the_mixture_is_the_answer_too(name, m):
     assert np.abs(x - solution.occupancy).sum() <= 1e-9
     assert apart(np.roll(weights, 1)) > 1e3
     assert solve(structured(name, 400, m)).mixture is None  # an LP's answer
+
+
+@pytest.mark.parametrize("with_reward", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_master_overlooks_no_column_however_little_it_gains(seed, with_reward):
+    """Columns along a parabola of a height of 1e-10 of the values: the best mixture is that of neighbours."""
+    draw = np.random.default_rng(seed)
+    place = np.sort(draw.uniform(-1, 1, size=12))
+    values = np.array([80 + 4e-4 * place - 1e-8 * place**2, 30 + 1e-3 * place]).T
+    limits = np.array([30.0])
+    if not with_reward:
+        # Of two costs with opposite slopes the larger one is made small.
+        values = np.column_stack([values[:, 0], values[:, 1], 60 - values[:, 1] + 1e-8 * place**2])
+        limits = np.array([31.0, 31.0])
+    weights, multipliers, value = master(values, limits, with_reward)
+    right = int(np.searchsorted(place, 0.0))
+    assert set(np.flatnonzero(weights)) == {right - 1, right}
+    assert weights.sum() == pytest.approx(1, abs=1e-15)
+    gain = values[:, 0] if with_reward else np.zeros(12)
+    worth = gain + (limits - values[:, 1:]) @ multipliers
+    assert worth.max() == pytest.approx(value, abs=2e-14 * value)
 
 
 def test_a_bound_below_the_value_is_refused(monkeypatch):

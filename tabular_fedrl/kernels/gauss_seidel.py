@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tabular_fedrl.kernels.krylov import largest
+from tabular_fedrl.kernels.krylov import largest, one_norm
 from tabular_fedrl.kernels.lanes import compiled
 from tabular_fedrl.kernels.sparse_rows import U, inlined
 from tabular_fedrl.kernels.threads import in_parallel
@@ -32,13 +32,13 @@ from tabular_fedrl.measured import Array
 class Preconditioned:
     r"""The equations :math:`b - M x = 0` for ``b (S,)``, as a
     :class:`~tabular_fedrl.kernels.krylov.Operator` in the unknown :math:`\hat x`, ``(S, 1)``. The sizes of
-    residuals and solutions are those of the equations themselves; ``total``: the last residual's 1-norm.
+    residuals and solutions are those of the equations themselves, 1-norms where they are ``summed``.
     Residuals are those of M as it is made up from its triangles, a rounding or two of their numbers off that
     of the rows. Vectors are stored as these are; sums are in float64."""
 
-    def __init__(self, made: Sweeps, b: Array) -> None:
+    def __init__(self, made: Sweeps, b: Array, summed: bool = False) -> None:
         self.made, self.b = made, np.ascontiguousarray(b, dtype=made.inverse.dtype).reshape(-1)
-        self.total = np.inf
+        self.summed = summed
         # One place more, for what fills up the rows.
         self.x, self.z = np.zeros((2, self.b.size + 1), dtype=self.b.dtype)
         blocks = [(i,) for i in range(made.parts)]
@@ -53,11 +53,14 @@ class Preconditioned:
     def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
         solution = self.found(x)
         in_parallel(_residual, [*self.first, *self.second], self.made, self.b, self.x, out[:, 0])
-        size, self.total = largest(out), float(np.linalg.norm(out[:, 0], 1))
+        size, far = self._size(out), self._size(solution)
         for colour in (self.first, self.second):
             in_parallel(_forward, colour, self.made, out[:, 0], self.z)
         out[:, 0] = self.z[:-1]
-        return size, largest(solution)
+        return size, far
+
+    def _size(self, x: Array) -> Array:
+        return one_norm(x) if self.summed else largest(x)
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         sums = np.empty((self.made.parts, 2, 1))

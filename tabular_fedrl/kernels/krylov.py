@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numba
 import numpy as np
 
+from tabular_fedrl.kernels.sparse_rows import U
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
 from tabular_fedrl.measured import Array
 
@@ -28,6 +29,9 @@ LONGEST_CYCLE = 400
 CYCLES = 40
 """Cycles at most."""
 
+NORMED = 1 << 16
+"""States whose sizes are taken at once."""
+
 RELIEF = 50
 """Steps of the fixed-point iteration after a cycle that came to nothing."""
 
@@ -36,21 +40,22 @@ class Operator(Protocol):
     r"""A linear system :math:`b - M x = 0` for which :math:`x \mapsto x + (b - Mx)` contracts."""
 
     def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
-        """``out = b - M x``; returns its largest sizes and those of x, ``(k,)`` each: what they are to be
-        where M is a transformed system."""
+        """``out = b - M x``; returns its sizes and those of x, ``(k,)`` each, in the norm that is watched:
+        what they are to be where M is a transformed system."""
 
     def product(self, x: Array, out: Array, other: Array) -> Array:
         """``out = M x``; returns the inner products of ``out`` with ``other`` and with itself, ``(2, k)``."""
 
 
 def solve(
-    operator: Operator, x: Array, tolerance: Array, relative: float, most: float = np.inf
-) -> tuple[Array, int]:
+    operator: Operator, x: Array, tolerance: Array, relative: float, most: float = np.inf,
+    summed: bool = False,
+) -> tuple[Array, int]:  # fmt: skip
     r"""Improve ``x (S, k)`` in place until the residual of every column is at most ``tolerance (k,)`` or
-    ``relative`` times the column's size :math:`\max|x|`, or rounding lets it fall no more,
-    or a cycle ends after ``most`` products.
+    ``relative`` times the column's size, or rounding lets it fall no more, or a cycle ends after ``most``
+    products. Sizes are :math:`\max|x|`, where they are ``summed`` the 1-norm.
 
-    Returns the largest sizes ``(k,)`` of the true residuals and the number of products with M.
+    Returns the sizes ``(k,)`` of the true residuals and the number of products with M.
     """
     r, unit = np.empty_like(x), 0.5 * float(np.finfo(x.dtype).eps)
     size, far = operator.residual(x, r)
@@ -60,7 +65,7 @@ def solve(
     p, v, t = (np.empty_like(x) for _ in range(3))
     shadow = np.empty(x.shape, dtype=np.float32)  # any vector near the residual serves
     for _ in range(CYCLES):
-        products += _cycle(operator, x, shadow, r, p, v, t, size, tolerance, relative)
+        products += _cycle(operator, x, shadow, r, p, v, t, size, far, tolerance, relative, summed)
         before = size
         size, far = operator.residual(x, r)
         products += 1
@@ -80,7 +85,7 @@ def solve(
 
 def _cycle(
     operator: Operator, x: Array, shadow: Any, r: Array, p: Array, v: Array, t: Array, size: Array,
-    tolerance: Array, relative: float,
+    far: Array, tolerance: Array, relative: float, summed: bool,
 ) -> int:  # fmt: skip
     """BiCGSTAB from the residual ``r`` until it seems to have converged, breaks down or grows."""
     S, k = x.shape
@@ -89,7 +94,7 @@ def _cycle(
     np.multiply(r, np.ldexp(1.0, -np.maximum(exponent, -1000)), out=shadow, casting="same_kind")
     p[:] = r
     rho = np.einsum("sk,sk->k", shadow, r, dtype=np.float64)
-    active = size > np.maximum(tolerance, relative * largest(x))
+    active = size > np.maximum(tolerance, relative * far)
     alpha, omega, beta = np.empty(k), np.empty(k), np.empty(k)
     sums = np.empty((chunks(S), 3, k))
     flat = [vector.reshape(-1) for vector in (shadow, p, t, x, r)]
@@ -99,8 +104,8 @@ def _cycle(
         over_chunks(_half_step, S, alpha, v.reshape(-1), flat[-1])
         st, tt = operator.product(r, t, r)
         _length(st, tt, active & (tt > 0), omega)
-        over_chunks(_step, S, alpha, omega, *flat, sums)
-        if not _turn(sums, size, tolerance, relative, alpha, omega, rho, active, beta):
+        over_chunks(_step, S, alpha, omega, *flat, summed, sums)
+        if not _turn(sums, summed, size, tolerance, relative, alpha, omega, rho, active, beta):
             return 2 * step + 2
         over_chunks(_direction, S, beta, omega, flat[-1], v.reshape(-1), flat[1])
     return 2 * LONGEST_CYCLE
@@ -116,8 +121,8 @@ def _length(over: Array, under: Array, active: Any, length: Array) -> bool:
 
 @summing
 def _turn(
-    sums: Array, size: Array, tolerance: Array, relative: float, alpha: Array, omega: Array, rho: Array,
-    active: Any, beta: Array,
+    sums: Array, summed: bool, size: Array, tolerance: Array, relative: float, alpha: Array, omega: Array,
+    rho: Array, active: Any, beta: Array,
 ) -> bool:  # fmt: skip
     """The coefficients ``beta (k,)`` of the next directions from the ``sums`` of :func:`_step`, and which
     columns are still ``active``. Whether to go on."""
@@ -126,10 +131,10 @@ def _turn(
         following, now, far = 0.0, 0.0, 0.0
         for chunk in range(len(sums)):
             following += sums[chunk, 0, j]
-            # NaN, which compares as false, is kept.
             top, reach = sums[chunk, 1, j], sums[chunk, 2, j]
-            now = top if top > now or np.isnan(top) else now
-            far = reach if reach > far or np.isnan(reach) else far
+            # NaN, which compares as false, is kept.
+            now = now + top if summed else top if top > now or np.isnan(top) else now
+            far = far + reach if summed else reach if reach > far or np.isnan(reach) else far
         active[j] = active[j] and now > max(tolerance[j], relative * far)
         beta[j] = following / rho[j] * (alpha[j] / omega[j]) if active[j] else 0.0
         rho[j] = following
@@ -142,58 +147,104 @@ def largest(x: Array, axis: int | tuple[int, ...] | None = 0) -> Array:
     return np.asarray(np.maximum(x.max(axis=axis), -x.min(axis=axis)), dtype=np.float64)
 
 
+def one_norm(x: Array) -> Array:
+    """The sum of the sizes of a vector ``x (S, 1)``, ``(1,)``, without a copy."""
+    flat = x.reshape(-1)
+    parts = (flat[i : i + NORMED] for i in range(0, flat.size, NORMED))
+    return np.full(1, sum(float(np.abs(part).sum(dtype=np.float64)) for part in parts))
+
+
 @summing
 def _half_step(first: int, last: int, alpha: Array, v: Array, r: Array) -> None:
     k = alpha.size
     for chunk in range(first, last):
         begin, end = chunk * CHUNK * k, min((chunk + 1) * CHUNK * k, r.size)
         if k == 1:  # a stride known when this is compiled: it is vectorised
-            _half_step_of(begin, end, 1, alpha[0], v, r)
+            _half_step_of(begin, end, 1, r.dtype.type(alpha[0]), v, r)
             continue
         for j in range(k):
-            _half_step_of(begin + j, end, k, alpha[j], v, r)
+            _half_step_of(begin + j, end, k, r.dtype.type(alpha[j]), v, r)
 
 
 @column
 def _half_step_of(begin: int, end: int, k: int, alpha: float, v: Array, r: Array) -> None:
-    for e in range(begin, end, k):
+    # In the unit of the vectors and over unsigned indices: with others the loops here do not vectorise.
+    for e in range(U(begin), U(end), U(k)):
         r[e] -= alpha * v[e]
 
 
 @summing
 def _step(
     first: int, last: int, alpha: Array, omega: Array, shadow: Any, p: Array, t: Array, x: Array, r: Array,
-    sums: Array,
+    summed: bool, sums: Array,
 ) -> None:  # fmt: skip
     k = alpha.size
     for chunk in range(first, last):
         begin, end = chunk * CHUNK * k, min((chunk + 1) * CHUNK * k, r.size)
         if k == 1:
-            found = _step_of(begin, end, 1, alpha[0], omega[0], shadow, p, t, x, r)
-            sums[chunk, 0, 0], sums[chunk, 1, 0], sums[chunk, 2, 0] = found
+            steps = r.dtype.type(alpha[0]), r.dtype.type(omega[0])
+            sums[chunk, 0, 0] = _step_of(begin, end, 1, steps, shadow, p, t, x, r)
+            sums[chunk, 1, 0], sums[chunk, 2, 0] = _sizes(begin, end, 1, summed, r, x)
             continue
         for j in range(k):
-            found = _step_of(begin + j, end, k, alpha[j], omega[j], shadow, p, t, x, r)
-            sums[chunk, 0, j], sums[chunk, 1, j], sums[chunk, 2, j] = found
+            steps = r.dtype.type(alpha[j]), r.dtype.type(omega[j])
+            sums[chunk, 0, j] = _step_of(begin + j, end, k, steps, shadow, p, t, x, r)
+            sums[chunk, 1, j], sums[chunk, 2, j] = _sizes(begin + j, end, k, summed, r, x)
 
 
 @column
 def _step_of(
-    begin: int, end: int, k: int, alpha: float, omega: float, shadow: Any, p: Array, t: Array, x: Array,
+    begin: int, end: int, k: int, steps: tuple[float, float], shadow: Any, p: Array, t: Array, x: Array,
     r: Array,
-) -> tuple[float, float, float]:  # fmt: skip
-    """The residual's product with the shadow and its size, and that of x."""
-    inner, top, far = 0.0, np.int64(0), np.int64(0)
-    for e in range(begin, end, k):
-        moved = x[e] + (alpha * p[e] + omega * r[e])
-        x[e] = moved
+) -> float:  # fmt: skip
+    """The residual's product with the shadow."""
+    inner = 0.0
+    alpha, omega = steps
+    for e in range(U(begin), U(end), U(k)):
+        x[e] += alpha * p[e] + omega * r[e]
         left = r[e] - omega * t[e]
         r[e] = left
         inner += shadow[e] * left
-        # As whole numbers, bits of absolute values are ordered as they are, NaN on top.
-        top = max(top, np.float64(abs(left)).view(np.int64))
-        far = max(far, np.float64(abs(moved)).view(np.int64))
-    return inner, np.int64(top).view(np.float64), np.int64(far).view(np.float64)
+    return inner
+
+
+@column
+def _sizes(begin: int, end: int, k: int, summed: bool, r: Array, x: Array) -> tuple[float, float]:
+    """Of part of the residual and of x, which were written just before."""
+    if summed:
+        total, reach = r.dtype.type(0), r.dtype.type(0)
+        for e in range(U(begin), U(end), U(k)):
+            total += abs(r[e])
+            reach += abs(x[e])
+        return total, reach
+    top, far = _bits(r[begin]), _bits(x[begin])
+    for e in range(U(begin), U(end), U(k)):
+        top, far = max(top, _bits(r[e])), max(far, _bits(x[e]))
+    return _size(top), _size(far)
+
+
+def _bits(x: Any) -> Any:
+    """|x| as a whole number: these are ordered as sizes are, NaN on top, and their largest one vectorises."""
+    raise NotImplementedError
+
+
+def _size(bits: Any) -> Any:
+    """The size of which these are the bits."""
+    raise NotImplementedError
+
+
+@numba.extending.overload(_bits, strict=False)
+def _bits_compiled(x: Any) -> Any:
+    if x == numba.float32:
+        return lambda x: np.float32(abs(x)).view(np.int32)
+    return lambda x: np.float64(abs(x)).view(np.int64)
+
+
+@numba.extending.overload(_size, strict=False)
+def _size_compiled(bits: Any) -> Any:
+    if bits == numba.int32:
+        return lambda bits: np.int32(bits).view(np.float32)
+    return lambda bits: np.int64(bits).view(np.float64)
 
 
 @summing
@@ -202,15 +253,15 @@ def _direction(first: int, last: int, beta: Array, omega: Array, r: Array, v: Ar
     for chunk in range(first, last):
         begin, end = chunk * CHUNK * k, min((chunk + 1) * CHUNK * k, r.size)
         if k == 1:
-            _direction_of(begin, end, 1, beta[0], omega[0], r, v, p)
+            _direction_of(begin, end, 1, p.dtype.type(beta[0]), p.dtype.type(omega[0]), r, v, p)
             continue
         for j in range(k):
-            _direction_of(begin + j, end, k, beta[j], omega[j], r, v, p)
+            _direction_of(begin + j, end, k, p.dtype.type(beta[j]), p.dtype.type(omega[j]), r, v, p)
 
 
 @column
 def _direction_of(
     begin: int, end: int, k: int, beta: float, omega: float, r: Array, v: Array, p: Array
 ) -> None:
-    for e in range(begin, end, k):
+    for e in range(U(begin), U(end), U(k)):
         p[e] = r[e] + beta * (p[e] - omega * v[e])

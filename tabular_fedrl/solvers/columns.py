@@ -36,6 +36,13 @@ from tabular_fedrl.solvers.policy_iteration import Optimum, optimise
 
 MAX_COLUMNS = 400
 
+OVERLOOKED = 1e-13
+"""Gain for which a pivot of the master program is not made, in units of its largest value: to rounding there
+is always one."""
+
+NEGLIGIBLE = 1e-12
+"""A weight this small is rounding."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -140,7 +147,7 @@ def _seeds(cmdp: CMDP, multipliers: Array, with_reward: bool) -> list[Column]:
 
 def master(table: Array, thresholds: Array, with_reward: bool) -> tuple[Array, Array, float]:
     """Best mixture of columns with values ``table (K, 1+m)``: weights ``(K,)``, multipliers ``(m,)``,
-    value; made exact on its active set.
+    value; as exact as its basis can be solved.
 
     Raises
     ------
@@ -150,60 +157,55 @@ def master(table: Array, thresholds: Array, with_reward: bool) -> tuple[Array, A
     costs = table[:, 1:].T
     unit = np.maximum(np.abs(costs).max(axis=1), np.abs(thresholds))
     unit = np.where(unit > 0, unit, 1.0) if with_reward else np.full(m, float(unit.max()) or 1.0)
-    # Variables: the weights and the slack t, in the costs' unit (0 when the reward is the objective).
-    t = 0.0 if with_reward else float(unit[0])
-    gain = np.append(table[:, 0] if with_reward else np.zeros(K), t)
-    rows = np.hstack([costs, np.full((m, 1), t)])
-    scale = float(np.abs(gain).max()) or 1.0
-    simplex = np.append(np.ones(K), 0.0)
-    free = 0.0 if with_reward else np.inf
-    x, prices = _program(
-        gain / scale,
-        np.append(np.zeros(K), -free),
-        np.append(np.full(K, np.inf), free),
-        np.vstack([rows / unit[:, None], simplex]),
-        np.append(thresholds / unit, 1.0),
-    )
-    duals = np.maximum(prices[:-1], 0.0) * scale / unit
-    used = np.append(x[:-1] > 1e-9, not with_reward)
-    active = (duals * unit > 1e-9 * scale) | (thresholds - rows @ x < 1e-8 * unit)
-    system = np.vstack([rows[active][:, used] / unit[active, None], simplex[used]])
-    right = np.append(thresholds[active] / unit[active], 1.0)
-    w = x.copy()
-    w[used] = _refined(system, right, w[used], free=None if with_reward else -1)
-    w[:-1] = np.where(used[:-1], w[:-1], 0.0)
-    w[:-1] /= w[:-1].sum()
-    priced = duals * unit > 1e-9 * scale
-    system = np.vstack([rows[priced][:, used] / unit[priced, None], simplex[used]]).T
-    start = np.append(duals[priced] * unit[priced], float(prices[-1]) * scale)
-    lam = np.zeros(m)
-    lam[priced] = _refined(system / 1.0, gain[used], start, free=-1)[:-1] / unit[priced]
-    return w[:-1], lam, float(gain @ w)
+    rows, right = np.vstack([costs / unit[:, None], np.ones(K)]), np.append(thresholds / unit, 1.0)
+    if with_reward:
+        scale = float(np.abs(table[:, 0]).max()) or 1.0
+        gain = table[:, 0] / scale
+    else:
+        # The last variable is the slack, in the costs' unit.
+        scale = float(unit[0])
+        gain = np.append(np.zeros(K), 1.0)
+        rows = np.hstack([rows, np.append(np.ones(m), 0.0)[:, None]])
+    x, prices = _program(gain, rows, right, free=not with_reward)
+    weights = np.where(x[:K] > NEGLIGIBLE, x[:K], 0.0)
+    weights /= weights.sum()
+    value = float(weights @ table[:, 0]) if with_reward else scale * float(x[-1])
+    return weights, np.maximum(prices[:-1], 0.0) * scale / unit, value
 
 
-def _program(gain: Array, lower: Array, upper: Array, rows: Array, right: Array) -> tuple[Array, Array]:
-    """Maximise ``gain @ x`` with ``lower <= x <= upper``, the last row equal to its right-hand side and the
-    others at most theirs: x and the rows' marginals, ``(n,)`` and ``(rows,)``."""
-    least = np.append(np.full(right.size - 1, -np.inf), right[-1])
-    highs = maximise(gain, (lower, upper), rows.T, (least, right))
-    status, answer = highs.getModelStatus(), highs.getSolution()
-    if status != highspy.HighsModelStatus.kOptimal:
+def _program(gain: Array, rows: Array, right: Array, free: bool) -> tuple[Array, Array]:
+    """Maximise ``gain @ x``, the last row of ``rows @ x (k,)`` equal to its right-hand side and the others at
+    most theirs: x ``(n,)``, at least 0 but for the last one where that is ``free``, and the rows' prices
+    ``(k,)``.
+
+    HiGHS overlooks gains of 1e-10, as large as the gap that is aimed at: the last pivots are made here.
+    """
+    n, k = gain.size, right.size
+    lower, least = np.zeros(n), np.append(np.full(k - 1, -np.inf), right[-1])
+    lower[n - free :] = -np.inf
+    highs = maximise(gain, (lower, np.full(n, np.inf)), rows.T, (least, right))
+    if (status := highs.getModelStatus()) != highspy.HighsModelStatus.kOptimal:
         raise SolverFailure(
-            f"the master program over {gain.size - 1} policies failed: {highs.modelStatusToString(status)}"
+            f"the master program over {n - free} policies failed: {highs.modelStatusToString(status)}"
         )
-    return np.array(answer.col_value), np.array(answer.row_dual)
-
-
-def _refined(system: Array, right: Array, start: Array, free: int | None) -> Array:
-    """``start`` moved by the least amount onto ``system x = right``; kept if that makes a bound entry
-    negative."""
-    moved = start + np.linalg.lstsq(system, right - system @ start, rcond=1e-13)[0]
-    bound = np.ones(start.size, dtype=bool)
-    if free is not None:
-        bound[free] = False
-    if not np.isfinite(moved).all() or (moved[bound] < 0).any():
-        return start
-    return moved
+    found, basic = highs.getBasis(), highspy.HighsBasisStatus.kBasic
+    basis = np.flatnonzero([state == basic for state in (*found.col_status, *found.row_status)])
+    columns, objective = np.hstack([rows, np.eye(k)]), np.append(gain, np.zeros(k))
+    for _ in range(n + k):
+        matrix = columns[:, basis]
+        x = np.zeros(n + k)
+        x[basis] = np.linalg.solve(matrix, right)
+        prices = np.asarray(np.linalg.solve(matrix.T, objective[basis]), dtype=np.float64)
+        left = objective - prices @ columns
+        left[basis] = left[-1] = 0.0
+        entering = int(left.argmax())
+        change = np.linalg.solve(matrix, columns[:, entering])
+        bound = (change > 1e-9) & ~(free & (basis == n - 1))
+        room = np.where(bound, np.maximum(x[basis], 0.0) / np.where(bound, change, 1.0), np.inf)
+        if not OVERLOOKED < left[entering] * room.min() < np.inf:
+            break
+        basis[room.argmin()] = entering
+    return x[:n], prices
 
 
 def mixed_policy(cmdp: CMDP, mixture: Mixture, weights: Array) -> Array:
