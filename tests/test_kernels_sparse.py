@@ -8,8 +8,8 @@ import scipy.sparse as sp
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.instances import garnet, grid, ring
-from tabular_fedrl.kernels import band, flows, packed, sparse, structure, threads
-from tabular_fedrl.kernels.sparse_rows import rows_of
+from tabular_fedrl.kernels import band, flows, packed, sparse, sparse_rows, structure, threads
+from tabular_fedrl.kernels.sparse_rows import rows_of, scattered
 from tabular_fedrl.kernels.structure import line_up
 from tabular_fedrl.kernels.threads import CHUNK
 
@@ -80,6 +80,34 @@ def test_policy_sweeps(cmdp, k):
     assert sums == pytest.approx(
         np.stack([(product * other).sum(axis=0), (product**2).sum(axis=0)]), rel=1e-11
     )
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_rows_past_the_caches_give_the_same_values(cmdp, k, monkeypatch):
+    pi, f, V = drawn(cmdp, k)
+    rows, v, answers = rows_of(cmdp), V[:, 0].copy(), []
+    for far in (None, True):
+        monkeypatch.setattr(sparse, "scattered", lambda rows, V, far=far: far)
+        out, product, best, q = np.empty_like(V), np.empty_like(V), np.empty_like(v), np.empty_like(f[0])
+        actions = np.empty(cmdp.S, dtype=np.int32)
+        change = sparse.policy_sweep(rows, pi, f, GAMMA, V, out)
+        sums = sparse.policy_product(rows, pi, GAMMA, V, product, out)
+        span = sparse.greedy_sweep(rows, f[0], GAMMA, v, best, actions)
+        sparse.action_values(rows, f[0], GAMMA, v, q)
+        answers.append((out, change, product, sums, best, actions, np.array(span), q))
+    assert all(np.array_equal(plain, past) for plain, past in zip(*answers))
+
+
+def test_rows_go_past_the_caches_where_many_scattered_ones_would_drive_few_values_out(monkeypatch):
+    near, far = rows_of(PROBLEMS["ring"]), rows_of(PROBLEMS["garnet"])
+    few = np.zeros(600)
+    assert scattered(far, few) is None
+    monkeypatch.setattr(sparse_rows, "STREAMED", 1000)
+    monkeypatch.setattr(sparse_rows, "FAR", 100)
+    assert scattered(far, few) is True
+    assert scattered(near, few) is None
+    monkeypatch.setattr(sparse_rows, "KEPT", 500)
+    assert scattered(far, few) is None
 
 
 def test_signals_may_lie_apart(cmdp):

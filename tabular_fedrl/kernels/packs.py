@@ -99,24 +99,33 @@ def store(typing: Any, pack: Any, x: Any, place: Any) -> Any:
     return types.void(pack, x, place), generate
 
 
-@intrinsic
-def prefetch(typing: Any, x: Any, place: Any) -> Any:
-    """Ask for the cache line of the entry of x at an index, a tuple, without waiting for it."""
+def _prefetch(locality: int) -> Any:
+    @intrinsic
+    def ask(typing: Any, x: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind, _ = signature.args
+            struct = context.make_array(kind)(context, builder, arguments[0])
+            where = cgutils.unpack_tuple(builder, arguments[1])
+            entry = cgutils.get_item_pointer(context, builder, kind, struct, where)
+            pointer = builder.bitcast(entry, ir.IntType(8).as_pointer())
+            to_read = [ir.Constant(ir.IntType(32), number) for number in (0, locality, 1)]
+            kinds = ir.FunctionType(ir.VoidType(), [pointer.type] + 3 * [ir.IntType(32)])
+            builder.call(
+                cgutils.get_or_insert_function(builder.module, kinds, "llvm.prefetch.p0"), (pointer, *to_read)
+            )
+            return context.get_dummy_value()
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind, _ = signature.args
-        struct = context.make_array(kind)(context, builder, arguments[0])
-        where = cgutils.unpack_tuple(builder, arguments[1])
-        entry = cgutils.get_item_pointer(context, builder, kind, struct, where)
-        pointer = builder.bitcast(entry, ir.IntType(8).as_pointer())
-        to_read = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]
-        kinds = ir.FunctionType(ir.VoidType(), [pointer.type] + 3 * [ir.IntType(32)])
-        builder.call(
-            cgutils.get_or_insert_function(builder.module, kinds, "llvm.prefetch.p0"), (pointer, *to_read)
-        )
-        return context.get_dummy_value()
+        return types.void(x, place), generate
 
-    return types.void(x, place), generate
+    return ask
+
+
+prefetch = _prefetch(3)
+"""``prefetch(x, place)``: ask for the cache line of the entry of x at an index, a tuple, without waiting for
+it. The entry may lie beyond the end."""
+
+prefetch_once = _prefetch(0)
+"""The same for what is used once: it does not drive anything else out of the caches."""
 
 
 @register_jitable

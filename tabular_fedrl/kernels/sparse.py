@@ -24,6 +24,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     inner,
     means,
     row_means,
+    scattered,
     states_of_block,
     unpacked,
 )
@@ -37,14 +38,18 @@ def policy_sweep(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array,
     r"""``out (S, k)``: :math:`f_\pi + \gamma P_\pi V` for ``f (k, S, A)``, ``V (S, k)``. Returns
     :math:`\max_s |\mathrm{out} - V|`, ``(k,)``."""
     change, f = np.empty((chunks(rows.S), V.shape[1])), np.ascontiguousarray(f)
-    over_chunks(_policy, rows.S, rows, table(pi), f, gamma, V.reshape(-1), out, False, change)
+    over_chunks(
+        _policy, rows.S, rows, scattered(rows, V), table(pi), f, gamma, V.reshape(-1), out, False, change
+    )
     return change.max(axis=0)
 
 
 def policy_residual(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
     r"""``out (S, k)``: the residual :math:`f_\pi + \gamma P_\pi V - V`. Returns its sizes, ``(k,)``."""
     size, f = np.empty((chunks(rows.S), V.shape[1])), np.ascontiguousarray(f)
-    over_chunks(_policy, rows.S, rows, table(pi), f, gamma, V.reshape(-1), out, True, size)
+    over_chunks(
+        _policy, rows.S, rows, scattered(rows, V), table(pi), f, gamma, V.reshape(-1), out, True, size
+    )
     return size.max(axis=0)
 
 
@@ -52,7 +57,8 @@ def policy_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Ar
     r"""``out (S, k)``: :math:`x - \gamma P_\pi x` for ``x (S, k)``. Returns the inner products of ``out``
     with ``other (S, k)`` and with itself, ``(2, k)``."""
     sums = np.empty((chunks(rows.S), 2, x.shape[1]))
-    over_chunks(_product, rows.S, rows, table(pi), gamma, x.reshape(-1), out, other, sums)
+    far = scattered(rows, x)
+    over_chunks(_product, rows.S, rows, far, table(pi), gamma, x.reshape(-1), out, other, sums)
     return sums.sum(axis=0)
 
 
@@ -62,14 +68,15 @@ def greedy_sweep(
     r"""``out (S,)``: :math:`\max_a r(s,a) + \gamma \sum_t P(t|s,a) V(t)` for ``r (S, A)``, ``V (S,)``; and
     the first action that attains it. Returns the least and the largest ``out - V``."""
     change = np.empty((chunks(rows.S), 2))
-    over_chunks(_greedy, rows.S, rows, np.ascontiguousarray(r), gamma, V, out, actions, change)
+    far = scattered(rows, V)
+    over_chunks(_greedy, rows.S, rows, far, np.ascontiguousarray(r), gamma, V, out, actions, change)
     return float(change[:, 0].min()), float(change[:, 1].max())
 
 
 def action_values(rows: Rows, g: Array, gamma: float, V: Array, out: Array) -> None:
     r"""``out (S, A)``: :math:`g(s,a) + \gamma \sum_t P(t|s,a) V(t)` for ``g (S, A)``, ``V (S,)``; ``out`` may
     be ``g``."""
-    over_chunks(_action_values, rows.S, rows, np.ascontiguousarray(g), gamma, V, out)
+    over_chunks(_action_values, rows.S, rows, scattered(rows, V), np.ascontiguousarray(g), gamma, V, out)
 
 
 def table(pi: Array | None) -> Array:
@@ -86,7 +93,7 @@ def larger(size: float, x: float) -> float:
 
 @compiled
 def _policy(
-    first: int, last: int, rows: Rows, pi: Array, f: Array, gamma: float, V: Array, out: Array,
+    first: int, last: int, rows: Rows, far: Any, pi: Array, f: Array, gamma: float, V: Array, out: Array,
     subtract: bool, change: Array,
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
@@ -107,7 +114,7 @@ def _policy(
                     expect(g, (i * S + s) * A, n * A)
             j: Any = U(0)
             while j < k:
-                signals, lanes = means(weights, successors, starts, width, s * A, n * A, V, k, j, ahead)
+                signals, lanes = means(weights, successors, starts, width, s * A, n * A, V, k, j, ahead, far)
                 if A > 1:
                     inner(p[s * A :], ahead, n, A, lanes, ahead)
                 for i in range(signals):
@@ -138,8 +145,8 @@ def _put(
 
 @compiled
 def _product(
-    first: int, last: int, rows: Rows, pi: Array, gamma: float, x: Array, out: Array, other: Array,
-    sums: Array,
+    first: int, last: int, rows: Rows, far: Any, pi: Array, gamma: float, x: Array, out: Array,
+    other: Array, sums: Array,
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
     k = U(out.shape[1])
@@ -154,7 +161,7 @@ def _product(
             n = min(many, end - s)
             j: Any = U(0)
             while j < k:
-                signals, lanes = means(weights, successors, starts, width, s * A, n * A, x, k, j, ahead)
+                signals, lanes = means(weights, successors, starts, width, s * A, n * A, x, k, j, ahead, far)
                 if A > 1:
                     inner(p[s * A :], ahead, n, A, lanes, ahead)
                 for i in range(signals):
@@ -182,7 +189,7 @@ def _put_product(
 
 @compiled
 def _greedy(
-    first: int, last: int, rows: Rows, r: Array, gamma: float, V: Array, out: Array,
+    first: int, last: int, rows: Rows, far: Any, r: Array, gamma: float, V: Array, out: Array,
     actions: NDArray[np.int32], change: Array,
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
@@ -193,7 +200,7 @@ def _greedy(
         s, end = chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)
         while s < end:
             n = min(many, end - s)
-            row_means(weights, successors, starts, width, s * A, n * A, V, ahead)
+            row_means(weights, successors, starts, width, s * A, n * A, V, ahead, far)
             for i in range(n):
                 best, chosen = -np.inf, 0
                 for a in range(A):
@@ -209,14 +216,16 @@ def _greedy(
 
 
 @compiled
-def _action_values(first: int, last: int, rows: Rows, g: Array, gamma: float, V: Array, out: Array) -> None:
+def _action_values(
+    first: int, last: int, rows: Rows, far: Any, g: Array, gamma: float, V: Array, out: Array
+) -> None:
     weights, successors, starts, width, S, A = unpacked(rows)
     many = states_of_block(A, U(1))
     ahead, q = np.empty(max(U(BLOCK), A)), g.reshape(-1)
     s, end = U(first * CHUNK), min(U(last * CHUNK), S)
     while s < end:
         n = min(many, end - s)
-        row_means(weights, successors, starts, width, s * A, n * A, V, ahead)
+        row_means(weights, successors, starts, width, s * A, n * A, V, ahead, far)
         for i in range(n):
             for a in range(A):
                 out[s + i, a] = q[(s + i) * A + a] + gamma * ahead[i * A + a]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.kernels.packs import LINE, packs_of, prefetch, store
+from tabular_fedrl.kernels.packs import LINE, packs_of, prefetch, prefetch_once, store
 from tabular_fedrl.measured import Array
 
 inlined: Any = numba.njit(cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
@@ -57,6 +57,33 @@ def rows_of(cmdp: CMDP, storage: Any = np.float64) -> Rows:
     return cmdp._remember(("rows", np.dtype(storage).name), view)
 
 
+STREAMED = 1 << 21
+"""Entries from which on rows do not stay in the caches from one sweep to the next."""
+
+KEPT = 1 << 21
+"""Values that may stay there, as long as the rows that go by do not drive them out."""
+
+FAR = 1 << 12
+"""States between two whose values do not lie in the fastest cache together."""
+
+AHEAD = 512
+"""Entries ahead of which rows are fetched past the caches."""
+
+
+def scattered(rows: Rows, V: Array) -> bool | None:
+    """True where a sweep over the rows had better leave the caches to the values V, None otherwise: a
+    kernel is compiled for each, so that the one does not pay for the other.
+
+    That pays where successors are scattered, rows are too many to stay and values are few enough.
+    """
+    if rows.weights.size < STREAMED or V.size > KEPT:
+        return None
+    successors, step = rows.successors, rows.successors.size // 64
+    # Entries of rows a few states apart.
+    apart = np.abs(np.subtract(successors[256::step], successors[:-256:step], dtype=np.int64))
+    return True if 2 * np.count_nonzero(apart > FAR) > apart.size else None
+
+
 @inlined
 def unpacked(rows: Rows) -> Any:
     """Weights, successors, starts; width, S and A as unsigned. Loops work on these: references to the fields
@@ -80,8 +107,15 @@ BLOCK = 512
 SEVERAL = 8
 """Even rows in a run from which on there is code of just their width for them."""
 
-_within: Any = numba.njit(error_model="numpy", fastmath={"contract"})
-"""Not cached: what it is compiled into is."""
+_njit: Any = numba.njit
+"""Its stubs leave out an option."""
+
+_within: Any = _njit(_nrt=False, error_model="numpy", fastmath={"contract"})
+"""Not cached: what it is compiled into is. Arrays are the caller's: references to them are not counted, which
+the compiler does not always find out for itself and which takes longer than to sum."""
+
+_inside: Any = _njit(_nrt=False, error_model="numpy", fastmath={"contract"}, forceinline=True)
+"""The same, compiled into its caller."""
 
 
 def each_width(work: Any) -> Any:
@@ -132,21 +166,27 @@ def over_rows(work: Any, single: Any) -> Any:
     return over
 
 
-def _sums_of(lanes: int, term: Any) -> tuple[Any, Any]:
+@_inside
+def _at_once(p: Any, n: Any, *data: Any) -> None:
+    """Nothing is asked for ahead."""
+
+
+def _sums_of(lanes: int, term: Any, expect: Any = _at_once) -> tuple[Any, Any]:
     """Sums of ``term(p, *data)`` into ``out``, of even rows four at a time, and of a single row; see
-    :func:`over_rows`."""
+    :func:`over_rows`. Before four rows of n entries in all, from p on, ``expect(p, n, *data)``."""
     _, _, spread = packs_of(lanes)
 
-    @inlined
+    @_inside
     def single(p: Any, stop: Any, i: Any, out: Array, *data: Any) -> None:
         total = spread(0.0)
         for q in range(p, stop):
             total += term(q, *data)
         store(total, out, (i * U(lanes),))
 
-    @inlined
+    @_inside
     def sums(wide: Any, p: Any, i: Any, n: Any, out: Array, *data: Any) -> None:
         while i + U(4) <= n:
+            expect(p, U(4) * wide, *data)
             p1, p2, p3 = p + wide, p + U(2) * wide, p + U(3) * wide
             t0, t1, t2, t3 = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
             for e in range(wide):
@@ -168,26 +208,36 @@ def _sums_of(lanes: int, term: Any) -> tuple[Any, Any]:
     return sums, single
 
 
-def _means_of(lanes: int) -> Any:
+def _means_of(lanes: int, expect: Any = _at_once) -> Any:
     """:func:`means` in so many lanes."""
     load, load_some, spread = packs_of(lanes)
 
-    @inlined
+    @_inside
     def term(p: Any, weights: Any, successors: Any, V: Array, k: Any, j: Any, signals: Any) -> Any:
         place = (U(successors[p]) * k + j,)
         return spread(weights[p]) * (load(V, place) if lanes == 1 else load_some(V, place, signals))
 
-    return over_rows(*_sums_of(lanes, term))
+    return over_rows(*_sums_of(lanes, term, expect))
+
+
+@_inside
+def _past_caches(p: Any, n: Any, weights: Any, successors: Any, *rest: Any) -> None:
+    """Ask for the n entries that come so much later, weights of 8 bytes and successors of 4."""
+    for i in range((n + U(LINE // 8 - 1)) // U(LINE // 8)):
+        prefetch_once(weights, (p + U(AHEAD) + i * U(LINE // 8),))
+    for i in range((n + U(LINE // 4 - 1)) // U(LINE // 4)):
+        prefetch_once(successors, (p + U(AHEAD) + i * U(LINE // 4),))
 
 
 _means_1, _means_4 = _means_of(1), _means_of(LANES)
+_means_1_far, _means_4_far = _means_of(1, _past_caches), _means_of(LANES, _past_caches)
 
 
 def _inner_of(lanes: int) -> Any:
     """:func:`inner` in so many lanes."""
     load, _, spread = packs_of(lanes)
 
-    @inlined
+    @_inside
     def term(p: Any, x: Array, y: Array) -> Any:
         return spread(x[p]) * load(y, (p * U(lanes),))
 
@@ -223,17 +273,21 @@ def states_of_block(A: Any, lanes: Any) -> Any:
 
 @inlined
 def row_means(
-    weights: Any, successors: Any, starts: Any, width: Any, row: Any, n: Any, V: Array, out: Array
-) -> None:
-    r""":math:`\sum_t P(t|i)\, V(t)`, ``out (n,)``, of n rows i from ``row`` on. Every sum takes its terms in
-    the order of the row."""
-    _means_1(starts, width, row, n, out, weights, successors, V, U(1), U(0), U(1))
+    weights: Any, successors: Any, starts: Any, width: Any, row: Any, n: Any, V: Array, out: Array,
+    far: Any = None,
+) -> None:  # fmt: skip
+    r""":math:`\sum_t P(t|i)\, V(t)`, ``out (n,)``, of n rows i from ``row`` on; ``far``: what
+    :func:`scattered` says. Every sum takes its terms in the order of the row."""
+    if far is None:
+        _means_1(starts, width, row, n, out, weights, successors, V, U(1), U(0), U(1))
+    else:
+        _means_1_far(starts, width, row, n, out, weights, successors, V, U(1), U(0), U(1))
 
 
 @inlined
 def means(
     weights: Any, successors: Any, starts: Any, width: Any, row: Any, n: Any, V: Array, k: Any, j: Any,
-    out: Array,
+    out: Array, far: Any = None,
 ) -> tuple[Any, Any]:  # fmt: skip
     r""":func:`row_means` of the signals l from j on, at most :data:`LANES` of the k; ``V (S*k,)``.
 
@@ -242,10 +296,13 @@ def means(
     """
     signals = min(k - j, U(LANES))
     if k == U(1):
-        row_means(weights, successors, starts, width, row, n, V, out)
+        row_means(weights, successors, starts, width, row, n, V, out, far)
         return signals, U(1)
     if signals == U(1):
         _means_1(starts, width, row, n, out, weights, successors, V, k, j, U(1))
         return signals, U(1)
-    _means_4(starts, width, row, n, out, weights, successors, V, k, j, signals)
+    if far is None:
+        _means_4(starts, width, row, n, out, weights, successors, V, k, j, signals)
+    else:
+        _means_4_far(starts, width, row, n, out, weights, successors, V, k, j, signals)
     return signals, U(LANES)
