@@ -8,8 +8,9 @@ import scipy.sparse as sp
 
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.instances import garnet, grid, ring
-from tabular_fedrl.kernels import band, flows, packed, sparse, sparse_rows, structure, threads
-from tabular_fedrl.kernels.sparse_rows import rows_of, scattered
+from tabular_fedrl.kernels import band, flows, packed, sparse, sparse_far, sparse_rows, structure, threads
+from tabular_fedrl.kernels.sparse_far import lies_far
+from tabular_fedrl.kernels.sparse_rows import Rows, rows_of, scattered
 from tabular_fedrl.kernels.structure import line_up
 from tabular_fedrl.kernels.threads import CHUNK
 
@@ -108,6 +109,42 @@ def test_rows_go_past_the_caches_where_many_scattered_ones_would_drive_few_value
     assert scattered(near, few) is None
     monkeypatch.setattr(sparse_rows, "KEPT", 500)
     assert scattered(far, few) is None
+
+
+@pytest.mark.parametrize(("A", "width", "k"), [(1, 1, 3), (1, 5, 2), (2, 3, 4), (3, 8, 5), (5, 5, 9)])
+@pytest.mark.parametrize("S", [3, CHUNK, 2 * CHUNK + 100])
+def test_values_that_lie_far_give_the_same_sweep(A, width, k, S, monkeypatch):
+    """Also where what is asked for ahead would lie beyond the last row; and a NaN shows in the sizes."""
+    g = np.random.default_rng(S + A)
+    successors = g.integers(S, size=(S * A, width)).astype(np.uint32)
+    weights = g.dirichlet(np.ones(width), size=S * A)
+    rows = Rows(weights.ravel(), successors.ravel(), np.empty(0, np.uint32), width, S, A)
+    pi, f, V = g.dirichlet(np.ones(A), size=S), g.normal(size=(k, S, A)), g.normal(size=(S, k))
+    V[S // 2, k - 1] = np.nan
+    answers = []
+    for far in (False, True):
+        monkeypatch.setattr(sparse, "lies_far", lambda rows, V, far=far: far)
+        for sweep in (sparse.policy_sweep, sparse.policy_residual):
+            out = np.empty_like(V)
+            answers += [sweep(rows, pi if A > 1 else None, f, GAMMA, V, out), out]
+    assert all(np.array_equal(x, y, equal_nan=True) for x, y in zip(answers[:4], answers[4:]))
+    ahead = (weights[:, :, None] * V[successors]).sum(axis=1).reshape(S, A, k)
+    expected = np.einsum("sa,ksa->sk", pi, f) + GAMMA * np.einsum("sa,sak->sk", pi, ahead)
+    np.testing.assert_allclose(answers[1], expected, rtol=0, atol=1e-13)
+    assert np.isnan(answers[0]).tolist() == [False] * (k - 1) + [True]
+
+
+def test_values_lie_far_that_fit_into_no_cache(monkeypatch):
+    near, far = rows_of(PROBLEMS["ring"]), rows_of(PROBLEMS["garnet"])
+    V = np.zeros((far.S, 3))
+    assert not lies_far(far, V)
+    monkeypatch.setattr(sparse_rows, "FAR", 100)
+    monkeypatch.setattr(sparse_far, "KEPT", 500)
+    monkeypatch.setattr(sparse_far, "STREAMED", 1000)
+    assert lies_far(far, V)
+    assert not lies_far(far, V[:, :1])
+    assert not lies_far(near, np.zeros((near.S, 3)))
+    assert not lies_far(far._replace(width=0), V)
 
 
 def test_signals_may_lie_apart(cmdp):

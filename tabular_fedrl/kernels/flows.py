@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.lanes import compiled
-from tabular_fedrl.kernels.sparse import larger, table
+from tabular_fedrl.kernels.sparse import table
 from tabular_fedrl.kernels.sparse_rows import (
     BLOCK,
     Rows,
@@ -24,6 +24,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     states_of_block,
     unpacked,
 )
+from tabular_fedrl.kernels.sparse_values import larger
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks, over_parts
 from tabular_fedrl.measured import Array
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.lanes import compiled
+from tabular_fedrl.kernels.sparse_far import lies_far, sweep_far
 from tabular_fedrl.kernels.sparse_rows import (
     BLOCK,
     LANES,
@@ -28,6 +29,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     states_of_block,
     unpacked,
 )
+from tabular_fedrl.kernels.sparse_values import put
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
 from tabular_fedrl.measured import Array
 
@@ -37,20 +39,24 @@ _NONE = np.zeros((1, 1))
 def policy_sweep(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
     r"""``out (S, k)``: :math:`f_\pi + \gamma P_\pi V` for ``f (k, S, A)``, ``V (S, k)``. Returns
     :math:`\max_s |\mathrm{out} - V|`, ``(k,)``."""
-    change, f = np.empty((chunks(rows.S), V.shape[1])), np.ascontiguousarray(f)
-    over_chunks(
-        _policy, rows.S, rows, scattered(rows, V), table(pi), f, gamma, V.reshape(-1), out, False, change
-    )
-    return change.max(axis=0)
+    return _swept(rows, pi, f, gamma, V, out, False)
 
 
 def policy_residual(rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array) -> Array:
     r"""``out (S, k)``: the residual :math:`f_\pi + \gamma P_\pi V - V`. Returns its sizes, ``(k,)``."""
-    size, f = np.empty((chunks(rows.S), V.shape[1])), np.ascontiguousarray(f)
-    over_chunks(
-        _policy, rows.S, rows, scattered(rows, V), table(pi), f, gamma, V.reshape(-1), out, True, size
-    )
-    return size.max(axis=0)
+    return _swept(rows, pi, f, gamma, V, out, True)
+
+
+def _swept(
+    rows: Rows, pi: Array | None, f: Array, gamma: float, V: Array, out: Array, subtract: bool
+) -> Array:
+    change, f = np.empty((chunks(rows.S), V.shape[1])), np.ascontiguousarray(f)
+    if lies_far(rows, V):
+        sweep_far(rows, table(pi), f, gamma, V, out, subtract, change)
+    else:
+        far = scattered(rows, V)
+        over_chunks(_policy, rows.S, rows, far, table(pi), f, gamma, V.reshape(-1), out, subtract, change)
+    return change.max(axis=0)
 
 
 def policy_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Array, other: Array) -> Array:
@@ -84,13 +90,6 @@ def table(pi: Array | None) -> Array:
     return _NONE if pi is None else np.ascontiguousarray(pi)
 
 
-@inlined
-def larger(size: float, x: float) -> float:
-    """The larger of a size and that of x; NaN, once met, stays."""
-    # As whole numbers, bits of absolute values are ordered as they are, NaN on top.
-    return np.int64(max(np.float64(size).view(np.int64), np.float64(abs(x)).view(np.int64))).view(np.float64)
-
-
 @compiled
 def _policy(
     first: int, last: int, rows: Rows, far: Any, pi: Array, f: Array, gamma: float, V: Array, out: Array,
@@ -121,26 +120,12 @@ def _policy(
                     own = g[((j + i) * S + s) * A :]
                     if A > 1:
                         inner(p[s * A :], own, n, A, U(1), mean)
-                    change[chunk, j + i] = _put(
+                    change[chunk, j + i] = put(
                         own if A == 1 else mean, ahead, i, lanes, s, n, gamma, V, k, j + i, out, subtract,
                         change[chunk, j + i],
                     )  # fmt: skip
                 j += signals
             s += n
-
-
-@inlined
-def _put(
-    mean: Array, ahead: Array, at: Any, lanes: Any, s: Any, n: Any, gamma: float, V: Array, k: Any, j: Any,
-    out: Array, subtract: bool, change: float,
-) -> float:  # fmt: skip
-    """The values of signal j in n states from s on."""
-    for i in range(n):
-        new = mean[i] + gamma * ahead[i * lanes + at]
-        moved = new - V[(s + i) * k + j]
-        out[s + i, j] = moved if subtract else new
-        change = larger(change, moved)
-    return change
 
 
 @compiled

@@ -76,12 +76,15 @@ def scattered(rows: Rows, V: Array) -> bool | None:
 
     That pays where successors are scattered, rows are too many to stay and values are few enough.
     """
-    if rows.weights.size < STREAMED or V.size > KEPT:
-        return None
+    return True if rows.weights.size >= STREAMED and V.size <= KEPT and lie_anywhere(rows) else None
+
+
+def lie_anywhere(rows: Rows) -> bool:
+    """Whether most successors of states near each other are not; of at least 320 entries."""
     successors, step = rows.successors, rows.successors.size // 64
     # Entries of rows a few states apart.
     apart = np.abs(np.subtract(successors[256::step], successors[:-256:step], dtype=np.int64))
-    return True if 2 * np.count_nonzero(apart > FAR) > apart.size else None
+    return bool(2 * np.count_nonzero(apart > FAR) > apart.size)
 
 
 @inlined

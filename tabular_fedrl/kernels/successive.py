@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tabular_fedrl.kernels.lanes import compiled
-from tabular_fedrl.kernels.sparse import larger, table
+from tabular_fedrl.kernels.sparse import table
 from tabular_fedrl.kernels.sparse_rows import (
     BLOCK,
     LANES,
@@ -28,6 +28,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     states_of_block,
     unpacked,
 )
+from tabular_fedrl.kernels.sparse_values import larger
 from tabular_fedrl.kernels.threads import CHUNK, ENOUGH, chunks, over_chunks
 from tabular_fedrl.measured import UNIT, Array
 
