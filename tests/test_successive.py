@@ -49,6 +49,17 @@ def test_values_are_those_of_dense_elimination(gamma, k, deterministic):
     assert (approached(cmdp, policy, f, V.copy())[0] == V).all()
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_rows_past_the_caches_give_the_same_values(k, monkeypatch):
+    cmdp = garnet(S=17 * 2048, A=2, b=3, m=0, gamma=0.9, sparse=True)
+    pi, f, V = drawn(cmdp, k)
+    answers = []
+    for past in (None, True):
+        monkeypatch.setattr(successive, "scattered", lambda rows, V, past=past: past)
+        answers.append(approached(cmdp, pi, f, V.copy(), 1e-9)[0])
+    assert np.array_equal(*answers)
+
+
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-5, 1e-9])
 def test_a_tolerance_is_met_and_not_overdone(tolerance):
     cmdp = garnet(S=2000, m=0, gamma=0.99, sparse=True)

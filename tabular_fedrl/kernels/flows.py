@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.lanes import compiled
+from tabular_fedrl.kernels.packs import prefetch_once
 from tabular_fedrl.kernels.sparse import table
 from tabular_fedrl.kernels.sparse_rows import (
+    AHEAD,
     BLOCK,
     Rows,
     U,
@@ -82,6 +84,9 @@ def _added(
     """What the rows i to n, of so many entries each, hand on to their successors."""
     while i < n:
         m = mass[i]
+        # Rows go past the caches, which are left to the sums.
+        prefetch_once(weights, (p + U(AHEAD),))
+        prefetch_once(successors, (p + U(AHEAD),))
         # One by one and not in a loop: where the width is a constant, these are all there is.
         if wide > U(0):
             mine[U(successors[p])] += m * weights[p]

@@ -25,6 +25,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     inlined,
     inner,
     means,
+    scattered,
     states_of_block,
     unpacked,
 )
@@ -58,13 +59,13 @@ def approach(
     shift, width, size = np.zeros(k), np.full(k, np.inf), np.zeros(k)
     ranges = np.empty((chunks(S), 3, k))
     given = rows, table(pi), np.ascontiguousarray(f_pi), gamma
-    rest = tolerance, ranges, shift, width, size
+    rest, past = (tolerance, ranges, shift, width, size), scattered(rows, V)
     if chunks(S) < 2 * ENOUGH:
         if _all(*given, V.reshape(-1), spare.reshape(-1), *rest) % 2:
             V, spare = spare, V
     else:
         for _ in range(MAX_SWEEPS):
-            over_chunks(_sweep, S, *given, V.reshape(-1), shift, spare.reshape(-1), ranges)
+            over_chunks(_sweep, S, *given, V.reshape(-1), shift, spare.reshape(-1), ranges, past)
             turn = _turn(gamma, *rest)
             if turn == KEEP:
                 break
@@ -83,7 +84,7 @@ def _all(
     """Sweeps by one thread, from V to ``spare`` and back; how many lead to the answer."""
     for sweep in range(MAX_SWEEPS):
         there, back = (V, spare) if sweep % 2 == 0 else (spare, V)
-        _sweep(0, len(ranges), rows, pi, f_pi, gamma, there, shift, back, ranges)
+        _sweep(0, len(ranges), rows, pi, f_pi, gamma, there, shift, back, ranges, None)
         turn = _turn(gamma, tolerance, ranges, shift, width, size)
         if turn != GO_ON:
             return sweep + 1 if turn == TAKE else sweep
@@ -115,9 +116,10 @@ def _turn(gamma: float, tolerance: Array, ranges: Array, shift: Array, width: Ar
 @compiled
 def _sweep(
     first: int, last: int, rows: Rows, pi: Array, f_pi: Array, gamma: float, V: Array, shift: Array,
-    out: Array, ranges: Array,
+    out: Array, ranges: Array, past: Any,
 ) -> None:  # fmt: skip
-    """``out``: what follows V + shift; ``ranges (chunks, 3, k)``: of the difference, and the size of it."""
+    """``out``: what follows V + shift; ``ranges (chunks, 3, k)``: of the difference, and the size of it;
+    ``past``: what :func:`~tabular_fedrl.kernels.sparse_rows.scattered` says."""
     weights, successors, starts, width, S, A = unpacked(rows)
     k = U(shift.size)
     many = states_of_block(A, U(1) if k == 1 else U(LANES))
@@ -130,7 +132,7 @@ def _sweep(
             n = min(many, end - s)
             j: Any = U(0)
             while j < k:
-                signals, lanes = means(weights, successors, starts, width, s * A, n * A, V, k, j, ahead)
+                signals, lanes = means(weights, successors, starts, width, s * A, n * A, V, k, j, ahead, past)
                 if A > 1:
                     inner(p[s * A :], ahead, n, A, lanes, ahead)
                 for i in range(signals):
