@@ -135,9 +135,9 @@ def test_run_compiled(capsys):
     assert (said.code, said.data["backend"], plain.data["backend"]) == (0, "numba", "numpy")
     assert said.data["gap"] == pytest.approx(plain.data["gap"], abs=1e-10)
     assert said.data["ledger"] == plain.data["ledger"]
-    refused = call(capsys, "run", "sampled-fednpg", "textbook:two-budgets", "--backend", "numba")
+    refused = call(capsys, "run", "crpo", "ring:S=300", "--backend", "numba")
     assert refused.code == 2
-    assert "backend 'numba' cannot run sampled-fednpg" in refused.err
+    assert "backend 'numba' cannot run crpo" in refused.err
     for wrong in (["--backend", "fortran"], ["--every", 0]):
         assert call(capsys, *words, *wrong).code == 2
 
