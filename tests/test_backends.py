@@ -412,6 +412,16 @@ def test_resumed_is_bit_for_bit_uninterrupted(tmp_path, monkeypatch, name, error
             run(name, problem, 40, out=out, resume=True, **{**kwargs, **change})
 
 
+@pytest.mark.parametrize("samples, stretches", [(1, 1), (20_000, 2)])
+def test_rollouts_do_not_keep_anyone_waiting(samples, stretches):
+    """The more there are, the fewer rounds between two signs of life."""
+    calls = []
+    given = {**options("sampled-fednpg", 1), "samples": samples, "compare": False, "backend": "numba"}
+    run("sampled-fednpg", random_problem(), 4, progress=lambda k, _: calls.append(k), **given)
+    assert len(calls) >= stretches
+    assert samples > 1 or calls == [4]
+
+
 # ---- what it cannot do ------------------------------------------------------------------------------------
 def test_refusals_are_one_line(monkeypatch):
     with balls.precision(64), pytest.raises(InvalidProblem, match="floats, not balls"):

@@ -274,7 +274,9 @@ def _size(task: Task) -> int:
     N, E, cmdp = task.problem.N, task.local_steps, task.problem.cmdp
     S, A, m = cmdp.S, cmdp.A, cmdp.m
     numbers = N * E * 2 * (1 + m) + task.iterates * N * (E + 1) * S * A // task.every
-    work = N * E * S * S * (S + 2 * A + m)
+    # A transition of a rollout takes as long as some twenty multiplications, an exponential as ten.
+    drawn = 20 * task.given.get("samples", 0) * S * (A + 1) * float(cmdp.horizon)
+    work = N * E * (S * S * (S + 2 * A + m) + drawn + 10 * task.given.get("epochs", 0) * S * A)
     return int(max(1, min(4096, WORK // work, ENTRIES // numbers)))
 
 
