@@ -225,12 +225,12 @@ def _sizes(begin: int, end: int, k: int, summed: bool, r: Array, x: Array) -> tu
 
 def _bits(x: Any) -> Any:
     """|x| as a whole number: these are ordered as sizes are, NaN on top, and their largest one vectorises."""
-    raise NotImplementedError
+    return abs(x).view(np.int32 if x.dtype == np.float32 else np.int64)
 
 
 def _size(bits: Any) -> Any:
     """The size of which these are the bits."""
-    raise NotImplementedError
+    return bits.view(np.float32 if bits.dtype == np.int32 else np.float64)
 
 
 @numba.extending.overload(_bits, strict=False)
