@@ -7,8 +7,9 @@ those that a sweep cannot do without: every weight, index, signal, probability a
 result written once. A share is taken between a sweep and a sum measured in turn.
 
 Beside it stands the share of a sweep that would cost no more than a plain loop that fetches its successors'
-values: all indices read, the values they point to added up, nothing else. It is no bound, but where it is
-small the machine's caches are the limit rather than the sweep.
+values: all indices read, the values they point to added up, nothing else; laid out and asked for ahead as the
+sweep does where that pays. It is no bound, but where it is small the machine's caches are the limit rather
+than the sweep.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import facts
 from benchmarks.results import described, write_both
-from tabular_fedrl.kernels import flows, packed, sparse
-from tabular_fedrl.kernels.packs import packs_of, store
+from tabular_fedrl.kernels import flows, packed, sparse, sparse_far
+from tabular_fedrl.kernels.packs import aligned, packs_of, prefetch, store
 from tabular_fedrl.kernels.sparse_rows import LANES, Rows
 from tabular_fedrl.kernels.structure import line_up
 from tabular_fedrl.kernels.threads import in_parallel
@@ -63,7 +64,7 @@ def read_sweep(threads: int) -> tuple[Callable[[], None], int]:
 
 
 @numba.njit(nogil=True, fastmath=True)
-def _fetch(successors: NDArray[np.uint32], V: Array, k: int, out: Array) -> None:
+def _fetch(successors: NDArray[np.uint32], V: Array, k: int, lead: int, out: Array) -> None:
     if k == 1:
         total = 0.0
         for p in range(np.uint64(successors.size)):
@@ -71,7 +72,9 @@ def _fetch(successors: NDArray[np.uint32], V: Array, k: int, out: Array) -> None
         out[0] = total
         return
     some, other = spread(0.0), spread(0.0)
-    for p in range(np.uint64(0), np.uint64(successors.size - 1), np.uint64(2)):
+    for p in range(np.uint64(0), np.uint64(successors.size - lead - 1), np.uint64(2)):
+        for ahead in range(2 if lead else 0):
+            prefetch(V, (np.uint64(successors[p + np.uint64(lead + ahead)]) * np.uint64(k),))
         some += load_some(V, (np.uint64(successors[p]) * np.uint64(k),), np.uint64(k))
         other += load_some(V, (np.uint64(successors[p + np.uint64(1)]) * np.uint64(k),), np.uint64(k))
     store(some + other, out, (np.uint64(0),))
@@ -79,10 +82,13 @@ def _fetch(successors: NDArray[np.uint32], V: Array, k: int, out: Array) -> None
 
 def fetching(rows: Rows, k: int) -> Callable[[], None]:
     """Fetch the k values side by side of every successor, on all threads."""
-    V = np.ones(rows.S * k)
+    far = sparse_far.lies_far(rows, np.empty((rows.S, k)))
+    stride, lead = (LANES, sparse_far.AHEAD) if far else (k, 0)
+    V = aligned((rows.S * stride,))
+    V[:] = 1.0
     parts = [(part,) for part in np.array_split(rows.successors, numba.get_num_threads())]
     out = np.empty(LANES)
-    return lambda: in_parallel(_fetch, parts, V, k, out)
+    return lambda: in_parallel(_fetch, parts, V, stride, lead, out)
 
 
 def rows_of_kind(kind: str, S: int, seed: int = 0) -> Rows:

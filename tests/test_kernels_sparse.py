@@ -111,14 +111,26 @@ def test_rows_go_past_the_caches_where_many_scattered_ones_would_drive_few_value
     assert scattered(far, few) is None
 
 
+def without_some(rows, weights, g):
+    """Rows without some of their entries, often without any; and the weights with zeros there."""
+    kept = g.random(weights.shape) < 0.7
+    starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.uint32)
+    flat = kept.ravel()
+    fewer = Rows(rows.weights[flat], rows.successors[flat], starts, 0, rows.S, rows.A)
+    return fewer, np.where(kept, weights, 0.0)
+
+
 @pytest.mark.parametrize(("A", "width", "k"), [(1, 1, 3), (1, 5, 2), (2, 3, 4), (3, 8, 5), (9, 2, 9)])
+@pytest.mark.parametrize("even", [True, False])
 @pytest.mark.parametrize("S", [3, CHUNK, 2 * CHUNK + 100])
-def test_values_that_lie_far_give_the_same_sweep(A, width, k, S, monkeypatch):
+def test_values_that_lie_far_give_the_same_sweep(A, width, k, S, even, monkeypatch):
     """Also where what is asked for ahead would lie beyond the last row; and a NaN shows in the sizes."""
     g = np.random.default_rng(S + A)
     successors = g.integers(S, size=(S * A, width)).astype(np.uint32)
     weights = g.dirichlet(np.ones(width), size=S * A)
     rows = Rows(weights.ravel(), successors.ravel(), np.empty(0, np.uint32), width, S, A)
+    if not even:
+        rows, weights = without_some(rows, weights, g)
     pi, f, V = g.dirichlet(np.ones(A), size=S), g.normal(size=(k, S, A)), g.normal(size=(S, k))
     V[S // 2, k - 1] = np.nan
     answers = []
@@ -128,7 +140,8 @@ def test_values_that_lie_far_give_the_same_sweep(A, width, k, S, monkeypatch):
             out = np.empty_like(V)
             answers += [sweep(rows, pi if A > 1 else None, f, GAMMA, V, out), out]
     assert all(np.array_equal(x, y, equal_nan=True) for x, y in zip(answers[:4], answers[4:]))
-    ahead = (weights[:, :, None] * V[successors]).sum(axis=1).reshape(S, A, k)
+    there = weights[:, :, None]
+    ahead = np.where(there > 0, there * V[successors], 0.0).sum(axis=1).reshape(S, A, k)
     expected = np.einsum("sa,ksa->sk", pi, f) + GAMMA * np.einsum("sa,sak->sk", pi, ahead)
     np.testing.assert_allclose(answers[1], expected, rtol=0, atol=1e-13)
     assert np.isnan(answers[0]).tolist() == [False] * (k - 1) + [True]
@@ -144,7 +157,8 @@ def test_values_lie_far_that_fit_into_no_cache(monkeypatch):
     assert lies_far(far, V)
     assert not lies_far(far, V[:, :1])
     assert not lies_far(near, np.zeros((near.S, 3)))
-    assert not lies_far(far._replace(width=0), V)
+    starts = np.arange(far.S * far.A + 1, dtype=np.uint32) * np.uint32(far.width)
+    assert lies_far(far._replace(starts=starts, width=0), V)
 
 
 def test_signals_may_lie_apart(cmdp):
