@@ -222,6 +222,19 @@ def test_flows(cmdp):
     assert sums == pytest.approx(np.array([[(out * x).sum()], [(out * out).sum()]]), rel=1e-11)
 
 
+def test_flows_whose_sums_are_asked_for_ahead_are_the_same(cmdp, monkeypatch):
+    pi, _, x = drawn(cmdp, 1)
+    rows, answers = rows_of(cmdp), []
+    for far in (rows.S + 1, rows.S):
+        monkeypatch.setattr(flows, "FAR", far)
+        monkeypatch.setattr(flows, "lie_anywhere", lambda rows: True)
+        left, product = np.empty_like(x), np.empty_like(x)
+        size, total = flows.flow_residual(rows, pi, cmdp.rho, GAMMA, x, left)
+        sums = flows.flow_product(rows, pi, GAMMA, x, product, left)
+        answers.append((left, size, np.array(total), product, sums))
+    assert all(np.array_equal(at_once, ahead) for at_once, ahead in zip(*answers))
+
+
 def test_only_the_chunks_that_mass_flows_to_are_written():
     """Of four parts of nine chunks each three or four, around the ring."""
     cmdp = ring(S=9 * CHUNK, A=2, b=2, m=0)

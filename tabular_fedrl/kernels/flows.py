@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.kernels.lanes import compiled
-from tabular_fedrl.kernels.packs import prefetch_once
+from tabular_fedrl.kernels.packs import prefetch, prefetch_once
 from tabular_fedrl.kernels.sparse import table
 from tabular_fedrl.kernels.sparse_rows import (
     AHEAD,
@@ -22,6 +22,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     U,
     first_entry,
     inlined,
+    lie_anywhere,
     over_rows,
     states_of_block,
     unpacked,
@@ -32,6 +33,12 @@ from tabular_fedrl.measured import Array
 
 PARTS = 4
 """Parts of the states, whatever the number of threads."""
+
+LEAD = 160
+"""Entries ahead of which sums that lie anywhere are asked for."""
+
+FAR = 1 << 18
+"""Sums from which on that pays: they fit into no processor's own cache."""
 
 _NOTHING = np.zeros(0)
 
@@ -67,7 +74,8 @@ def _flow(rows: Rows, pi: Array, x: Array, out: Array) -> Flow:
     r""":math:`P_\pi^T x`; what flows is the table ``pi`` itself where x is empty."""
     count = min(PARTS, chunks(rows.S))
     flow = out.reshape(-1), np.empty((count - 1, rows.S)), np.zeros((count, chunks(rows.S)), dtype=np.bool_)
-    over_parts(_scatter, count, rows.S, -(-rows.S // count), rows, pi, x, *flow)
+    anywhere = True if rows.S >= FAR and lie_anywhere(rows) else None
+    over_parts(_scatter, count, rows.S, -(-rows.S // count), rows, anywhere, pi, x, *flow)
     return flow
 
 
@@ -77,47 +85,57 @@ def _residual(rows: Rows, flow: Flow, mu: Array, gamma: float, x: Array, out: Ar
     return sums[:, :1].max(axis=0), float(sums[:, 1].sum())
 
 
+def _adding(anywhere: bool) -> Any:
+    """Code for even rows, whose successors lie ``anywhere`` or near."""
+
+    @inlined
+    def added(
+        wide: Any, p: Any, i: Any, n: Any, lead: Any, mass: Array, weights: Any, successors: Any, mine: Array
+    ) -> None:
+        """What the rows i to n, of so many entries each, hand on to their successors."""
+        while i < n:
+            m = mass[i]
+            # Rows go past the caches, which are left to the sums.
+            prefetch_once(weights, (p + U(AHEAD),))
+            prefetch_once(successors, (p + U(AHEAD),))
+            if anywhere:
+                for e in range(wide):
+                    prefetch(mine, (U(successors[p + lead + e]),))
+            # One by one and not in a loop: where the width is a constant, these are all there is.
+            if wide > U(0):
+                mine[U(successors[p])] += m * weights[p]
+            if wide > U(1):
+                mine[U(successors[p + U(1)])] += m * weights[p + U(1)]
+            if wide > U(2):
+                mine[U(successors[p + U(2)])] += m * weights[p + U(2)]
+            if wide > U(3):
+                mine[U(successors[p + U(3)])] += m * weights[p + U(3)]
+            if wide > U(4):
+                mine[U(successors[p + U(4)])] += m * weights[p + U(4)]
+            for e in range(U(5), wide):
+                mine[U(successors[p + e])] += m * weights[p + e]
+            i += U(1)
+            p += wide
+
+    return added
+
+
 @inlined
-def _added(
-    wide: Any, p: Any, i: Any, n: Any, mass: Array, weights: Any, successors: Any, mine: Array
+def _added_row(
+    p: Any, stop: Any, i: Any, lead: Any, mass: Array, weights: Any, successors: Any, mine: Array
 ) -> None:
-    """What the rows i to n, of so many entries each, hand on to their successors."""
-    while i < n:
-        m = mass[i]
-        # Rows go past the caches, which are left to the sums.
-        prefetch_once(weights, (p + U(AHEAD),))
-        prefetch_once(successors, (p + U(AHEAD),))
-        # One by one and not in a loop: where the width is a constant, these are all there is.
-        if wide > U(0):
-            mine[U(successors[p])] += m * weights[p]
-        if wide > U(1):
-            mine[U(successors[p + U(1)])] += m * weights[p + U(1)]
-        if wide > U(2):
-            mine[U(successors[p + U(2)])] += m * weights[p + U(2)]
-        if wide > U(3):
-            mine[U(successors[p + U(3)])] += m * weights[p + U(3)]
-        if wide > U(4):
-            mine[U(successors[p + U(4)])] += m * weights[p + U(4)]
-        for e in range(U(5), wide):
-            mine[U(successors[p + e])] += m * weights[p + e]
-        i += U(1)
-        p += wide
-
-
-@inlined
-def _added_row(p: Any, stop: Any, i: Any, mass: Array, weights: Any, successors: Any, mine: Array) -> None:
     """What one row hands on."""
     for q in range(p, stop):
         mine[U(successors[q])] += mass[i] * weights[q]
 
 
-_add = over_rows(_added, _added_row)
+_add, _add_anywhere = (over_rows(_adding(anywhere), _added_row) for anywhere in (False, True))
 
 
 @compiled
 def _scatter(
-    first: int, last: int, each: int, rows: Rows, pi: Array, x: Array, out: Array, others: Array,
-    touched: NDArray[np.bool_],
+    first: int, last: int, each: int, rows: Rows, anywhere: Any, pi: Array, x: Array, out: Array,
+    others: Array, touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
     many = states_of_block(A, U(1))
@@ -131,7 +149,12 @@ def _scatter(
             _outflow(s, n, A, pi, x, mass)
             p, stop = first_entry(starts, width, s * A), first_entry(starts, width, (s + n) * A)
             low, high = _begun(successors, p, stop, mine, seen, low, high)
-            _add(starts, width, s * A, n * A, mass, weights, successors, mine)
+            # The last ones ask for what they are at: nothing lies beyond.
+            lead = U(LEAD) if stop + U(LEAD) <= U(weights.size) else U(0)
+            if anywhere is None:
+                _add(starts, width, s * A, n * A, lead, mass, weights, successors, mine)
+            else:
+                _add_anywhere(starts, width, s * A, n * A, lead, mass, weights, successors, mine)
             s += n
 
 
