@@ -106,7 +106,7 @@ def _policy(
         s, end = chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)
         while s < end:
             n = min(many, end - s)
-            if k > U(1):
+            if k > U(1) or far is not None:
                 if A > 1:
                     expect(p, s * A, n * A)
                 for i in range(k):
@@ -185,6 +185,8 @@ def _greedy(
         s, end = chunk * U(CHUNK), min((chunk + U(1)) * U(CHUNK), S)
         while s < end:
             n = min(many, end - s)
+            if far is not None:
+                expect(q, s * A, n * A)
             row_means(weights, successors, starts, width, s * A, n * A, V, ahead, far)
             for i in range(n):
                 best, chosen = -np.inf, 0
