@@ -262,8 +262,9 @@ def inner(x: Array, y: Array, n: Any, A: Any, lanes: Any, out: Array) -> None:
 
 @inlined
 def expect(x: Array, start: Any, n: Any) -> None:
-    """Ask for n numbers that are needed once the means of a block are there: by then they are too. With
-    several signals a block is short, and the processor does not foresee where the tables go on."""
+    """Ask for n numbers that are needed once the means of a block are there: by then they are too. Where
+    blocks are short, as with several signals, or much is read in between, as of scattered successors, the
+    processor does not foresee where the tables go on."""
     for i in range(start, start + n, U(LINE // 8)):
         prefetch(x, (i,))
 
