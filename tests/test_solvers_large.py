@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.errors import InfeasibleCMDP, SolverFailure
 from tabular_fedrl.evaluation import evaluate, visitation
 from tabular_fedrl.instances import load
-from tabular_fedrl.solvers import large, optimise, solve
+from tabular_fedrl.solvers import large, optimise, solve, value_range
 from tabular_fedrl.solvers.columns import master
 from tabular_fedrl.solvers.inexact import improve
 from tabular_fedrl.solvers.large import solve_large
@@ -132,6 +133,48 @@ def test_degenerate_problems_by_hand(cmdp, value, slack):
 def test_infeasible_problems_are_proved_so():
     conflict = bandit([1.0, 0.0], [[1, 0], [0, 1]], [0.3, 0.3])
     assert answer(conflict) is None
+
+
+@pytest.mark.parametrize("slack", [0.1, 1e-2, 1e-3])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_thresholds_near_the_least_cost(name, slack):
+    """A small slack is not lost in what the first columns' values are off by."""
+    cmdp = structured(name, 10_000, 1)
+    least, _ = value_range(cmdp, cmdp.c[0])
+    tight = cmdp.replace(d=np.array([float(least.value) + slack]))
+    found = solve_large(tight)
+    assert 0.9 * slack <= found.slater_slack <= slack + 2 * float(least.error)
+    assert found.duality_gap <= 2e-10 * (unit(tight) + 100 * float(found.multipliers.sum()))
+    assert float(found.costs.upper[0]) <= tight.d[0]
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_thresholds_at_the_least_cost(name):
+    """Multipliers grow without end, and so does what rounding costs; a little less is infeasible."""
+    cmdp = structured(name, 10_000, 1)
+    least, _ = value_range(cmdp, cmdp.c[0])
+    at, beside, below = (cmdp.replace(d=np.array([float(least.value) + s])) for s in (0.0, 1e-3, -1e-6))
+    found = solve_large(at)
+    assert found.slater_slack == 0
+    assert found.duality_gap <= 0.05
+    assert found.value.lower <= solve_large(beside).value.upper
+    assert float(found.costs.upper[0]) <= at.d[0] + 1e-7
+    assert answer(below) is None
+
+
+def test_a_mixture_that_meets_no_threshold_is_no_slater_point(monkeypatch):
+    cmdp = structured("grid", 400, 1)
+    outcome = large.search_slack
+
+    def dear(search, unit):
+        found = outcome(search, unit)
+        search.add(np.zeros(1), search.price(np.zeros(1), 1e-9)[0], 1e-9)
+        dearest = search.table[:, 1].argmax()
+        return replace(found, weights=np.eye(len(search.columns))[dearest])
+
+    monkeypatch.setattr(large, "search_slack", dear)
+    with pytest.raises(SolverFailure, match="exceeds a threshold"):
+        solve_large(cmdp)
 
 
 @pytest.mark.parametrize("name", STRUCTURES)

@@ -43,6 +43,8 @@ def solve_large(cmdp: CMDP) -> Solution:
     slater, slater_policy = values_at_start(problem, x), CompactPolicy.of(policy_of(x, found.actions))
     del x
     slack = float((cmdp.d - slater[1:]).lower.min())
+    if slack < -SLACK_TOLERANCE * costs:
+        raise SolverFailure(f"the cheapest mixture found exceeds a threshold by {-slack:.2e}")
     if slack <= SLACK_TOLERANCE * costs:
         slack = 0.0
         if can_be_exact(cmdp):
@@ -51,7 +53,7 @@ def solve_large(cmdp: CMDP) -> Solution:
     thresholds = cmdp.d if slack > 0 else np.maximum(cmdp.d, slater[1:].upper)
     search = Search(problem, with_reward=True, columns=cheap.columns)
     del cheap
-    best = search_optimum(search, thresholds, slater.value, unit)
+    best = search_optimum(search, thresholds, slater.value, unit, boundary=not slack > 0)
     x, values, mixed = _inside(search, best, thresholds)
     lower = lower_bound(cmdp, values, slater, slack, best.multipliers)
     if lower > best.upper:

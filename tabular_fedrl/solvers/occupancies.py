@@ -41,11 +41,13 @@ ROWS = 1 << 16
 @dataclass(frozen=True)
 class Occupied:
     """A deterministic policy: its actions as :func:`to_bits`, its visitation ``visits (S,)`` (None where it
-    is not held) and values at rho ``values (1+m,)``, the last two to the accuracy they were asked for."""
+    is not held) and values at rho ``values (1+m,)``, the last two to the ``accuracy`` they were asked
+    for."""
 
     bits: NDArray[np.uint8]
     visits: Array | None
     values: Array
+    accuracy: float
 
 
 def to_bits(actions: NDArray[np.int32], A: int) -> NDArray[np.uint8]:
@@ -78,7 +80,7 @@ def occupied(
     for some in _blocks(cmdp.S):
         f_pi = np.take_along_axis(cmdp.signals[:, some], actions[None, some, None], axis=2)[:, :, 0]
         values += f_pi @ d[some]
-    return Occupied(to_bits(actions, cmdp.A), d, values / (1 - cmdp.gamma))
+    return Occupied(to_bits(actions, cmdp.A), d, values / (1 - cmdp.gamma), accuracy)
 
 
 def mixture(cmdp: CMDP, columns: Sequence[Occupied], weights: Array) -> Array:

@@ -40,12 +40,15 @@ SLACK_SHARE = 0.9
 """The slack search ends when this share of the largest possible slack is attained."""
 
 
+SLACK_ERROR = 1e-3
+"""Share of the slack that the columns which attain it may be off by."""
+
+
 @dataclass
 class Search:
     """One problem's columns, and what to start from: ``known`` holds multipliers with the optimal values
-    ``(S,)`` found there, ``places`` multipliers with the number of the column found there; ``sharp``:
-    columns whose values are as exact as they get. Visitations are held of the columns that carry weight and
-    of the newest one.
+    ``(S,)`` found there, ``places`` multipliers with the number of the column found there. Visitations are
+    held of the columns that carry weight and of the newest one.
     """
 
     cmdp: CMDP
@@ -53,7 +56,6 @@ class Search:
     columns: list[Occupied] = field(default_factory=list)
     known: list[tuple[Array, Array]] = field(default_factory=list)
     places: list[tuple[Array, int]] = field(default_factory=list)
-    sharp: set[int] = field(default_factory=set)
 
     @property
     def table(self) -> Array:
@@ -97,7 +99,7 @@ class Search:
         bits = to_bits(greedy.actions, self.cmdp.A)
         known = [k for k, c in enumerate(self.columns) if np.array_equal(c.bits, bits)]
         if known:
-            self._sharpen([k for k in known if k not in self.sharp])
+            self._sharpen([k for k in known if self.columns[k].accuracy > FINEST])
             self.places.append((multipliers, known[0]))
             return self.columns[known[0]]
         column = occupied(self.cmdp, greedy.actions, self._near(multipliers), accuracy)
@@ -140,21 +142,23 @@ class Search:
         found = None if visits is None else beside_kink(self.cmdp, left, right, visits)
         return None if found is None else np.array([found])
 
-    def sharpen(self, weights: Array) -> bool:
-        """The columns that carry weight, their values to :data:`FINEST`, and their visitations; False if
+    def sharpen(self, weights: Array, accuracy: float = FINEST) -> bool:
+        """The columns that carry weight, their values to an ``accuracy``, and their visitations; False if
         they all were."""
-        return self._sharpen([k for k in _used(weights) if k not in self.sharp]) or self.recall(weights)
+        coarse = [k for k in _used(weights) if self.columns[k].accuracy > accuracy]
+        return self._sharpen(coarse, accuracy) or self.recall(weights)
 
     def recall(self, weights: Array) -> bool:
         """The visitations of the columns that carry weight; False if they were all held."""
-        return self._sharpen([k for k in _used(weights) if self.columns[k].visits is None])
+        return self._sharpen([k for k in _used(weights) if self.columns[k].visits is None], np.inf)
 
-    def _sharpen(self, numbers: list[int]) -> bool:
+    def _sharpen(self, numbers: list[int], accuracy: float = FINEST) -> bool:
+        """These columns anew, to an ``accuracy`` or the one that they had."""
         for k in numbers:
             column = self.columns[k]
             start = self.columns[-1].visits if column.visits is None else column.visits
-            self.columns[k] = occupied(self.cmdp, from_bits(column.bits, self.cmdp.S), start, FINEST)
-        self.sharp.update(numbers)
+            actions, enough = from_bits(column.bits, self.cmdp.S), min(accuracy, column.accuracy)
+            self.columns[k] = occupied(self.cmdp, actions, start, enough)
         return bool(numbers)
 
     def forget(self, weights: Array) -> None:
@@ -184,21 +188,31 @@ def search_slack(search: Search, unit: float) -> Outcome:
         greedy, upper = search.price(multipliers, max(GAP * unit, LOOSE * gap))
         if best is None or upper < best[0]:
             best = upper, multipliers, greedy.actions
+        if best[0] < 0:
+            return Outcome(np.zeros(0), best[1], best[0], best[2])
         search.add(multipliers, greedy, _digits(gap / unit))
-        weights, multipliers, slack = master(search.table, cmdp.d, False)
+        while True:
+            weights, multipliers, slack = master(search.table, cmdp.d, False)
+            gap = max(best[0] - slack, 0.0)
+            attained = slack > SLACK_TOLERANCE * unit and slack >= SLACK_SHARE * best[0]
+            done = attained or gap <= 10 * GAP * unit
+            # Columns are known to a few digits of their size, of which slack may be a small part.
+            if not (done and search.sharpen(weights, max(SLACK_ERROR * slack / unit, FINEST))):
+                break
         search.forget(weights)
-        gap = max(best[0] - slack, 0.0)
-        attained = slack > SLACK_TOLERANCE * unit and slack >= SLACK_SHARE * best[0]
-        if best[0] < 0 or attained or gap <= 10 * GAP * unit:
-            search.recall(weights)
+        if done:
             return Outcome(weights, best[1], best[0], best[2])
     raise SolverFailure(f"the slack of {len(search.columns)} policies is still {gap:.2e} from its bound")
 
 
-def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float) -> Outcome:
+def search_optimum(
+    search: Search, thresholds: Array, cheap: Array, unit: float, boundary: bool = False
+) -> Outcome:
     """Columns until the bound meets the value of the best mixture that meets ``thresholds``, to
     :data:`GAP`, or rounding stops it; ``cheap (1+m,)`` are the values of such a mixture of the columns there
-    are, ``unit`` is the size of the reward's values."""
+    are, ``unit`` is the size of the reward's values. On the ``boundary`` of what is feasible multipliers grow
+    without end: there the search also stops where the master program's own tolerance does not see what is
+    feasible any more."""
     cmdp, gap, goal = search.cmdp, unit, 0.4 * GAP * unit
     sizes = signal_sizes(cmdp)[1:] / (1 - cmdp.gamma)
     multipliers, prices = np.zeros(cmdp.m), None
@@ -217,7 +231,13 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float)
         prices.observe(multipliers, column.values, upper)
         # What rounding permits is relative to the priced signal's values.
         goal = GAP * max(0.4 * unit, 0.1 * (unit + float(prices.best @ sizes)))
-        weights, duals, value = master(search.table, thresholds, True)
+        try:
+            weights, duals, value = master(search.table, thresholds, True)
+        except SolverFailure:
+            if not boundary or best is None or step == 0:
+                raise
+            search.recall(weights)
+            return Outcome(weights, prices.best, prices.upper, from_bits(best, cmdp.S))
         known = len(search.columns) == before
         while (known or prices.upper - value <= goal) and search.sharpen(weights):
             weights, duals, value = master(search.table, thresholds, True)
