@@ -32,7 +32,8 @@ LARGEST = 1e100
 would leave the floats."""
 
 _checked: WeakValueDictionary[int, Any] = WeakValueDictionary()
-"""Sparse kernels that a problem has checked and frozen, by identity: a changed copy shares them."""
+"""Kernels and initial distributions that a problem has checked and frozen, by identity: a changed copy
+shares them."""
 
 
 class Labels(NamedTuple):
@@ -99,6 +100,9 @@ def names(what: str, given: Sequence[str] | None, size: int) -> tuple[str, ...] 
 
 def distribution(name: str, x: ArrayLike, S: int, labels: Labels) -> Array:
     """A distribution over the states, ``(S,)``."""
+    shared = _known(x, (S,))
+    if shared is not None:
+        return shared
     out = numbers(name, x, 1)
     if out.size != S:
         raise InvalidProblem(f"{name} has {out.size} entries but there are {S} states")
@@ -108,13 +112,13 @@ def distribution(name: str, x: ArrayLike, S: int, labels: Labels) -> Array:
     total = float(out.sum())
     if abs(total - 1) > ROW_TOLERANCE:
         raise InvalidProblem(f"{name} sums to {total:.12g}, not to 1")
-    return frozen(_normalised(out, np.asarray(total), S))
+    return _remembered(frozen(_normalised(out, np.asarray(total), S)))
 
 
 def kernel(P: Any, S: int, A: int, labels: Labels) -> Kernel:
-    """A transition kernel; a sparse one that has been checked before is shared, not copied."""
-    shared = _checked.get(id(P))
-    if shared is not None and shared is P and shared.shape == (S * A, S):
+    """A transition kernel; one that has been checked before is shared, not copied."""
+    shared = _known(P, (S * A, S) if sp.issparse(P) else (S, A, S))
+    if shared is not None:
         return shared
     if sp.issparse(P):
         if P.shape != (S * A, S):
@@ -128,7 +132,18 @@ def kernel(P: Any, S: int, A: int, labels: Labels) -> Kernel:
         raise _bad_entry(*divmod(place, S), rows.ravel()[place], A, labels)
     sums = rows.sum(axis=2)
     _check_sums(sums.ravel(), A, labels)
-    return frozen(_normalised(rows, sums[..., None], S))
+    return _remembered(frozen(_normalised(rows, sums[..., None], S)))
+
+
+def _known(x: Any, shape: tuple[int, ...]) -> Any:
+    """``x`` itself, if it is one of :data:`_checked` and of that shape; else None."""
+    shared = _checked.get(id(x))
+    return shared if shared is not None and shared is x and shared.shape == shape else None
+
+
+def _remembered(x: Any) -> Any:
+    _checked[id(x)] = x
+    return x
 
 
 def _sparse_kernel(rows: Kernel, S: int, A: int, labels: Labels) -> Kernel:
@@ -146,8 +161,7 @@ def _sparse_kernel(rows: Kernel, S: int, A: int, labels: Labels) -> Kernel:
         rows.data /= np.repeat(sums, width)
     for x in (rows.data, rows.indices, rows.indptr):
         x.setflags(write=False)
-    _checked[id(rows)] = rows
-    return rows
+    return _remembered(rows)
 
 
 def _flaw(data: Array) -> int | None:

@@ -288,7 +288,7 @@ def test_refusals_are_one_line(monkeypatch):
         run("fednpg", random_problem(), 3, backend="numba", **options("fednpg"))
     assert "\n" not in str(caught.value)
     with pytest.raises(InvalidProblem, match=r"problem 0 .*: S = 4 states, .* at most 3"):
-        run_batch("opg-pd", [random_problem()], 3)
+        run_batch("pmd-pd", [random_problem()], 3)
     with pytest.raises(InvalidProblem, match=r"run_batch does not take drpo, but fednpg, .*improve_batch"):
         run_batch("drpo", [random_problem()], 3)
     with pytest.raises(InvalidProblem, match="'cuda' runs batches of fednpg"):

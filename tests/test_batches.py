@@ -136,7 +136,7 @@ def test_the_first_problem_that_is_refused_is_named(monkeypatch, stretches, thre
     stretches(refuse)
     monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
     with pytest.raises(InvalidProblem, match=r"no\. 3"):
-        run_batch("opg-pd", [random_problem()] * 40, 4, options("opg-pd"), seeds=range(40))
+        run_batch("pmd-pd", [random_problem()] * 40, 4, options("pmd-pd"), seeds=range(40))
     assert len(begun) == 4 if threads == 1 else len(begun) < 40
 
 
@@ -152,5 +152,5 @@ def test_an_interrupt_ends_a_batch(monkeypatch, stretches):
     stretches(interrupt)
     monkeypatch.setattr(numba, "get_num_threads", lambda: 3)
     with pytest.raises(KeyboardInterrupt):
-        run_batch("opg-pd", [random_problem()] * 20, 5000, options("opg-pd"), seeds=range(20))
+        run_batch("pmd-pd", [random_problem()] * 20, 5000, options("pmd-pd"), seeds=range(20))
     assert len(rounds) < 5000

@@ -135,6 +135,28 @@ def test_the_callers_arrays_are_not_shared():
     assert CMDP(**data()).digest == before
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_changed_copy_shares_what_has_been_checked(sparse):
+    """The kernel and the initial distribution; another's arrays, equal or not, are copied and checked."""
+    arguments = data()
+    if sparse:
+        arguments["P"] = sp.csr_array(np.reshape(arguments["P"], (-1, len(arguments["rho"]))))
+    cmdp = CMDP(**arguments)
+    other = cmdp.replace(r=2 * cmdp.r, c=cmdp.c[:0], d=[])
+    assert other.P is cmdp.P
+    assert other.rho is cmdp.rho
+    assert other == CMDP(**arguments | {"r": 2 * cmdp.r, "c": [], "d": []})
+    apart = cmdp.only([])
+    assert apart.P is not cmdp.P
+    assert apart.rho is not cmdp.rho
+    for name, message in (("P", "P has shape"), ("rho", "rho has 3 entries")):
+        given = {"P": np.full((5, 2, 5), 0.2), "rho": [0.2] * 5, name: getattr(cmdp, name)}
+        with pytest.raises(InvalidProblem, match=message):
+            CMDP(**given, r=np.zeros((5, 2)), c=[], d=[], gamma=0.9)
+    with pytest.raises(InvalidProblem, match="rho"):
+        cmdp.replace(rho=None)
+
+
 @given(st.integers(0, 1000), st.sampled_from(["P", "r", "c", "d", "rho", "gamma"]))
 def test_hash_by_content(seed, field):
     cmdp = random_cmdp(seed, S=3, A=2, m=2, gamma=0.5)

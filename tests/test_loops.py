@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular_fedrl.cmdp import CMDP, FederatedCMDP
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP, exact
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.kernels import lanes
 from tabular_fedrl.kernels.packs import PACK, aligned
@@ -254,6 +254,8 @@ def test_what_does_not_fit_is_refused():
         Batch.of([batch.problem(0), random_batch(15, 1, 3, 3, 2, 2).problem(0)])
     with pytest.raises(InvalidProblem, match="at least one problem"):
         Batch.of([])
+    with pytest.raises(InvalidProblem, match="problem 1 of the batch is exact"):
+        Batch.of([batch.problem(0), exact(batch.problem(0))])
     with pytest.raises(InvalidProblem, match=r"eta has shape \(3,\): expected \(2,\)"):
         fednpg(batch, 1, 1, [0.1, 0.1, 0.1], 0.1, 1.0)
     with pytest.raises(InvalidProblem, match=r"dual_cap\[1, 0\] = -1"):

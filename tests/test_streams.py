@@ -43,9 +43,31 @@ def test_rollouts_draw_from_either():
     assert draw_from_words(stream) == generator.random()
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 5), st.sampled_from([0.1, 1.0, 100.0]))
-def test_projections_are_the_specification_s(seed, S, A, size):
-    x = size * np.random.default_rng(seed).normal(size=(A, S))
-    expected = projected(x.T).T
-    project(x, np.empty(A))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    R=st.integers(1, 3),
+    A=st.integers(1, 9),
+    W=st.integers(1, 20),
+    size=st.sampled_from([0.1, 1.0, 100.0]),
+    ties=st.booleans(),
+)
+def test_projections_are_the_specification_s(seed, R, A, W, size, ties):
+    x, step = size * np.random.default_rng(seed).normal(size=(2, R, A, W))
+    if ties:
+        x, step = np.round(x), np.round(step)
+    expected = np.swapaxes(projected(np.swapaxes(x + step, 1, 2)), 1, 2)
+    project(x, step, np.empty((A + 3, W)))
     assert x == pytest.approx(expected, abs=1e-14 * max(size, 1.0))
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("value", [1e300, 1e17, -1e300, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_cannot_be_projected_is_no_distribution(value, place):
+    """As in the specification, and in its own lane only."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 4))
+    x[1, place, 2] = value
+    expected = np.swapaxes(projected(np.swapaxes(x, 1, 2)), 1, 2)
+    project(x, np.zeros(x.shape), np.empty((6, 4)))
+    assert x == pytest.approx(expected, abs=1e-14, nan_ok=True)
+    assert np.isnan(x[1, :, 2]).all() == (not value < 0)

@@ -3,7 +3,8 @@ shape."""
 
 from tabular_fedrl.loops.batch import Batch
 from tabular_fedrl.loops.fednpg import Iterated, fednpg
+from tabular_fedrl.loops.optimistic import optimistic
 from tabular_fedrl.loops.optimum import Optima, optima
 from tabular_fedrl.loops.prepare import prepare
 
-__all__ = ["Batch", "Iterated", "Optima", "fednpg", "optima", "prepare"]
+__all__ = ["Batch", "Iterated", "Optima", "fednpg", "optima", "optimistic", "prepare"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tabular_fedrl.kernels.divergence import Target
-from tabular_fedrl.kernels.lanes import compiled, largest_move, log_softmax
+from tabular_fedrl.kernels.lanes import compiled, copy, largest_move, log_softmax
 from tabular_fedrl.kernels.local_optimum import Scratch as Regularised
 from tabular_fedrl.kernels.local_optimum import regularised_optimum, scratch
 from tabular_fedrl.kernels.offline import log_probability
@@ -121,9 +121,10 @@ def _optimistic(
     """OPG-PD's step; ``memory (A*S + m,)``: policy and multipliers with hats. (It projects a step along the
     advantage: a number added to all actions of a state makes no difference.)"""
     A, S = ascent.shape
-    hat, lam_hat, order = memory[: A * S].reshape(A, S), memory[A * S :], np.empty(A)
+    hat, lam_hat = memory[: A * S].reshape(1, A, S), memory[A * S :]
+    step, lines = ascent.reshape(1, A, S), np.empty((A + 3, S))
     if steps.first + k == 0:
-        assign(pi[0], hat)
+        copy(pi, hat)
         for j in range(lam.size):
             lam_hat[j] = lam[j]
     lagrangian(variant, lam, z.weights)
@@ -132,14 +133,9 @@ def _optimistic(
     for j in range(lam.size):
         lam[j] = lam_hat[j]
     dual_step(x, steps, values.at_rho, 0, 1, 0.0, lam)
-    for a in range(A):
-        for s in range(S):
-            hat[a, s] += ascent[a, s]
-    project(hat, order)
-    for a in range(A):
-        for s in range(S):
-            pi[0, a, s] = hat[a, s] + ascent[a, s]
-    project(pi[0], order)
+    project(hat, step, lines)
+    copy(hat, pi)
+    project(pi, step, lines)
     for a in range(A):
         for s in range(S):
             after[0, a, s] = log_probability(pi[0, a, s])

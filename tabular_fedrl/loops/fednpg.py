@@ -122,7 +122,7 @@ def fednpg(
     ----------
     rounds: K. local_steps: E (the regularised algorithms have 1).
     eta: primal steps, ``(B,)`` or one number. eta_dual, dual_cap: ``(B, m)`` or what broadcasts to it.
-    algorithm: one of :data:`tabular_fedrl.loops.variants.LANES`; centralised ones want
+    algorithm: one of :data:`tabular_fedrl.loops.variants.LANES` but OPG-PD; centralised ones want
         :meth:`Batch.central`.
     geometric: the server takes the geometric mean of the policies; default the arithmetic one. weights: of
         that mean, ``(N,)``, default 1/N. initial_multipliers: ``(B, N, m)`` or what broadcasts to it.
@@ -138,19 +138,19 @@ def fednpg(
     """
     B, S, A, m, N = batch.B, batch.S, batch.A, batch.m, batch.N
     eta, eta_dual, dual_cap = checked(batch, rounds, local_steps, eta, eta_dual, dual_cap)
-    entropy = _numbers("tau", tau, (B,))
+    entropy = numbers("tau", tau, (B,))
     form = variant(algorithm, N, geometric, float(entropy.min()))
     with np.errstate(over="ignore"):  # such a step spoils its own lane only
         exponent = eta if bare(algorithm) else eta / (1.0 - batch.gamma)
     given = (
         *(batch.P, batch.signals, batch.d, batch.rho, batch.gamma, exponent, eta_dual, dual_cap, entropy),
-        _numbers("growth", growth, (B,)),
-        _numbers("scales", scales, (B, 1 + m)),
+        numbers("growth", growth, (B,)),
+        numbers("scales", scales, (B, 1 + m)),
         _shaped("limits", limits, (B, m)),
     )
     W, G = lanes(B, S * A * S), N if form.sharing == ALONE else 1
     blocks = [Block(*x) for x in zip(*(to_lanes(x, W) for x in given))]
-    start = to_lanes(_numbers("initial_multipliers", initial_multipliers, (B, N, m)) * batch.mask, W)
+    start = to_lanes(numbers("initial_multipliers", initial_multipliers, (B, N, m)) * batch.mask, W)
     shapes = (1 + m,), (1 + m,), (), (N,), (N, 1 + m), (G, S, A), (N, m)
     totals = [Totals(*(np.zeros((*shape, W)) for shape in shapes))._replace(multipliers=x) for x in start]
     mean = np.array(mean_weights(N, weights), dtype=np.float64)
@@ -177,9 +177,9 @@ def checked(
             raise InvalidProblem(f"{name} = {count}: expected a whole number from 1 on")
     each = batch.B, batch.m
     return (
-        _numbers("eta", eta, each[:1]),
-        _numbers("eta_dual", eta_dual, each),
-        _numbers("dual_cap", dual_cap, each),
+        numbers("eta", eta, each[:1]),
+        numbers("eta_dual", eta_dual, each),
+        numbers("dual_cap", dual_cap, each),
     )
 
 
@@ -207,7 +207,8 @@ def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
         raise InvalidProblem(f"{name} has shape {x.shape}: expected {shape}") from None
 
 
-def _numbers(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+def numbers(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """``value`` in that shape, from 0 on; errors as for :func:`fednpg`."""
     x = _shaped(name, value, shape)
     if not (x >= 0).all():
         place = tuple(int(i) for i in np.argwhere(~(x >= 0))[0])

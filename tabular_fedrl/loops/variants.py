@@ -58,8 +58,10 @@ LANES: dict[str, dict[str, Any]] = {
     **NAMES,
     "crpo": {"step": RECTIFIED},
     "mirror-descent": {"bare": True},
+    "opg-pd": {"step": OPTIMISTIC, "bare": True},
 }
-"""Those of the loops over many small problems in lockstep (:mod:`tabular_fedrl.loops.fednpg`)."""
+"""Those of the loops over many small problems in lockstep (:mod:`tabular_fedrl.loops.fednpg`; OPG-PD
+:mod:`tabular_fedrl.loops.optimistic`)."""
 
 SINGLE: dict[str, dict[str, Any]] = {
     **LANES,
@@ -67,7 +69,6 @@ SINGLE: dict[str, dict[str, Any]] = {
     "policy-averaging": {},
     "fedppo": {"step": CLIPPED, "bare": True},
     "pmd-pd": {"step": PROXIMAL},
-    "opg-pd": {"step": OPTIMISTIC, "bare": True},
     "entropy-dual": {"step": DUAL},
     "decentralised-fednpg": {"sharing": GRAPH},
 }

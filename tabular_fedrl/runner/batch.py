@@ -11,8 +11,8 @@ from tabular_fedrl.algorithms.crpo import rectified_limits, rectified_scales
 from tabular_fedrl.algorithms.unconstrained import mirror_growth
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.loops import Batch, Iterated, fednpg
-from tabular_fedrl.loops.variants import LANES, RECTIFIED, SINGLE
+from tabular_fedrl.loops import Batch, Iterated, fednpg, optimistic
+from tabular_fedrl.loops.variants import LANES, OPTIMISTIC, RECTIFIED, SINGLE
 from tabular_fedrl.measured import Array
 from tabular_fedrl.runner.settings import initial_multipliers, look_up, one_of, resolve, whole
 from tabular_fedrl.runner.side_by_side import side_by_side
@@ -35,9 +35,9 @@ def run_batch(
     """``rounds`` rounds of an algorithm on problems of one shape, side by side, each with its own parameters.
 
     Plain floats without bounds on their errors, averages and last iterates only; for enclosures, or metrics
-    by round, :func:`~tabular_fedrl.runner.run` each. FedNPG and its variants
-    (:data:`tabular_fedrl.loops.variants.LANES`) run in lockstep, many problems in one loop; the others each
-    in a loop of its own (:mod:`tabular_fedrl.runner.side_by_side`).
+    by round, :func:`~tabular_fedrl.runner.run` each. FedNPG, its variants
+    and OPG-PD (:data:`tabular_fedrl.loops.variants.LANES`) run in lockstep, many problems in one loop; the
+    others each in a loop of its own (:mod:`tabular_fedrl.runner.side_by_side`).
 
     Parameters
     ----------
@@ -99,6 +99,8 @@ def run_batch(
         from tabular_fedrl.loops import cuda
 
         return cuda.fednpg(batch, K, E, *constants, geometric=geometric)
+    if LANES[algorithm].get("step") == OPTIMISTIC:
+        return optimistic(batch, K, *constants, initial_multipliers=np.stack(starts)[:, 0])
     return fednpg(
         batch,
         K,
