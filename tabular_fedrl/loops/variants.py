@@ -58,18 +58,19 @@ LANES: dict[str, dict[str, Any]] = {
     **NAMES,
     "crpo": {"step": RECTIFIED},
     "mirror-descent": {"bare": True},
+    "policy-averaging": {},
+    "decentralised-fednpg": {"sharing": GRAPH},
 }
-"""Those of the loops over many small problems in lockstep (:mod:`tabular_fedrl.loops.fednpg`)."""
+"""Those of the loops over many small problems in lockstep (:mod:`tabular_fedrl.loops.fednpg`,
+:mod:`~tabular_fedrl.loops.graph_lanes`)."""
 
 SINGLE: dict[str, dict[str, Any]] = {
     **LANES,
     "sampled-fednpg": {"step": SAMPLED},
-    "policy-averaging": {},
     "fedppo": {"step": CLIPPED, "bare": True},
     "pmd-pd": {"step": PROXIMAL},
     "opg-pd": {"step": OPTIMISTIC, "bare": True},
     "entropy-dual": {"step": DUAL},
-    "decentralised-fednpg": {"sharing": GRAPH},
 }
 """Those of the loops over one small problem (:mod:`tabular_fedrl.loops.single`,
 :mod:`~tabular_fedrl.loops.central`, :mod:`~tabular_fedrl.loops.graph`)."""
