@@ -1,6 +1,8 @@
 """Agents in kernels of their own and agents on a graph, in lanes, against the specification problem by
 problem, with parameters of each problem's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from tabular_fedrl.algorithms.averaging import kernels_alone, mean_kernel, own_k
 from tabular_fedrl.algorithms.decentralised import GRAPHS
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.loops import Batch
+from tabular_fedrl.loops import lanes as width
 from tabular_fedrl.loops.graph_lanes import on_graph
 from tabular_fedrl.runner import run, run_batch
 
@@ -109,8 +112,19 @@ def test_one_problem_with_several_parameters(name, parameters, problem, seed):
 @pytest.mark.parametrize(
     "name, parameters", [("policy-averaging", averaging), ("decentralised-fednpg", decentralised)]
 )
+def test_more_problems_than_a_pack_and_a_block_hold(monkeypatch, name, parameters):
+    monkeypatch.setattr(width, "LANES", 16)
+    # Agents who saw the same would agree on any graph.
+    batch = replace(random_batch(7, 40, 3, 2, 2, 3), mask=np.array([[1, 0], [0, 1], [1, 1]]))
+    each = parameters(np.random.default_rng(8), 40, batch.gamma)
+    check(name, [batch.problem(i) for i in range(40)], each, K=4)
+
+
+@pytest.mark.parametrize(
+    "name, parameters", [("policy-averaging", averaging), ("decentralised-fednpg", decentralised)]
+)
 def test_an_overflow_stays_in_its_lane(name, parameters):
-    batch = random_batch(8, 40, 3, 2, 1, 2)
+    batch = replace(random_batch(8, 40, 3, 2, 2, 2), mask=np.eye(2))
     problems = [batch.problem(i) for i in range(40)]
     each = parameters(np.random.default_rng(9), 40, batch.gamma)
     calm = run_batch(name, problems, 20, each)
@@ -126,7 +140,7 @@ def test_an_overflow_stays_in_its_lane(name, parameters):
 
 def test_agents_without_entropy_do_not_feel_their_neighbours_entropy():
     """Bit for bit: for them its signal is not there."""
-    batch = random_batch(3, 5, 4, 3, 2, 3)
+    batch = replace(random_batch(3, 5, 4, 3, 2, 3), mask=np.array([[1, 0], [0, 1], [1, 1]]))
     problems = [batch.problem(i) for i in range(5)]
     each = decentralised(np.random.default_rng(4), 5, batch.gamma)
     tau = [0.0, 0.2, 0.0, 0.0, 0.1]
