@@ -1,6 +1,7 @@
 """Sampled evaluation: the compiled rollouts against their plain twin, and the estimators against exact
 values."""
 
+import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -13,9 +14,11 @@ from tabular_fedrl.algorithms.sampled import magnitudes, sampled, simulator
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import federate
-from tabular_fedrl.kernels.rollouts import rollouts, rollouts_plain
+from tabular_fedrl.kernels.rollouts import FEW, place, rollouts, rollouts_plain
 from tabular_fedrl.policies import log_softmax
 from tabular_fedrl.runner import run
+
+_compiled_place = numba.njit(place)
 
 
 def policy(seed, S, A):
@@ -35,6 +38,23 @@ def test_compiled_and_plain_rollouts_draw_the_same(seed, S, A, n):
     assert compiled[1] == plain[1]
 
 
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(0, 3 * int(FEW)),
+    before=st.integers(0, 3),
+    levels=st.sampled_from([2, 5, 1000]),
+)
+def test_draws_fall_where_a_search_finds_them(seed, n, before, levels):
+    """Few entries and many, alike ones among them, draws on an entry too."""
+    g = np.random.default_rng(seed)
+    row = np.sort(g.integers(levels, size=n + 1)) / levels
+    table = np.concatenate([np.ones(before), row, np.zeros(1)])
+    for x in (*g.integers(levels, size=4) / levels, *g.random(4)):
+        expected = min(np.searchsorted(row, x, side="right"), n)
+        for of in (place, _compiled_place):
+            assert of(table, np.uint64(before), np.uint64(n), x) == expected
+
+
 def test_rollouts_follow_the_model():
     """A cycle s -> s+1 under a signal that names the state: a rollout of length l from 0 visits 0, 1, ..,
     l-1."""
@@ -51,6 +71,21 @@ def test_rollouts_follow_the_model():
         totals.append(total)
     assert min(totals) == 1
     assert max(totals) > S
+
+
+@pytest.mark.parametrize("f", [rollouts, rollouts_plain])
+def test_a_draw_beyond_the_sums_takes_the_last_entry(f):
+    """As rounding may leave them below 1: here all are 0, and every draw is beyond."""
+    S, A = 3, 2
+    indptr, successors = 2 * np.arange(S * A + 1), np.tile([0, 1], S * A)
+    signals, nothing = np.eye(S * A), np.zeros(2 * S * A)
+    means, total = f(
+        *(indptr, successors, nothing, signals, np.zeros((S, A)), 0.9),
+        *(np.array([0]), np.array([-1]), 50, np.random.default_rng(3)),
+    )
+    assert total > 50
+    # From state 0 to state 1, and there it stays.
+    assert means[0] == pytest.approx([0, 1, 0, total / 50 - 1, 0, 0])
 
 
 def test_estimators_are_unbiased_and_count_their_transitions():

@@ -295,6 +295,9 @@ def test_refusals_are_one_line(monkeypatch):
         run_batch("crpo", [random_problem()], 3, options("crpo"), backend="cuda")
     with pytest.raises(InvalidProblem, match="problem 1 of the batch has"):
         run_batch("crpo", [random_problem(), random_problem(S=3)], 3)
+    for name in ("fednpg", "decentralised-fednpg", "opg-pd"):
+        with pytest.raises(InvalidProblem, match="problem 1 of the batch has exact numbers"):
+            run_batch(name, [random_problem(), exact(random_problem())], 3, options(name))
     with pytest.raises(InvalidProblem, match="at least one problem"):
         run_batch("crpo", [], 3)
     with pytest.raises(InvalidProblem, match="problem 1 has local_steps = 2, problem 0 1"):

@@ -13,6 +13,7 @@ AISTATS 2022 (mark: *recalled*); with the natural gradient, *ours*.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.federation import Federation, PublicSteps
 from tabular_fedrl.measured import Array
+
+REMEMBERED = 1 << 20
+"""Numbers of random kernels that are kept for the next problem, at most."""
 
 
 def policy_averaging(federation: Federation, spread: float, seed: int) -> Iterator[Round]:
@@ -39,8 +43,8 @@ def mean_kernel(problem: FederatedCMDP, given: dict[str, Any]) -> FederatedCMDP:
     r"""The problem without constraints in :math:`\bar P`."""
     cmdp, N = problem.cmdp, problem.N
     spread = _spread(given["spread"])
-    U = _drawn(cmdp, N, given["kernel_seed"])
-    P = (1.0 - spread) * cmdp.P + spread * array(U.mean(axis=0))
+    mean, _ = _drawn(cmdp, N, given["kernel_seed"])
+    P = (1.0 - spread) * cmdp.P + spread * array(mean)
     return FederatedCMDP(cmdp.replace(P=P, c=cmdp.c[:0], d=cmdp.d[:0]), [()] * N)
 
 
@@ -51,10 +55,14 @@ def averaging_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) 
 
 def own_kernels(cmdp: CMDP, N: int, spread: float, seed: int) -> list[CMDP]:
     r"""The agents' problems, from that in :math:`\bar P`."""
-    U = _drawn(cmdp, N, seed)
-    away = U - U.mean(axis=0)
+    return [cmdp.replace(P=P) for P in kernels_alone(cmdp, N, spread, seed)]
+
+
+def kernels_alone(cmdp: CMDP, N: int, spread: float, seed: int) -> list[Array]:
+    r"""The kernels of the agents' problems, ``(S, A, S)`` each."""
+    _, away = _drawn(cmdp, N, seed)
     # Rounding may leave a probability of -1e-17.
-    return [cmdp.replace(P=abs(cmdp.P + array(spread * x))) for x in away]
+    return [abs(cmdp.P + array(spread * x)) for x in away]
 
 
 def _spread(spread: Any) -> float:
@@ -63,9 +71,21 @@ def _spread(spread: Any) -> float:
     return float(spread)
 
 
-def _drawn(cmdp: CMDP, N: int, seed: int) -> Array:
-    """The random kernels ``(N, S, A, S)``: rows from the flat Dirichlet law."""
+def _drawn(cmdp: CMDP, N: int, seed: int) -> tuple[Array, Array]:
+    """As :func:`_dirichlet`, for the shape of a problem."""
     if cmdp.is_sparse:
         raise InvalidProblem("kernels of the agents' own are drawn for dense problems only")
-    rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(cmdp.S), size=(N, cmdp.S, cmdp.A))
+    draw = _dirichlet if N * cmdp.S**2 * cmdp.A <= REMEMBERED else _dirichlet.__wrapped__
+    return draw(N, cmdp.S, cmdp.A, seed)
+
+
+@lru_cache(maxsize=1)
+def _dirichlet(N: int, S: int, A: int, seed: int) -> tuple[Array, Array]:
+    """The mean ``(S, A, S)`` of N random kernels, their rows from the flat Dirichlet law, and what each is
+    away from it, ``(N, S, A, S)``. Remembered: the problems of a batch often have them in common."""
+    U = np.random.default_rng(seed).dirichlet(np.ones(S), size=(N, S, A))
+    mean = U.mean(axis=0)
+    away = U - mean
+    mean.setflags(write=False)
+    away.setflags(write=False)
+    return mean, away

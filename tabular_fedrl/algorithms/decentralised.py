@@ -126,7 +126,9 @@ def mixing_gap(W: Array) -> float:
 def decentralised_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> PublicSteps:
     r"""The step that balances the published bound at T, within its condition, for rewards of span R:
     :math:`\eta R \le (1-\sigma)^2(1-\gamma)^3/(16\sqrt N\sigma)`; on the complete graph NPG's step."""
-    cmdp, N, eta = problem.cmdp, problem.N, given["eta"]
+    cmdp, N, eta, tau = problem.cmdp, problem.N, given["eta"], given["tau"]
+    if not (np.isfinite(tau) and tau >= 0):
+        raise InvalidProblem(f"tau = {tau!r}: expected a number from 0 on")
     if eta is None:
         R = positive_or(largest_span(problem), 1.0)
         sigma, near = mixing_gap(mixing_matrix(given["graph"], N, given["graph_seed"])), 1.0 - cmdp.gamma

@@ -12,11 +12,18 @@ from typing import Any, TypeAlias
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from tabular_fedrl.kernels.streams import draw
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+
+U: Any = np.uint64
+"""Of a signed index compiled code would ask at every step whether it counts from the end."""
+
+FEW = np.uint64(64)
+"""Numbers that are compared one and all."""
 
 
 def rollouts_plain(
@@ -45,27 +52,49 @@ def rollouts_plain(
     -------
     Means ``(B, k)`` and the total length of all rollouts.
     """
-    A = cumulative_policy.shape[1]
-    means = np.zeros((states.size, signals.shape[1]))
+    A, k = U(cumulative_policy.shape[1]), signals.shape[1]
+    policy = cumulative_policy.reshape(-1)
+    means = np.zeros((states.size, k))
     transitions = 0
     for b in range(states.size):
+        total = means[b]
         for _ in range(n):
-            s, a = states[b], actions[b]
+            row = U(states[b]) * A
+            row += U(actions[b]) if actions[b] >= 0 else place(policy, row, A - U(1), draw(rng))
             while True:
-                if a < 0:
-                    a = min(np.searchsorted(cumulative_policy[s], draw(rng), side="right"), A - 1)
-                row = s * A + a
-                for c in range(signals.shape[1]):
-                    means[b, c] += signals[row, c]
+                for c in range(k):
+                    total[c] += signals[row, c]
                 transitions += 1
                 if draw(rng) >= gamma:
                     break
-                first, last = indptr[row], indptr[row + 1]
-                step = np.searchsorted(cumulative[first:last], draw(rng), side="right")
-                s, a = successors[min(first + step, last - 1)], -1
-        for c in range(signals.shape[1]):
-            means[b, c] /= n
+                first, last = U(indptr[row]), U(indptr[row + U(1)])
+                row = U(successors[first + place(cumulative, first, last - first - U(1), draw(rng))]) * A
+                row += place(policy, row, A - U(1), draw(rng))
+        for c in range(k):
+            total[c] /= n
     return means, transitions
+
+
+@register_jitable
+def place(cumulative: Floats, first: Any, n: Any, x: float) -> Any:
+    """How many of n ascending numbers, ``cumulative[first:first + n]``, are not above x: of a row that ends
+    one later, the entry that x falls to.
+
+    All are compared where they are few: a search would branch on what is drawn, which no processor foresees.
+    """
+    if n <= FEW:
+        count = U(0)
+        for i in range(n):
+            count += U(cumulative[first + U(i)] <= x)
+        return count
+    start, left = first, n
+    while left > U(0):
+        half = left >> U(1)
+        if cumulative[start + half] <= x:
+            start, left = start + half + U(1), left - half - U(1)
+        else:
+            left = half
+    return start - first
 
 
 rollouts = numba.njit(cache=True, nogil=True)(rollouts_plain)

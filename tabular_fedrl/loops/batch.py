@@ -133,11 +133,13 @@ class Batch:
 
 
 def check_alike(problems: Sequence[FederatedCMDP]) -> FederatedCMDP:
-    """The first of them; refuses none, and problems that differ in S, A, m or the sets Gamma_i."""
+    """The first of them; refuses none, exact ones, and ones that differ in S, A, m or the sets Gamma_i."""
     if not problems:
         raise InvalidProblem("a batch needs at least one problem")
     first = problems[0]
     for i, problem in enumerate(problems):
+        if problem.cmdp.is_exact:
+            raise InvalidProblem(f"problem {i} of the batch has exact numbers: loops over many take floats")
         if problem.cmdp.c.shape != first.cmdp.c.shape or problem.visible != first.visible:
             raise InvalidProblem(
                 f"problem {i} of the batch has (m, S, A) = {problem.cmdp.c.shape} and visible "

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.kernels.cuda import SIMULATED, cuda, require_device, small
 from tabular_fedrl.loops.batch import Batch
-from tabular_fedrl.loops.fednpg import Iterated, Totals, averaged, checked
+from tabular_fedrl.loops.totals import Iterated, Totals, averaged, checked
 
 PIECE_BYTES = 1 << 31
 """Kernels of so many bytes are on the device at a time."""

@@ -7,7 +7,7 @@ have the lanes of :mod:`tabular_fedrl.kernels.lanes` last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,39 +28,29 @@ from tabular_fedrl.kernels.lanes import (
 from tabular_fedrl.kernels.packs import aligned
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.batch import Batch, Mask
-from tabular_fedrl.loops.lanes import from_lanes, lanes, to_lanes
-from tabular_fedrl.loops.variants import ALONE, GEOMETRIC, RECTIFIED, TABLE, Variant, bare, variant
+from tabular_fedrl.loops.lanes import lanes, to_lanes
+from tabular_fedrl.loops.totals import (
+    Iterated,
+    Totals,
+    at_first,
+    at_last,
+    averaged,
+    checked,
+    numbers,
+    shaped,
+)
+from tabular_fedrl.loops.variants import (
+    ALONE,
+    FAMILY,
+    GEOMETRIC,
+    RECTIFIED,
+    TABLE,
+    Variant,
+    bare,
+    variant,
+)
 from tabular_fedrl.measured import Array
 from tabular_fedrl.policies import mean_weights
-
-
-@dataclass(frozen=True)
-class Iterated:
-    r"""What K rounds of E local steps did to each of B problems; a run that overflowed has a NaN in
-    ``log_policy``.
-
-    value: mean of V_r over the global policies pibar_0..pibar_{K-1}, ``(B,)``; costs: of every V_c,
-        ``(B, m)``; without communication also over the agents.
-    local_value: mean of V_r over the local policies before each step, ``(B,)``; local_costs: mean of V_{c_j}
-        over those of the agents that see constraint j, ``(B, m)``.
-    drift: :math:`\max_{k,i,s} \|\pi_i^{k,E} - \bar\pi_k\|_1`, ``(B,)``, without communication against
-        :math:`\pi_i^{k,0}`.
-    step: :math:`\max_{k,e,s} \|\pi_i^{k,e+1} - \pi_i^{k,e}\|_1` of each agent, ``(B, N)``.
-    value_drift: :math:`\max_{k, 1 \le e < E} |V_f(\pi_i^{k,e}) - V_f(\pi_i^{k,0})|/e` of each agent and
-        signal, the reward first, ``(B, N, 1+m)``.
-    log_policy: the last global log-policy, ``(B, S, A)``, without communication the agents' own,
-        ``(B, N, S, A)``; multipliers: the last ones, ``(B, N, m)``, NaN where unseen.
-    """
-
-    value: Array
-    costs: Array
-    local_value: Array
-    local_costs: Array
-    drift: Array
-    step: Array
-    value_drift: Array
-    log_policy: Array
-    multipliers: Array
 
 
 class Block(NamedTuple):
@@ -85,20 +75,6 @@ class Block(NamedTuple):
     limits: Array
 
 
-class Totals(NamedTuple):
-    """What the loop sums or raises, zero at the start: ``shared`` and ``local (1+m, W)`` sums of values, and
-    the rest as in :class:`Iterated`, the lane last; ``log_policy (G, S, A, W)``, G = 1 or N without
-    communication; ``multipliers`` start as they are given."""
-
-    shared: Array
-    local: Array
-    drift: Array
-    step: Array
-    value_drift: Array
-    log_policy: Array
-    multipliers: Array
-
-
 def fednpg(
     batch: Batch,
     rounds: int,
@@ -115,6 +91,7 @@ def fednpg(
     growth: ArrayLike = 1.0,
     scales: ArrayLike = 1.0,
     limits: ArrayLike = 0.0,
+    kernels: Callable[[int], Array] | None = None,
 ) -> Iterated:
     """FedNPG or a relative on every problem of the batch, with its own steps.
 
@@ -122,7 +99,7 @@ def fednpg(
     ----------
     rounds: K. local_steps: E (the regularised algorithms have 1).
     eta: primal steps, ``(B,)`` or one number. eta_dual, dual_cap: ``(B, m)`` or what broadcasts to it.
-    algorithm: one of :data:`tabular_fedrl.loops.variants.LANES` but OPG-PD; centralised ones want
+    algorithm: one of :data:`tabular_fedrl.loops.variants.FAMILY`; centralised ones want
         :meth:`Batch.central`.
     geometric: the server takes the geometric mean of the policies; default the arithmetic one. weights: of
         that mean, ``(N,)``, default 1/N. initial_multipliers: ``(B, N, m)`` or what broadcasts to it.
@@ -130,6 +107,8 @@ def fednpg(
         steps are multiplied with from round to round, alike.
     scales, limits: of CRPO, what it divides the signals by, ``(B, 1+m)``, and lets the costs reach,
         ``(B, m)``, or what broadcasts to it.
+    kernels: from the number of a problem to its agents' own, ``(N, S, A, S)``, in which they step (default
+        in the problem's, where everything is measured). Several threads call it, each for its block.
 
     Raises
     ------
@@ -137,6 +116,8 @@ def fednpg(
         asked for.
     """
     B, S, A, m, N = batch.B, batch.S, batch.A, batch.m, batch.N
+    if algorithm not in FAMILY:
+        raise InvalidProblem(f"no loop in lockstep for {algorithm!r} here; there are {', '.join(FAMILY)}")
     eta, eta_dual, dual_cap = checked(batch, rounds, local_steps, eta, eta_dual, dual_cap)
     entropy = numbers("tau", tau, (B,))
     form = variant(algorithm, N, geometric, float(entropy.min()))
@@ -146,92 +127,41 @@ def fednpg(
         *(batch.P, batch.signals, batch.d, batch.rho, batch.gamma, exponent, eta_dual, dual_cap, entropy),
         numbers("growth", growth, (B,)),
         numbers("scales", scales, (B, 1 + m)),
-        _shaped("limits", limits, (B, m)),
+        shaped("limits", limits, (B, m)),
     )
     W, G = lanes(B, S * A * S), N if form.sharing == ALONE else 1
     blocks = [Block(*x) for x in zip(*(to_lanes(x, W) for x in given))]
-    start = to_lanes(numbers("initial_multipliers", initial_multipliers, (B, N, m)) * batch.mask, W)
-    shapes = (1 + m,), (1 + m,), (), (N,), (N, 1 + m), (G, S, A), (N, m)
-    totals = [Totals(*(np.zeros((*shape, W)) for shape in shapes))._replace(multipliers=x) for x in start]
+    totals = at_first(batch, W, G, initial_multipliers)
     mean = np.array(mean_weights(N, weights), dtype=np.float64)
-    in_parallel(_rounds, list(zip(blocks, totals)), form, batch.mask, mean, rounds, local_steps)
-    total = Totals(*(from_lanes(np.stack(x), B) for x in zip(*totals)))
-    spoiled = ~np.isfinite(total.log_policy).all(axis=(1, 2, 3))
-    total.log_policy[spoiled] = np.nan  # where there may be infinities alone
+
+    def work(first: int, x: Block, total: Totals) -> None:
+        own = np.zeros((0, S, A, S, W))
+        if kernels is not None:
+            own = to_lanes(np.stack([kernels(i) for i in range(first, min(first + W, B))]), W)[0]
+        _rounds(x, total, own, form, batch.mask, mean, rounds, local_steps)
+
+    in_parallel(work, list(zip(range(0, B, W), blocks, totals)))
+    total = at_last(totals, B)
     if form.sharing != ALONE:
         total = total._replace(log_policy=total.log_policy[:, 0])
     return averaged(batch.mask, rounds, local_steps, total)
 
 
-def checked(
-    batch: Batch,
-    rounds: int,
-    local_steps: int,
-    eta: ArrayLike,
-    eta_dual: ArrayLike,
-    dual_cap: ArrayLike,
-) -> tuple[Array, Array, Array]:
-    """The steps of every problem, ``(B,)``, ``(B, m)`` and ``(B, m)``; errors as for :func:`fednpg`."""
-    for name, count in (("rounds", rounds), ("local_steps", local_steps)):
-        if count < 1:
-            raise InvalidProblem(f"{name} = {count}: expected a whole number from 1 on")
-    each = batch.B, batch.m
-    return (
-        numbers("eta", eta, each[:1]),
-        numbers("eta_dual", eta_dual, each),
-        numbers("dual_cap", dual_cap, each),
-    )
-
-
-def averaged(mask: Mask, rounds: int, local_steps: int, total: Totals) -> Iterated:
-    """The means from the sums, the problem's index first; ``mask (N, m)``: who sees what."""
-    T, observers = rounds * local_steps, mask.sum(axis=0)
-    return Iterated(
-        value=total.shared[:, 0] / rounds,
-        costs=total.shared[:, 1:] / rounds,
-        local_value=total.local[:, 0] / (T * len(mask)),
-        local_costs=total.local[:, 1:] / (T * observers),
-        drift=total.drift,
-        step=total.step,
-        value_drift=total.value_drift,
-        log_policy=total.log_policy,
-        multipliers=np.where(mask, total.multipliers, np.nan),
-    )
-
-
-def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    x = np.asarray(value, dtype=np.float64)
-    try:
-        return np.broadcast_to(x, shape)
-    except ValueError:
-        raise InvalidProblem(f"{name} has shape {x.shape}: expected {shape}") from None
-
-
-def numbers(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """``value`` in that shape, from 0 on; errors as for :func:`fednpg`."""
-    x = _shaped(name, value, shape)
-    if not (x >= 0).all():
-        place = tuple(int(i) for i in np.argwhere(~(x >= 0))[0])
-        raise InvalidProblem(
-            f"{name}[{', '.join(map(str, place))}] = {x[place]:g}: expected numbers from 0 on"
-        )
-    return x
-
-
 @compiled
 def _rounds(
-    x: Block, total: Totals, form: Variant, mask: Mask, mean: Array, rounds: int, local_steps: int
+    x: Block, total: Totals, own: Array, form: Variant, mask: Mask, mean: Array, rounds: int, local_steps: int
 ) -> None:
-    """All rounds of one block of W problems, added up in ``total``."""
+    """All rounds of one block of W problems, added up in ``total``; ``own (N, S, A, S, W)``: the agents'
+    kernels, or none where all live in the problem's."""
     G, S, A, W = total.log_policy.shape
     N, K = mask.shape[0], x.f.shape[0]
-    n = K + 1 if form.tau > 0 else K
+    n, private = K + 1 if form.tau > 0 else K, own.shape[0] > 0
     f = x.f if n == K else aligned((n, S, A, W))
     for k in range(K if n > K else 0):
         copy(x.f[k], f[k])
     scratch, matrix = aligned((max(2, S), W)), aligned((S, S, W))
-    V_first, V_later = aligned((n, S, W)), aligned((n, S, W))
-    v_first, v_later = aligned((n, W)), aligned((n, W))
+    V_first, V_later, V_own = aligned((n, S, W)), aligned((n, S, W)), aligned((n, S, W))
+    v_first, v_later, v_own = aligned((n, W)), aligned((n, W)), aligned((n, W))
     weights, direction, flow = aligned((n, W)), aligned((S, A, W)), aligned((1, S, W))
     pibar, before, after = aligned((G, S, A, W)), aligned((S, A, W)), aligned((S, A, W))
     log_pi, log_pibar = aligned((N, S, A, W)), total.log_policy
@@ -241,7 +171,7 @@ def _rounds(
     for _ in range(rounds):
         for i in range(N):
             g = i if form.sharing == ALONE else 0
-            lam = total.multipliers[i]
+            lam, P = total.multipliers[i], own[i] if private else x.P
             if form.sharing == TABLE and i > 0:
                 copy(log_pi[i - 1], log_pi[i])
             else:
@@ -251,21 +181,25 @@ def _rounds(
                 V, v = (V_first, v_first) if e == 0 else (V_later, v_later)
                 if e > 0 or i == 0 or form.sharing >= TABLE or form.vanilla:
                     if n > K:
-                        _entropy(log_pi[i], f[K])
+                        minus_log(log_pi[i], f[K])
                     policy_values(x.P, f, before, x.gamma, matrix, V)
                     at_start(x.rho, V, v)
                 if e == 0 and (i == 0 or form.sharing == ALONE):
-                    _add_seen(v, everything, 1.0 / G, total.shared)
+                    add_seen(v, everything, 1.0 / G, total.shared)
                 elif e > 0:
                     _raise_value_drift(v, v_first, e, total.value_drift[i])
-                _add_seen(v, mask[i], 1.0, total.local)
+                add_seen(v, mask[i], 1.0, total.local)
+                if private:
+                    policy_values(P, f, before, x.gamma, matrix, V_own)
+                    at_start(x.rho, V_own, v_own)
+                    V, v = V_own, v_own
                 if form.dual_once and e == 0:
                     _dual_step(v, x, mask[i], local_steps, lam)
                 if form.step == RECTIFIED:
                     _rectify(v, x, scratch[0], lam, weights)
                 else:
                     _weigh(lam, form.reward_factor, x.tau, weights)
-                advantage(x.P, f, V, weights, x.gamma, scratch, direction)
+                advantage(P, f, V, weights, x.gamma, scratch, direction)
                 if form.vanilla:
                     _visitation(matrix, x.rho, x.gamma, flow)
                     _gradient(flow[0], before, direction)
@@ -306,7 +240,7 @@ def _rectify(v: Array, x: Block, unclaimed: Array, lam: Array, weights: Array) -
 
 
 @compiled
-def _entropy(log_pi: Array, out: Array) -> None:
+def minus_log(log_pi: Array, out: Array) -> None:
     r"""The signal :math:`-\log\pi`, ``(S, A, W)``."""
     S, A, W = out.shape
     for s in range(S):
@@ -377,7 +311,7 @@ def _dual_step(v: Array, x: Block, seen: Mask, times: int, lam: Array) -> None:
 
 
 @compiled
-def _add_seen(v: Array, seen: Mask, share: float, total: Array) -> None:
+def add_seen(v: Array, seen: Mask, share: float, total: Array) -> None:
     """Add a share of the values of the reward and the seen costs to ``total (1+m, W)``."""
     for k in range(total.shape[0]):
         if k == 0 or seen[k - 1]:

@@ -16,8 +16,8 @@ from tabular_fedrl.kernels.packs import aligned
 from tabular_fedrl.kernels.projection import project
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops.batch import Batch
-from tabular_fedrl.loops.fednpg import Iterated, checked, numbers
 from tabular_fedrl.loops.lanes import from_lanes, lanes, to_lanes
+from tabular_fedrl.loops.totals import Iterated, checked, numbers
 from tabular_fedrl.measured import Array
 
 

@@ -54,23 +54,28 @@ NAMES: dict[str, dict[str, Any]] = {
 r"""The algorithms that all loops of this family know, by what tells them apart: fields of :class:`Variant`;
 ``regularised``: with entropy; ``bare``: its step is :math:`\eta`, not :math:`\eta/(1-\gamma)`."""
 
-LANES: dict[str, dict[str, Any]] = {
+FAMILY: dict[str, dict[str, Any]] = {
     **NAMES,
     "crpo": {"step": RECTIFIED},
     "mirror-descent": {"bare": True},
-    "opg-pd": {"step": OPTIMISTIC, "bare": True},
+    "policy-averaging": {},
 }
-"""Those of the loops over many small problems in lockstep (:mod:`tabular_fedrl.loops.fednpg`; OPG-PD
-:mod:`tabular_fedrl.loops.optimistic`)."""
+"""Those of the loop over many small problems in lockstep (:mod:`tabular_fedrl.loops.fednpg`)."""
+
+LANES: dict[str, dict[str, Any]] = {
+    **FAMILY,
+    "opg-pd": {"step": OPTIMISTIC, "bare": True},
+    "decentralised-fednpg": {"sharing": GRAPH},
+}
+"""Those, and those with a loop in lockstep of their own (:mod:`tabular_fedrl.loops.optimistic`,
+:mod:`~tabular_fedrl.loops.graph_lanes`)."""
 
 SINGLE: dict[str, dict[str, Any]] = {
     **LANES,
     "sampled-fednpg": {"step": SAMPLED},
-    "policy-averaging": {},
     "fedppo": {"step": CLIPPED, "bare": True},
     "pmd-pd": {"step": PROXIMAL},
     "entropy-dual": {"step": DUAL},
-    "decentralised-fednpg": {"sharing": GRAPH},
 }
 """Those of the loops over one small problem (:mod:`tabular_fedrl.loops.single`,
 :mod:`~tabular_fedrl.loops.central`, :mod:`~tabular_fedrl.loops.graph`)."""

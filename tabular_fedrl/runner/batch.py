@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from tabular_fedrl.algorithms.averaging import kernels_alone
 from tabular_fedrl.algorithms.crpo import rectified_limits, rectified_scales
+from tabular_fedrl.algorithms.decentralised import mixing_matrix
 from tabular_fedrl.algorithms.unconstrained import mirror_growth
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP, federated
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.loops import Batch, Iterated, fednpg, optimistic
-from tabular_fedrl.loops.variants import LANES, OPTIMISTIC, RECTIFIED, SINGLE
+from tabular_fedrl.loops import Batch, Iterated, fednpg, on_graph, optimistic
+from tabular_fedrl.loops.variants import GRAPH, LANES, OPTIMISTIC, RECTIFIED, SINGLE
 from tabular_fedrl.measured import Array
 from tabular_fedrl.runner.settings import initial_multipliers, look_up, one_of, resolve, whole
 from tabular_fedrl.runner.side_by_side import side_by_side
@@ -35,9 +37,9 @@ def run_batch(
     """``rounds`` rounds of an algorithm on problems of one shape, side by side, each with its own parameters.
 
     Plain floats without bounds on their errors, averages and last iterates only; for enclosures, or metrics
-    by round, :func:`~tabular_fedrl.runner.run` each. FedNPG, its variants
-    and OPG-PD (:data:`tabular_fedrl.loops.variants.LANES`) run in lockstep, many problems in one loop; the
-    others each in a loop of its own (:mod:`tabular_fedrl.runner.side_by_side`).
+    by round, :func:`~tabular_fedrl.runner.run` each. FedNPG, its variants and some relatives
+    (:data:`tabular_fedrl.loops.variants.LANES`) run in lockstep, many problems in one loop; the others each
+    in a loop of its own (:mod:`tabular_fedrl.runner.side_by_side`).
 
     Parameters
     ----------
@@ -99,8 +101,12 @@ def run_batch(
         from tabular_fedrl.loops import cuda
 
         return cuda.fednpg(batch, K, E, *constants, geometric=geometric)
+    tau, multipliers = np.array([x.get("tau", 0.0) for x in given]), np.stack(starts)
     if LANES[algorithm].get("step") == OPTIMISTIC:
-        return optimistic(batch, K, *constants, initial_multipliers=np.stack(starts)[:, 0])
+        return optimistic(batch, K, *constants, initial_multipliers=multipliers[:, 0])
+    if LANES[algorithm].get("sharing") == GRAPH:
+        mixing = np.stack([mixing_matrix(x["graph"], batch.N, x["graph_seed"]) for x in given])
+        return on_graph(batch, K, constants[0], mixing, tau=tau, initial_multipliers=multipliers)
     return fednpg(
         batch,
         K,
@@ -109,20 +115,24 @@ def run_batch(
         algorithm=algorithm,
         geometric=geometric,
         weights=weights,
-        initial_multipliers=np.stack(starts),
-        tau=np.array([x.get("tau", 0.0) for x in given]),
+        initial_multipliers=multipliers,
+        tau=tau,
         **_own(algorithm, acting, given, constants[0]),
     )
 
 
 def _own(
     algorithm: str, problems: Sequence[FederatedCMDP], given: Sequence[Mapping[str, Any]], eta: Array
-) -> dict[str, Array]:
-    """What only CRPO or mirror descent takes."""
+) -> dict[str, Any]:
+    """What only CRPO, mirror descent or policy averaging takes."""
     cmdps = [problem.cmdp for problem in problems]
     if LANES[algorithm].get("step") == RECTIFIED:
         limits = [rectified_limits(x, step, y["tolerance"]) for x, step, y in zip(cmdps, eta.tolist(), given)]
         return {"scales": np.array([rectified_scales(x) for x in cmdps]), "limits": np.array(limits)}
     if "theta" in given[0]:
         return {"growth": np.array([float(mirror_growth(x, y["theta"])) for x, y in zip(cmdps, given)])}
+    if "spread" in given[0]:
+        N = problems[0].N
+        own = [(x, N, y["spread"], y["kernel_seed"]) for x, y in zip(cmdps, given)]
+        return {"kernels": lambda i: np.stack(kernels_alone(*own[i]))}
     return {}

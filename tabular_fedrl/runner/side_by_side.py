@@ -13,7 +13,7 @@ from tabular_fedrl.errors import InvalidProblem, StepsTooLarge
 from tabular_fedrl.kernels.threads import in_parallel
 from tabular_fedrl.loops import Iterated
 from tabular_fedrl.loops.batch import Mask, check_alike
-from tabular_fedrl.loops.fednpg import Totals, averaged
+from tabular_fedrl.loops.totals import Totals, averaged
 from tabular_fedrl.runner.engine import Asked, Stretch, Task
 from tabular_fedrl.runner.engine_small import ENGINE
 
