@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from numba.core import event
 
+import tabular_fedrl
 from tabular_fedrl.kernels import announce
+
+PACKAGE = Path(tabular_fedrl.__file__).parent
 
 LINE = "compiling the loops; from now on they are read from disk\n"
 
@@ -93,3 +98,31 @@ def test_the_second_process_compiles_nothing(tmp_path):
         assert done.stdout == "True\n", done.stderr
         said.append(done.stderr)
     assert said == [LINE, ""]
+
+
+def test_what_calls_a_changed_block_is_compiled_anew(tmp_path):
+    """Numba by itself would look at the caller's file alone."""
+    shutil.copytree(PACKAGE, tmp_path / "tabular_fedrl", ignore=shutil.ignore_patterns("__pycache__"))
+    kernels = tmp_path / "tabular_fedrl" / "kernels"
+    (kernels / "caller.py").write_text(
+        "from tabular_fedrl.kernels.lanes import compiled, exp\n\n\n"
+        "@compiled\ndef twice(x):\n    return 2.0 * exp(x)\n"
+    )
+    code = (
+        "from tabular_fedrl.kernels.caller import twice\n"
+        "print(twice(0.0), sum(twice.stats.cache_hits.values()))\n"
+    )
+    said = []
+    for result in ("series * power", "series * power", "3.0 * series * power"):
+        if result not in (block := (kernels / "lanes.py").read_text()):
+            (kernels / "lanes.py").write_text(block.replace("series * power", result))
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        said.append(done.stdout or done.stderr)
+    assert said == ["2.0 0\n", "2.0 1\n", "6.0 0\n"]

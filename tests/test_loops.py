@@ -254,7 +254,7 @@ def test_what_does_not_fit_is_refused():
         Batch.of([batch.problem(0), random_batch(15, 1, 3, 3, 2, 2).problem(0)])
     with pytest.raises(InvalidProblem, match="at least one problem"):
         Batch.of([])
-    with pytest.raises(InvalidProblem, match="problem 1 of the batch is exact"):
+    with pytest.raises(InvalidProblem, match="problem 1 of the batch has exact numbers"):
         Batch.of([batch.problem(0), exact(batch.problem(0))])
     with pytest.raises(InvalidProblem, match=r"eta has shape \(3,\): expected \(2,\)"):
         fednpg(batch, 1, 1, [0.1, 0.1, 0.1], 0.1, 1.0)
@@ -262,3 +262,6 @@ def test_what_does_not_fit_is_refused():
         fednpg(batch, 1, 1, 0.1, 0.1, [[1.0, 1.0], [-1.0, 1.0]])
     with pytest.raises(InvalidProblem, match="rounds = 0"):
         fednpg(batch, 0, 1, 0.1, 0.1, 1.0)
+    for other in ("opg-pd", "decentralised-fednpg", "pmd-pd", "sarsa"):
+        with pytest.raises(InvalidProblem, match=f"no loop in lockstep for '{other}'"):
+            fednpg(batch, 1, 1, 0.1, 0.1, 1.0, algorithm=other)

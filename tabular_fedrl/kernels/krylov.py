@@ -12,15 +12,16 @@ from typing import Any, Protocol
 import numba
 import numpy as np
 
+from tabular_fedrl.kernels.cached import cached
 from tabular_fedrl.kernels.sparse_rows import U
 from tabular_fedrl.kernels.threads import CHUNK, chunks, over_chunks
 from tabular_fedrl.measured import Array
 
-summing: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+summing: Any = cached(nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 """Like :data:`~tabular_fedrl.kernels.lanes.compiled`, but sums within a chunk may be taken in the order that
 vectorises (one order for one machine)."""
 
-column: Any = numba.njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"}, forceinline=True)
+column: Any = cached(error_model="numpy", fastmath={"contract", "reassoc"}, forceinline=True)
 """The same for one column of several, compiled into its caller."""
 
 LONGEST_CYCLE = 400

@@ -13,19 +13,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba.extending import register_jitable
 
+from tabular_fedrl.kernels.cached import cached
 from tabular_fedrl.kernels.packs import PACK, load, spread, store
 from tabular_fedrl.measured import Array
 
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-"""Compiled once, cached on disk, free of the interpreter lock; 1/0 is infinite, a*b + c may round once.
-
-The cache looks at a function's own file only: whoever edits a block here must delete what is cached of the
-modules that call it (``__pycache__/*.nbi``), or they go on with the old one.
-"""
+compiled: Any = cached(nogil=True, error_model="numpy", fastmath={"contract"})
+"""Compiled once, kept on disk, free of the interpreter lock; 1/0 is infinite, a*b + c may round once."""
 
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 """log 2 in two parts, the first with 21 trailing zero bits, so that small multiples of it are exact."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
 from numba.extending import register_jitable
 
+from tabular_fedrl.kernels.cached import cached
 from tabular_fedrl.kernels.streams import draw
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -97,5 +97,5 @@ def place(cumulative: Floats, first: Any, n: Any, x: float) -> Any:
     return start - first
 
 
-rollouts = numba.njit(cache=True, nogil=True)(rollouts_plain)
+rollouts = cached(nogil=True)(rollouts_plain)
 """The compiled twin of :func:`rollouts_plain`."""

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-
+from tabular_fedrl.kernels.cached import cached
 from tabular_fedrl.kernels.lanes import compiled
 from tabular_fedrl.measured import UNIT, Array
 
 INFLATE = 1.0 + 2.0**-20
 """Covers the rounding of a radius itself."""
 
-reordered: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+reordered: Any = cached(nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 """As :data:`~tabular_fedrl.kernels.lanes.compiled`, and sums may be reordered."""
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.kernels.cached import cached
 from tabular_fedrl.kernels.packs import LINE, packs_of, prefetch, prefetch_once, store
 from tabular_fedrl.measured import Array
 
-inlined: Any = numba.njit(cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
+inlined: Any = cached(error_model="numpy", fastmath={"contract"}, forceinline=True)
 """Compiled into its caller, for what is called in every turn of a loop."""
 
 U = np.uint64

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
+
+from tabular_fedrl.kernels.cached import cached
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -52,5 +53,5 @@ def trajectories_plain(
     return states, actions, after
 
 
-trajectories = numba.njit(cache=True)(trajectories_plain)
+trajectories = cached()(trajectories_plain)
 """The compiled twin of :func:`trajectories_plain`."""

@@ -123,9 +123,6 @@ class Batch:
         """Problems of one shape (dense or sparse, stored dense; none exact) with the same Gamma_i."""
         first = check_alike(problems)
         cmdps = [problem.cmdp for problem in problems]
-        exact = next((i for i, x in enumerate(cmdps) if x.is_exact), None)
-        if exact is not None:
-            raise InvalidProblem(f"problem {exact} of the batch is exact: batches are of floats")
         S, A = first.cmdp.S, first.cmdp.A
         dense = [(x.P.toarray() if x.is_sparse else x.P).reshape(S, A, S) for x in cmdps]
         fields = {name: np.stack([getattr(x, name) for x in cmdps]) for name in FIELDS[1:]}

@@ -53,7 +53,7 @@ def solve_large(cmdp: CMDP) -> Solution:
     thresholds = cmdp.d if slack > 0 else np.maximum(cmdp.d, slater[1:].upper)
     search = Search(problem, with_reward=True, columns=cheap.columns)
     del cheap
-    best = search_optimum(search, thresholds, slater.value, unit, boundary=not slack > 0)
+    best = search_optimum(search, thresholds, slater.value, unit, slack == 0)
     x, values, mixed = _inside(search, best, thresholds)
     lower = lower_bound(cmdp, values, slater, slack, best.multipliers)
     if lower > best.upper:

@@ -205,9 +205,7 @@ def search_slack(search: Search, unit: float) -> Outcome:
     raise SolverFailure(f"the slack of {len(search.columns)} policies is still {gap:.2e} from its bound")
 
 
-def search_optimum(
-    search: Search, thresholds: Array, cheap: Array, unit: float, boundary: bool = False
-) -> Outcome:
+def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float, boundary: bool) -> Outcome:
     """Columns until the bound meets the value of the best mixture that meets ``thresholds``, to
     :data:`GAP`, or rounding stops it; ``cheap (1+m,)`` are the values of such a mixture of the columns there
     are, ``unit`` is the size of the reward's values. On the ``boundary`` of what is feasible multipliers grow
