@@ -104,7 +104,8 @@ def run_discounted(
     problem: the federation, or a CMDP (agent i then sees constraint i).
     seed: of all random draws (sampled evaluation only).
     backend: ``"numpy"``, the specification; ``"numba"``, the same compiled: the same numbers up to rounding,
-        with radii as rigorous, for the algorithms and problems that an engine of it knows.
+        with radii as rigorous, for the algorithms and problems that an engine of it knows; ``"cuda"``, FedNPG
+        and its variants on large sparse problems on an NVIDIA device.
     every: rounds 0, every, 2 every, ... and the last one are recorded; averages are over all rounds anyway.
     record: ``"metrics"``, or ``"iterates"`` to keep the policies as well.
     progress: called with (rounds done, rounds in all).
