@@ -202,9 +202,11 @@ def test_the_head_names_the_commit_that_all_rows_share():
     assert "Commit abc1234." in text
     assert "at abc1234" not in text
     mixed = [row_entry("P", commit="abc1234"), row_entry("Q", commit="def5678"), row_entry("R")]
+    mixed[0]["methods"].append(method_entry(label="theirs", error=1e-9))
     text = tables({"format": 1, "rows": mixed, "series": [one | {"commit": "def5678"}]})
     assert "Commit " not in text
     assert "| `P` | ours | 1 | 1.0e-09 | at abc1234 |" in text
+    assert "|  | theirs | – | 1.0e-09 |  |" in text
     assert "| `Q` | ours | 1 | 1.0e-09 | at def5678 |" in text
     assert "| `R` | ours | 1 | 1.0e-09 |  |" in text
     assert "1 to 1 | –; at def5678 |" in text
