@@ -82,7 +82,7 @@ docs: $(VENV)/.installed-docs ## the site: tutorials, theorems, reference; into 
 test-site: $(VENV)/.installed-dev docs ## build the site and open its pages in a browser; needs Chromium
 	SITE=docs/_build/html $(PYTEST) tests/test_site.py
 
-bench: $(VENV)/.installed-bench ## speed against peers, minutes; BENCH_ARGS=--full: twenty minutes
+bench: $(VENV)/.installed-bench ## speed against peers, minutes; BENCH_ARGS=--full: twenty-five minutes
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev ## style, types and the order of imports

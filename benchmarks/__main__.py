@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import Limits
-from benchmarks.machine import facts
+from benchmarks.machine import commit, facts
 from benchmarks.measure import measure_row, measure_series
 from benchmarks.plan import rows, series
-from benchmarks.results import RESULTS, merged, read, write
+from benchmarks.results import FIGURE, RESULTS, merged, read, write
 from tabular_fedrl.errors import TabularFedRLError
 
 
@@ -26,19 +26,22 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: no row is named {' or '.join(options.only)}", file=sys.stderr)
         return 2
     out = options.out or RESULTS / ("full.json" if options.full else "quick.json")
+    stamp = {"commit": at} if (at := commit()) else {}
     try:
         content = {**read(out), "machine": facts()}
         for number, one in enumerate(chosen, 1):
             _say(f"[{number}/{len(chosen)}] {one.name}")
             if hasattr(one, "methods"):
-                entry = measure_row(one, limits)
+                entry = measure_row(one, limits) | stamp
                 for method in entry["methods"]:
                     _say(f"    {_line(method)}")
                 content = merged(content, "rows", entry)
             else:
-                entry = measure_series(one, limits, lambda text: _say(f"    {text}"))
+                entry = measure_series(one, limits, lambda text: _say(f"    {text}")) | stamp
                 content = merged(content, "series", entry)
-            write(out, content)
+                if options.full and entry["values"]:
+                    _draw(content["series"], out.with_name(FIGURE))
+            write(out, content, FIGURE if options.full else None)
     except TabularFedRLError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="the large sizes too (twenty minutes)")
+    parser.add_argument("--full", action="store_true", help="the large sizes too (twenty-five minutes)")
     parser.add_argument(
         "--only", nargs="+", metavar="PATTERN", default=["*"],
         help="rows by name, for instance 'optimum/*' or 'growth/S/*'; the others keep their results",
@@ -61,6 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of taking turns (5)")
     parser.add_argument("--out", type=Path, help="the results file (default benchmarks/results/*.json)")
     return parser
+
+
+def _draw(series: list[dict[str, Any]], path: Path) -> None:
+    # Here, because every worker imports this module again, and none draws.
+    from figures.growth import growth
+    from tabular_fedrl.plots import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(growth(series), path)
 
 
 def _wanted(name: str, patterns: list[str]) -> bool:

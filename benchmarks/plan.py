@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tabular_fedrl.loops.variants import SINGLE
+
 UNCONSTRAINED = ("quantecon-mpi", "quantecon-pi", "mdpsolver", "storm")
 QUICKEST = "quantecon-mpi"
 """The one that a million states do not keep from ending in time."""
@@ -15,6 +17,12 @@ STRONGEST = ("lp-clarabel", "storm-multi")
 """The programs that get furthest; the others do not end in time where these are asked alone."""
 
 SOLVERS = ("scipy-splu", "scipy-bicgstab")
+
+RELATIVES = (*(name for name in SINGLE if name != "fednpg"), "drpo")
+"""Algorithms with compiled loops, beside FedNPG."""
+
+SLOW = {name: {"rounds": 20} for name in ("sampled-fednpg", "fedppo", "pmd-pd", "entropy-dual")}
+"""Fewer rounds of a batch where one round is long: a batch of them ends well within a call's limit."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +104,12 @@ def rows(full: bool) -> list[Row]:
         for problem in families
     ]
     given = [garnet(1000, 1), ring(1000, 1), garnet(1000, 5), garnet(10_000, 1), ring(10_000, 1)]
-    hard = [grid(100, 1), garnet(10_000, 10), ring(10_000, 10)]
+    hard = [grid(100, 1), garnet(10_000, 10), ring(10_000, 10), grid(100, 10)]
     hard += [garnet(100_000, 1), ring(100_000, 1), grid(316, 1)]
     constrained = [Row("constrained", problem, ("constrained", *PROGRAMS), 1e-6) for problem in given]
     if full:
         constrained += [Row("constrained", problem, ("constrained", *STRONGEST), 1e-6) for problem in hard]
+    relatives = RELATIVES if full else ("npg-pd", "drpo")
     return [
         *optimum,
         *evaluation,
@@ -111,6 +120,11 @@ def rows(full: bool) -> list[Row]:
         Row("batch", small(), ("batch", "rounds-numpy"), 1e-10),
         Row(
             "batch", small(m=2, agents=3), ("batch", "rounds-numpy"), 1e-10, {"local_steps": 5, "rounds": 60}
+        ),
+        *(Row("rounds", small(), ("rounds", "rounds-numpy"), 1e-10, {"algorithm": x}) for x in relatives),
+        *(
+            Row("batch", small(), ("batch", "rounds-numpy"), 1e-10, {"algorithm": x, **SLOW.get(x, {})})
+            for x in relatives
         ),
         Row("verification", "random-mdp:seed=1", ("verification", "verification-run")),
         Row("verification", small(), ("verification", "verification-run")),

@@ -15,12 +15,15 @@ FORMAT = 1
 RESULTS = Path(__file__).parent / "results"
 """Where the measured files lie."""
 
+FIGURE = "growth.svg"
+"""Beside the results in full: how cost grows (:mod:`figures.growth`)."""
+
 TITLES = {
     "optimum": "Unconstrained optimum",
     "evaluation": "Policy evaluation",
     "constrained": "Constrained optimum",
-    "rounds": "Rounds of FedNPG, one small problem",
-    "batch": "Rounds of FedNPG, many small problems",
+    "rounds": "Rounds, one small problem",
+    "batch": "Rounds, many small problems",
     "verification": "Verification",
 }
 
@@ -55,9 +58,10 @@ def merged(content: dict[str, Any], kind: str, entry: dict[str, Any]) -> dict[st
     return {**content, kind: entries}
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write ``path`` (JSON) and its neighbour with the ending ``.md``."""
-    write_both(path, content, markdown(content))
+def write(path: Path, content: dict[str, Any], figure: str | None = None) -> None:
+    """Write ``path`` (JSON) and its neighbour with the ending ``.md``, which shows the ``figure`` of growing
+    costs that lies beside it, if there is one."""
+    write_both(path, content, markdown(content, figure))
 
 
 def write_both(path: Path, content: dict[str, Any], tables: str) -> None:
@@ -71,16 +75,28 @@ def write_both(path: Path, content: dict[str, Any], tables: str) -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
-def markdown(content: dict[str, Any]) -> str:
-    """The tables: ratios, never bare times."""
-    parts = ["# Speed against peers", "", *_machine(content.get("machine"))]
+def markdown(content: dict[str, Any], figure: str | None = None) -> str:
+    """The tables: ratios, never bare times; and the ``figure``, a file beside them."""
+    commits = {entry.get("commit") for entry in content["rows"] + content["series"]}
+    parts = ["# Speed against peers", "", *_machine(content.get("machine")), *_commits(commits)]
+    several = len(commits) > 1
     for job, title in TITLES.items():
         rows = [row for row in content["rows"] if row["job"] == job]
         if rows:
-            parts += ["", f"## {title}", "", *_table(rows)]
+            parts += ["", f"## {title}", "", *_table(rows, several)]
     if content["series"]:
-        parts += ["", "## How cost grows", "", *_exponents(content["series"])]
+        parts += ["", "## How cost grows", ""]
+        if figure is not None:
+            parts += [f"![Measured costs and fitted powers]({figure})", ""]
+        parts += _exponents(content["series"], several)
     return "\n".join(parts) + "\n"
+
+
+def _commits(commits: set[str | None]) -> list[str]:
+    """What the head says about the commits that rows were measured at (None: not known)."""
+    if len(commits) > 1:
+        return ["", "The rows are of several commits: a row's note names its own, where it is known."]
+    return [f"\nCommit {commit}." for commit in commits if commit]
 
 
 def _machine(facts: dict[str, Any] | None) -> list[str]:
@@ -104,13 +120,15 @@ def described(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
+def _table(rows: Iterable[dict[str, Any]], several: bool) -> list[str]:
+    """``several``: the results are of several commits."""
     lines = ["| problem | method | ratio to ours | error | note |", "|---|---|---|---|---|"]
     for row in rows:
         problem = f"`{row['problem']}`"
         for place, method in enumerate(row["methods"]):
             compared = _ratio(method) if place else "1"
-            cells = (problem, method["label"], compared, _error(method), _note(method))
+            commit = row.get("commit") if several and not place else None
+            cells = (problem, method["label"], compared, _error(method), _note(method, commit))
             lines.append("| " + " | ".join(cells) + " |")
             problem = ""
     return lines
@@ -132,29 +150,27 @@ def _error(method: dict[str, Any]) -> str:
     return f"{method['error']:.1e}" + (" !" if method["accurate"] is False else "")
 
 
-def _note(method: dict[str, Any]) -> str:
+def _note(method: dict[str, Any], commit: str | None) -> str:
     notes = [method["failure"]] if method["failure"] else []
     if method.get("gap") is not None:
         notes.append(f"by {method['solver']}, proved gap {method['gap']:.1e}")
     if "claims" in method and method["seconds"]:
         middle = sorted(method["seconds"])[len(method["seconds"]) // 2]
         notes.append(f"{method['claims'] / middle:.3g} claims and links a second")
+    if commit:
+        notes.append(f"at {commit}")
     return "; ".join(notes)
 
 
-def _exponents(series: Iterable[dict[str, Any]]) -> list[str]:
+def _exponents(series: Iterable[dict[str, Any]], several: bool) -> list[str]:
     lines = ["| in | what | problem | sizes | exponent (95 %) |", "|---|---|---|---|---|"]
     for one in series:
         fit = one["exponent"]
         text = f"{fit['value']:.2f} ({fit['low']:.2f} to {fit['high']:.2f})" if fit else "–"
         sizes = f"{one['values'][0]} to {one['values'][-1]}" if one["values"] else "none"
-        failed = "; ".join(one["failures"])
-        cells = (
-            one["parameter"],
-            one["title"],
-            f"`{one['problem']}`",
-            sizes,
-            text + (f"; {failed}" * bool(failed)),
-        )
+        notes = [text, *one["failures"]]
+        if several and one.get("commit"):
+            notes.append(f"at {one['commit']}")
+        cells = (one["parameter"], one["title"], f"`{one['problem']}`", sizes, "; ".join(notes))
         lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,9 +16,13 @@ NOTHING = [np.nan] * 3
 
 def figures(report: Path) -> dict[str, Figure]:
     """The figures by file name; none as long as no series has been measured. ``report`` holds none of it."""
-    series = [one for one in read(RESULTS / "full.json")["series"] if one["values"]]
-    if not series:
-        return {}
+    series = read(RESULTS / "full.json")["series"]
+    return {"growth": growth(series)} if any(one["values"] for one in series) else {}
+
+
+def growth(measured: list[dict[str, Any]]) -> Figure:
+    """The figure of the benchmark's series, those that could not be measured left out."""
+    series = [one for one in measured if one["values"]]
     longest = max(len(one["values"]) for one in series)
     fits = [one["exponent"] for one in series]
     data = {
@@ -27,7 +32,7 @@ def figures(report: Path) -> dict[str, Figure]:
         "cost": np.array([_padded(one["seconds"], longest) for one in series]),
         "exponent": np.array([[fit["value"], fit["low"], fit["high"]] if fit else NOTHING for fit in fits]),
     }
-    return {"growth": PLOTS["growth"](data)}
+    return PLOTS["growth"](data)
 
 
 def _padded(numbers: list[float], length: int) -> list[float]:

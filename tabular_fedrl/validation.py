@@ -112,7 +112,7 @@ def distribution(name: str, x: ArrayLike, S: int, labels: Labels) -> Array:
     total = float(out.sum())
     if abs(total - 1) > ROW_TOLERANCE:
         raise InvalidProblem(f"{name} sums to {total:.12g}, not to 1")
-    return _remembered(frozen(_normalised(out, np.asarray(total), S)))
+    return remembered(frozen(_normalised(out, np.asarray(total), S)))
 
 
 def kernel(P: Any, S: int, A: int, labels: Labels) -> Kernel:
@@ -132,7 +132,7 @@ def kernel(P: Any, S: int, A: int, labels: Labels) -> Kernel:
         raise _bad_entry(*divmod(place, S), rows.ravel()[place], A, labels)
     sums = rows.sum(axis=2)
     _check_sums(sums.ravel(), A, labels)
-    return _remembered(frozen(_normalised(rows, sums[..., None], S)))
+    return remembered(frozen(_normalised(rows, sums[..., None], S)))
 
 
 def _known(x: Any, shape: tuple[int, ...]) -> Any:
@@ -141,7 +141,8 @@ def _known(x: Any, shape: tuple[int, ...]) -> Any:
     return shared if shared is not None and shared is x and shared.shape == shape else None
 
 
-def _remembered(x: Any) -> Any:
+def remembered(x: Any) -> Any:
+    """``x``, checked and frozen, as one that changed copies share."""
     _checked[id(x)] = x
     return x
 
@@ -161,7 +162,7 @@ def _sparse_kernel(rows: Kernel, S: int, A: int, labels: Labels) -> Kernel:
         rows.data /= np.repeat(sums, width)
     for x in (rows.data, rows.indices, rows.indptr):
         x.setflags(write=False)
-    return _remembered(rows)
+    return remembered(rows)
 
 
 def _flaw(data: Array) -> int | None:

@@ -7,13 +7,14 @@ import pytest
 from test_algorithms import FREE, bandit, same
 from test_federation import random_problem
 
+from tabular_fedrl.algorithms import unit_form as unit_forms
 from tabular_fedrl.algorithms.step_sizes import (
     cost_gaps,
     federated_steps,
     lagrangian_spans,
     slater_slack,
 )
-from tabular_fedrl.algorithms.unit_form import unit_form
+from tabular_fedrl.algorithms.unit_form import unit_form, unit_steps
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InfeasibleCMDP, InvalidProblem, NotSlater
 from tabular_fedrl.evaluation import evaluate
@@ -97,6 +98,25 @@ def test_a_problem_in_unit_form_is_left_alone():
     assert result.parameters["eta"] == pytest.approx(2 * np.log(3))
     assert result.parameters["eta_dual"] == pytest.approx(0.2 / 5)
     assert result.parameters["dual_cap"] == pytest.approx(2 / (0.2 * xi))
+
+
+def test_steps_that_are_all_given_want_no_unit_form(monkeypatch):
+    """A short run would pay more for it than for its rounds; one step missing, and theory gives that one."""
+    problem = random_problem(3, m=2, visible=[[0], [1]])
+    given = {"eta": 0.5, "eta_dual": [0.25, 0.125], "dual_cap": 4.0}
+    for name in given:
+        theory = unit_steps(problem, 50, {**dict.fromkeys(given), **{name: given[name]}})
+        others = unit_steps(problem, 50, {**given, name: None})
+        default = unit_steps(problem, 50, dict.fromkeys(given))
+        np.testing.assert_array_equal(getattr(theory, name), np.full_like(getattr(theory, name), given[name]))
+        np.testing.assert_array_equal(getattr(others, name), getattr(default, name))
+    monkeypatch.setattr(unit_forms, "unit_form", None)
+    steps = unit_steps(problem, 50, given)
+    assert steps.eta == 0.5
+    assert steps.eta_dual.tolist() == [0.25, 0.125]
+    assert steps.dual_cap.tolist() == [4.0, 4.0]
+    with pytest.raises(InvalidProblem, match="eta_dual has shape"):
+        unit_steps(problem, 50, {**given, "eta_dual": [1.0, 2.0, 3.0]})
 
 
 def test_not_slater_asks_for_a_cap():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -11,24 +12,28 @@ import pytest
 from scipy.stats import linregress
 
 import benchmarks.__main__ as command
-from benchmarks import checks, million
+from benchmarks import checks, machine, million
 from benchmarks.bandwidth import markdown
-from benchmarks.contenders import ENTRIES, Entry, behaviour
+from benchmarks.contenders import ENTRIES, Entry, behaviour, rounds
 from benchmarks.contest import Limits
 from benchmarks.exponents import exponent
 from benchmarks.machine import facts
 from benchmarks.measure import measure_row, measure_series
-from benchmarks.plan import Row, Series, rows, series
+from benchmarks.plan import RELATIVES, Row, Series, rows, series
 from benchmarks.ratios import ratio, spread
+from benchmarks.results import markdown as tables
 from benchmarks.results import merged, read, write
 from figures import growth
+from tabular_fedrl.algorithms import step_sizes, unconstrained
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.instances import garnet, load
+from tabular_fedrl.loops.variants import SINGLE
 from tabular_fedrl.policies import softmax
 from tabular_fedrl.solvers import optimise, solve
 
 TINY = "garnet:S=12,A=3,b=3,m=0,seed=2,sparse=true"
 TINY_CMDP = "garnet:S=12,A=3,b=3,m=2,seed=2,sparse=true"
+ROUNDS = "garnet:S=4,A=3,b=2,m=2,seed=2,agents=2"
 QUICK = Limits(seconds=20.0, budget=1.0, rounds=2)
 
 
@@ -189,6 +194,37 @@ def test_tables_show_ratios_flags_and_time_limits_and_no_bare_time(tmp_path):
     assert read(path)["rows"] == [entry]
 
 
+def test_the_head_names_the_commit_that_all_rows_share():
+    one = {"row": "growth/S/a", "title": "a", "parameter": "S", "problem": "P", "values": [1]}
+    one |= {"seconds": [1.0], "failures": [], "job": "optimum", "exponent": None}
+    same = [row_entry("P", commit="abc1234"), row_entry("Q", commit="abc1234")]
+    text = tables({"format": 1, "rows": same, "series": [one | {"commit": "abc1234"}]})
+    assert "Commit abc1234." in text
+    assert "at abc1234" not in text
+    mixed = [row_entry("P", commit="abc1234"), row_entry("Q", commit="def5678"), row_entry("R")]
+    mixed[0]["methods"].append(method_entry(label="theirs", error=1e-9))
+    text = tables({"format": 1, "rows": mixed, "series": [one | {"commit": "def5678"}]})
+    assert "Commit " not in text
+    assert "| `P` | ours | 1 | 1.0e-09 | at abc1234 |" in text
+    assert "|  | theirs | – | 1.0e-09 |  |" in text
+    assert "| `Q` | ours | 1 | 1.0e-09 | at def5678 |" in text
+    assert "| `R` | ours | 1 | 1.0e-09 |  |" in text
+    assert "1 to 1 | –; at def5678 |" in text
+    assert "ommit" not in tables({"format": 1, "rows": [row_entry("P")], "series": [one]})
+
+
+def test_the_commit_is_that_of_the_checkout_if_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert machine.commit() is None
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "a"], check=True)
+    full = subprocess.run([*git, "log", "--format=%H"], check=True, capture_output=True, text=True).stdout
+    assert len(machine.commit()) >= 4
+    assert full.startswith(machine.commit())
+
+
 def test_the_figure_of_growth_draws_the_series_that_were_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "RESULTS", tmp_path)
     assert growth.figures(tmp_path) == {}
@@ -280,6 +316,37 @@ def test_the_plan_names_known_methods_once_and_ours_first(full):
     assert {one.job for one in series()} <= set(ENTRIES)
 
 
+def test_every_compiled_loop_has_its_rows():
+    for job in ("rounds", "batch"):
+        of = {row.settings.get("algorithm", "fednpg") for row in rows(True) if row.job == job}
+        assert of == {*SINGLE, "drpo"}
+    assert "constrained/grid:rows=100,columns=100,A=5,b=5,m=10,seed=1,gamma=0.99" in {
+        row.name for row in rows(True)
+    }
+
+
+@pytest.mark.parametrize("name", ["fednpg", *RELATIVES])
+def test_rounds_are_timed_without_a_solver(name, monkeypatch):
+    for module, solver in ((step_sizes, "solve"), (step_sizes, "value_range"), (unconstrained, "solve")):
+        monkeypatch.setattr(module, solver, None)
+    work = rounds.SPECIFICATION.fresh(load(ROUNDS), algorithm=name, rounds=2)
+    answer = rounds.SPECIFICATION.answer(rounds.SPECIFICATION.solve(work))
+    assert np.isfinite(answer["value"])
+
+
+@pytest.mark.parametrize("name", ["fednpg", "npg-pd", "mirror-descent", "drpo"])
+def test_one_problem_and_many_are_the_specification(name, monkeypatch):
+    monkeypatch.setattr(rounds, "BATCH_SIZE", 3)
+    settings = {"algorithm": name, "rounds": 7}
+    spec, one, many = (
+        method.answer(method.solve(method.fresh(load(ROUNDS), **settings)))
+        for method in (rounds.SPECIFICATION, rounds.COMPILED, rounds.BATCH)
+    )
+    for answer in (one, many):
+        assert np.shape(answer["costs"]) == np.shape(spec["costs"])
+        assert checks.error_of("rounds", load(ROUNDS).cmdp, answer, spec) <= 1e-10
+
+
 PEERS = {
     TINY: ["optimum", "quantecon-mpi", "quantecon-pi", "mdpsolver", "storm"],
     TINY_CMDP: ["constrained", "lp-highs", "lp-clarabel", "lp-scs", "storm-multi"],
@@ -316,6 +383,21 @@ def test_a_small_measurement_from_the_command_line(tmp_path, monkeypatch, capsys
     assert [m["accurate"] for m in entry["methods"]] == [True, True]
     assert entry["methods"][1]["ratio"]["median"] > 0
     assert command.main([*arguments, "--only", "no-such-row"]) == 2
+
+
+@pytest.mark.parametrize("commit", ["abc1234", None])
+def test_the_measurement_in_full_draws_how_cost_grows_and_keeps_the_commit(tmp_path, monkeypatch, commit):
+    monkeypatch.setitem(ENTRIES, "HONEST", fake("HONEST"))
+    one = Series("test", "HONEST", "S", "garnet:S={x},A=2,b=2,m=0,sparse=true", (4, 8, 16))
+    monkeypatch.setattr(command, "rows", lambda full: [])
+    monkeypatch.setattr(command, "series", lambda: [one])
+    monkeypatch.setattr(command, "commit", lambda: commit)
+    out = tmp_path / "results" / "full.json"
+    assert command.main(["--full", "--out", str(out), "--rounds", "1", "--budget", "1"]) == 0
+    (entry,) = json.loads(out.read_text())["series"]
+    assert entry.get("commit", "absent") == (commit or "absent")
+    assert "<svg" in (out.parent / "growth.svg").read_text()
+    assert "](growth.svg)" in out.with_suffix(".md").read_text()
 
 
 def test_a_series_is_measured_and_fitted(monkeypatch):

@@ -206,6 +206,22 @@ def test_utilities_enter_as_negative_costs():
     assert cmdp.d.tolist() == [-2.0]
 
 
+@pytest.mark.parametrize("kept", [[], [1], [2, 0]])
+def test_a_part_of_the_constraints_is_what_building_it_anew_gives(kept):
+    cmdp = random_cmdp(5, S=4, A=3, m=3, gamma=0.9).replace(state_names=list("abcd"))
+    part = cmdp.only(kept)
+    again = cmdp.replace(c=cmdp.c[kept], d=cmdp.d[kept])
+    assert part == again
+    assert (part.m, part.state_names, part.action_names) == (len(kept), tuple("abcd"), None)
+    np.testing.assert_array_equal(part.signals, again.signals)
+    assert (part.row_error, part.max_row) == (again.row_error, again.max_row)
+    assert pickle.loads(pickle.dumps(part)) == part
+    assert part.replace(r=part.r + 1.0).P is part.P
+    for name in ("P", "r", "c", "d", "rho"):
+        assert not getattr(part, name).flags.writeable
+        assert not np.shares_memory(getattr(part, name), getattr(cmdp, name))
+
+
 def test_who_sees_what():
     cmdp = random_cmdp(4, S=3, A=2, m=3, gamma=0.9)
     shared = FederatedCMDP(cmdp, [[0, 1], [1, 2], [2, 2]])

@@ -1,59 +1,86 @@
-"""Rounds of FedNPG on a small problem: the NumPy algorithm, the compiled loop, and many problems at once.
+"""Rounds of one algorithm on a small problem: the NumPy specification, the compiled loop, and many problems
+at once.
 
 Steps are given as numbers, so that no solver runs inside the time.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.contenders import Method
+from tabular_fedrl.algorithms import ALGORITHMS
 from tabular_fedrl.cmdp import FederatedCMDP
-from tabular_fedrl.loops import Batch, Iterated, fednpg
-from tabular_fedrl.runner import Run, run
+from tabular_fedrl.loops import Iterated
+from tabular_fedrl.loops.drpo import Improved
+from tabular_fedrl.loops.variants import SINGLE
+from tabular_fedrl.runner import Run, improve_batch, run, run_batch
 
 ROUNDS = 300
-STEPS = {"eta": 0.05, "eta_dual": 0.02, "dual_cap": 10.0}
+GIVEN = {"eta": 0.05, "eta_dual": 0.02, "dual_cap": 10.0, "tolerance": 0.1, "theta": 500.0}
+"""What theory would have to solve for, of whichever algorithm has such a parameter."""
+
 BATCH_SIZE = 1000
 
 
-def _run(backend: str) -> Method:
-    def solve(given: tuple[FederatedCMDP, dict[str, int]]) -> Run:
-        problem, settings = given
-        return run("fednpg", problem, backend=backend, compare=False, **STEPS, **settings)
+class Work(NamedTuple):
+    """A call of :func:`run` for one problem, of :func:`run_batch` or :func:`improve_batch` for many."""
 
-    return Method(_fresh, solve, _averages)
+    problems: list[FederatedCMDP]
+    algorithm: str
+    rounds: int
+    every: int
+    parameters: dict[str, Any]
 
 
 def _fresh(
-    problem: FederatedCMDP, rounds: int = ROUNDS, local_steps: int = 1, every: int = 1
-) -> tuple[FederatedCMDP, dict[str, int]]:
-    return problem, {"rounds": rounds, "local_steps": local_steps, "every": every}
+    problem: FederatedCMDP, algorithm: str = "fednpg", rounds: int = ROUNDS, every: int = 1, **further: Any
+) -> Work:
+    known = ALGORITHMS[algorithm].parameters
+    given = {name: x for name, x in GIVEN.items() if name in known}
+    return Work([problem], algorithm, rounds, every, given | further)
 
 
-def _averages(done: Run) -> dict[str, Any]:
-    return {"value": done.value.value.mean(), "costs": done.costs.value.mean(axis=0)}
-
-
-def _many(problem: FederatedCMDP, rounds: int = ROUNDS, local_steps: int = 1) -> tuple[Batch, int, int]:
+def _many(problem: FederatedCMDP, **settings: Any) -> Work:
     """``problem`` first; the others have rewards moved a little, so that no two are alike."""
-    one = Batch.of([problem])
-    shift = np.random.default_rng(0).uniform(0.0, 0.1, size=(BATCH_SIZE, problem.cmdp.S, problem.cmdp.A))
-    shift[0] = 0.0
-    same = {
-        name: np.repeat(getattr(one, name), BATCH_SIZE, axis=0) for name in ("P", "c", "d", "rho", "gamma")
-    }
-    return Batch(r=one.r + shift, mask=one.mask, **same), rounds, local_steps
+    cmdp = problem.cmdp
+    shifts = np.random.default_rng(0).uniform(0.0, 0.1, size=(BATCH_SIZE - 1, cmdp.S, cmdp.A))
+    others = [FederatedCMDP(cmdp.replace(r=cmdp.r + shift), problem.visible) for shift in shifts]
+    return _fresh(problem, **settings)._replace(problems=[problem, *others])
 
 
-def _iterate(given: tuple[Batch, int, int]) -> Iterated:
-    return fednpg(*given, **STEPS)
+def _run(backend: str) -> Method:
+    def solve(x: Work) -> Run:
+        return run(
+            x.algorithm, x.problems[0], x.rounds,
+            backend=backend, every=x.every, compare=False, **x.parameters,
+        )  # fmt: skip
+
+    return Method(_fresh, solve, _measured)
+
+
+def _measured(done: Run) -> dict[str, Any]:
+    """Means over the rounds; of an offline algorithm, whose batches have none, the last recorded round."""
+    value, costs = done.value.value, done.costs.value
+    if done.algorithm not in SINGLE:
+        return {"value": value[-1], "costs": costs[-1]}
+    return {"value": value.mean(), "costs": costs.mean(axis=0)}
+
+
+def _iterate(x: Work) -> Iterated | Improved:
+    if x.algorithm in SINGLE:
+        return run_batch(x.algorithm, x.problems, x.rounds, x.parameters)
+    return improve_batch(x.algorithm, x.problems, x.rounds, x.parameters, recorded=[x.rounds - 1])
+
+
+def _first(done: Iterated | Improved) -> dict[str, Any]:
+    """The same of a batch's first problem."""
+    last = (0, -1) if isinstance(done, Improved) else (0,)
+    return {"value": done.value[last], "costs": done.costs[last]}
 
 
 SPECIFICATION = _run("numpy")
 COMPILED = _run("numba")
-BATCH = Method(
-    _many, _iterate, lambda done: {"value": done.value[0], "costs": done.costs[0]}, units=BATCH_SIZE
-)
+BATCH = Method(_many, _iterate, _first, units=BATCH_SIZE)

@@ -79,18 +79,26 @@ def unit_form(problem: FederatedCMDP) -> UnitForm:
 def unit_steps(problem: FederatedCMDP, rounds: int, given: dict[str, Any]) -> PublicSteps:
     r"""NPG-PD's own choice in unit form, mapped back:
     :math:`\eta_1 = 2\log|A|`, :math:`\eta_2 = (1-\gamma)/\sqrt T`, :math:`\Lambda = 2/((1-\gamma)\xi)`."""
+    m, eta, eta_dual, dual_cap = problem.cmdp.m, given["eta"], given["eta_dual"], given["dual_cap"]
+    if eta is None or eta_dual is None or dual_cap is None:
+        default = _unit_defaults(problem, rounds, dual_cap is None)
+        eta = default.eta if eta is None else eta
+        eta_dual = default.eta_dual if eta_dual is None else eta_dual
+        dual_cap = default.dual_cap if dual_cap is None else dual_cap
+    return PublicSteps(
+        number(eta), per_constraint("eta_dual", eta_dual, m), per_constraint("dual_cap", dual_cap, m)
+    )
+
+
+def _unit_defaults(problem: FederatedCMDP, rounds: int, capped: bool) -> PublicSteps:
+    """All three as theory has them, but for the cap, which needs the slack, only where it is asked for."""
     form = unit_form(problem)
     cmdp, m = form.problem.cmdp, problem.cmdp.m
     cap = array(np.ones(m))
-    if m and given["dual_cap"] is None:
+    if m and capped:
         cap = per_constraint("dual_cap", 2.0 * cmdp.horizon / slater_slack(cmdp), m)
     eta_dual = per_constraint("eta_dual", (1.0 - cmdp.gamma) / array(rounds) ** 0.5, m)
-    default = form.steps_back(PublicSteps(2.0 * log_actions(cmdp), eta_dual, cap))
-    return PublicSteps(
-        default.eta if given["eta"] is None else number(given["eta"]),
-        default.eta_dual if given["eta_dual"] is None else per_constraint("eta_dual", given["eta_dual"], m),
-        default.dual_cap if given["dual_cap"] is None else per_constraint("dual_cap", given["dual_cap"], m),
-    )
+    return form.steps_back(PublicSteps(2.0 * log_actions(cmdp), eta_dual, cap))
 
 
 def _affine(f: Any) -> tuple[Any, Any]:

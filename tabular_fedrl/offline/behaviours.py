@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from tabular_fedrl.arithmetic import array, log
 from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
-from tabular_fedrl.evaluation import evaluate
+from tabular_fedrl.evaluation import policy_values
 from tabular_fedrl.measured import Array
 from tabular_fedrl.solvers.policy_iteration import optimise
 
@@ -30,7 +30,7 @@ def qualities(problem: CMDP | FederatedCMDP) -> Array:
     def value(share: float) -> float:
         with np.errstate(divide="ignore"):
             mixed = np.log((1 - share) * random + share * expert)
-        return float(evaluate(cmdp, mixed, cmdp.r[None]).at_rho.value[0])
+        return float(policy_values(cmdp, mixed, cmdp.r[None])[0][0] @ cmdp.rho)
 
     target = 0.5 * (value(0.0) + value(1.0))
     # The value depends continuously on the share, so that halving closes in on a share that attains it.
