@@ -51,13 +51,12 @@ def loop_checks(g: np.random.Generator, S: int) -> Iterator[Check]:
     cmdp = sparse_problem(g, S, 2, 2, 2)
     P = cmdp.P.toarray().reshape(S, 2, S)
     dense = CMDP(P, cmdp.r, cmdp.c, cmdp.d, cmdp.rho, cmdp.gamma)
-    for mean in ("arithmetic", "geometric"):
-        ours, theirs = (
-            specification(FederatedCMDP(x, [(0,), (1,)]), backend, 2, mean, 0.01, np.full(2, 0.3), 2.0)
-            for x, backend in ((cmdp, "cuda"), (dense, "numpy"))
-        )
-        apart = worst([largest(of(ours), of(theirs)) for of in IN_A_RUN.values()])
-        yield f"rounds of FedNPG, {S} states, {mean}", apart, 1e-9
+    ours, theirs = (
+        specification(FederatedCMDP(x, [(0,), (1,)]), backend, 2, "arithmetic", 0.01, np.full(2, 0.3), 2.0)
+        for x, backend in ((cmdp, "cuda"), (dense, "numpy"))
+    )
+    apart = worst([largest(of(ours), of(theirs)) for of in IN_A_RUN.values()])
+    yield f"rounds of FedNPG, {S} states", apart, 1e-9
 
 
 def specification(problem: Any, backend: str, rounds: int, mean: str, eta: Any, dual: Any, cap: Any) -> Any:

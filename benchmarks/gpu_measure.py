@@ -28,7 +28,7 @@ SMALL = ((2, 1, 2),) if SIMULATED else ((20, 20_000, 1000), (64, 4_000, 200))
 
 REGISTERS = (96,) if SIMULATED else (64, 96, 128, 255)
 
-ON_DEVICE, ON_HOST = 800, 1700
+ON_DEVICE, ON_HOST = 1000, 1700
 """Bytes for each state that the largest part takes on the device and in main memory."""
 
 __all__ = [
