@@ -1,24 +1,25 @@
 """Every CUDA kernel against NumPy and the package's specification, on inputs drawn afresh.
 
-Outputs are poisoned with NaN first, so that one which was never written is seen.
+Sweeps, solutions and steps are held against SciPy's products and not against the compiled loops for the
+processor, which may share a mistake. Outputs are poisoned with NaN first, so that one which was never written
+is seen too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
+from benchmarks.gpu_inputs import Check, largest, poisoned, sparse_problem, tables, worst
+from benchmarks.gpu_loop_checks import loop_checks, small_checks
 from tabular_fedrl.cmdp import CMDP
-from tabular_fedrl.evaluation import evaluate, evaluate_soft, visitation
-from tabular_fedrl.kernels.cuda import cuda, krylov, sweeps
+from tabular_fedrl.kernels.cuda import BLOCK, PARTIALS, cuda, krylov, sweeps
 from tabular_fedrl.kernels.cuda.rows import upload, upload_transposed
-from tabular_fedrl.loops import Batch, fednpg
-from tabular_fedrl.loops import cuda as device_loops
 from tabular_fedrl.loops.cuda_solve import Workspace
 from tabular_fedrl.loops.large_cuda import Device
+from tabular_fedrl.measured import Measured
 from tabular_fedrl.policies import (
     CompactPolicy,
     arithmetic_mean,
@@ -27,46 +28,6 @@ from tabular_fedrl.policies import (
     log_softmax,
     random_log_policy,
 )
-from tabular_fedrl.solvers import optimise
-
-Check = tuple[str, float, float]
-"""What was compared, the largest difference, and the largest one allowed."""
-
-
-def sparse_problem(
-    g: np.random.Generator, S: int, A: int, width: int, m: int, *, uneven: bool = False, reach: int = 0
-) -> CMDP:
-    """Rows of ``width`` successors, or of 1 to 2 ``width`` - 1 of them; within ``reach`` states on a ring, or
-    anywhere (0)."""
-    lengths = g.integers(1, 2 * width, size=S * A) if uneven else np.full(S * A, width)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    row = np.repeat(np.arange(S * A), lengths)
-    place = np.arange(starts[-1]) - starts[row]
-    # Disjoint stretches, one for each successor, so that none comes twice.
-    stretch = (2 * reach + 1 if reach else S) // (2 * width if uneven else width)
-    offset = place * stretch + g.integers(stretch, size=starts[-1]) - reach
-    successors = (row // A + offset) % S
-    weights = g.random(starts[-1]) + 0.01
-    weights /= np.bincount(row, weights)[row]
-    P = sp.csr_array((weights, successors, starts), shape=(S * A, S))
-    P.sort_indices()
-    d = g.random(m)
-    return CMDP(P, g.random((S, A)), g.random((m, S, A)), d, np.full(S, 1 / S), 0.99)
-
-
-def tables(x: np.ndarray) -> np.ndarray:
-    """``(..., S, A)`` with the state innermost."""
-    return np.array(np.swapaxes(x, -1, -2), order="C")
-
-
-def poisoned(*shape: int) -> np.ndarray:
-    return cuda.to_device(np.full(shape, np.nan))
-
-
-def largest(x: np.ndarray, y: np.ndarray) -> float:
-    """Largest difference; NaN agrees with NaN only."""
-    both = np.isnan(x) & np.isnan(y)
-    return float(np.max(np.where(both, 0.0, np.abs(np.where(both, 0.0, x - y))), initial=0.0))
 
 
 def all_checks(g: np.random.Generator, S: int, problems: int, sizes: tuple[int, ...]) -> Iterator[Check]:
@@ -76,9 +37,11 @@ def all_checks(g: np.random.Generator, S: int, problems: int, sizes: tuple[int, 
         kind = "uneven rows" if uneven else "even rows"
         yield from ((f"{name}, {kind}", *rest) for name, *rest in sweep_checks(g, cmdp))
     yield from reduction_checks(g, S)
+    yield from krylov_checks(g, S)
     yield from step_checks(g, sparse_problem(g, S, 4, 5 if S > 50 else 2, 2))
     for size in sizes:
         yield from small_checks(g, size, problems)
+    yield from loop_checks(g, min(S, 50))
 
 
 def sweep_checks(g: np.random.Generator, cmdp: CMDP) -> Iterator[Check]:
@@ -112,18 +75,49 @@ def sweep_checks(g: np.random.Generator, cmdp: CMDP) -> Iterator[Check]:
     upload_transposed(cmdp.P).sum(0.9, through, column, out)
     flow = x[:, 0] + 0.9 * (cmdp.P.T @ (d * pi).ravel())
     yield "transposed sweep", largest(out.copy_to_host()[:, 0], flow), 1e-10
-    device, reference = Device(cmdp), evaluate(cmdp, log_pi)
+    yield from solution_checks(cmdp, pi, Device(cmdp), handle)
+
+
+def solution_checks(cmdp: CMDP, pi: np.ndarray, device: Device, handle: Any) -> Iterator[Check]:
+    """What the device solves for: one plain sweep of its answer bounds how far off that is."""
+    S, A, far = cmdp.S, cmdp.A, 1 / (1 - cmdp.gamma)
     V = device.values()
-    at_rho = device.evaluate(device.hold(log_pi), V)
-    yield "evaluation", largest(device.array_values(V), reference.V.value.T), 1e-9
-    outside = np.abs(at_rho.value - reference.at_rho.value) - at_rho.error - reference.at_rho.error
-    yield "its enclosure", float(np.max(outside)), 0.0
+    at_rho = device.evaluate(device.hold(np.log(pi)), V)
+    found = device.array_values(V)
+    off = far * largest(plain_sweep(cmdp, pi, np.swapaxes(cmdp.signals, 0, 1), found), found)
+    yield "evaluation", off, 1e-9
+    outside = np.abs(at_rho.value - cmdp.rho @ found) - at_rho.error - off
+    yield "its enclosure", worst(outside), 0.0
+    yield "its radius", worst(at_rho.error), 1e-8
     visits = device.visitation(handle).copy_to_host()[:, 0]
-    yield "visitation", largest(visits, visitation(cmdp, log_pi).value), 1e-10
-    optimum, exact = device.optimise(1e-9), optimise(cmdp)
-    apart = abs(float(optimum.value.value) - float(exact.value.value))
-    yield "the optimum's enclosure", apart - float(optimum.value.error) - float(exact.value.error), 0.0
-    yield "its width", float(optimum.value.error), 1e-8
+    yield "visitation", far * float(np.abs(plain_flow(cmdp, pi, visits) - visits).sum()), 1e-10
+    best = device.optimise(1e-9)
+    v, actions = best.values.copy_to_host()[:, 0], best.actions.copy_to_host()
+    Q = cmdp.r + cmdp.gamma * (cmdp.P @ v).reshape(S, A)
+    low, high = (cmdp.rho @ v + far * x for x in ((Q.max(axis=1) - v).min(), (Q.max(axis=1) - v).max()))
+    yield "the optimum, by a plain sweep", float(high - low), 1e-8
+    apart = max(low - float(best.value.value), float(best.value.value) - high)
+    yield "its enclosure", apart - float(best.value.error), 0.0
+    yield "its width", float(best.value.error), 1e-8
+    yield "its policy", largest(Q[np.arange(S), actions], Q.max(axis=1)), 1e-8
+
+
+def plain_sweep(cmdp: CMDP, pi: np.ndarray, f: np.ndarray, V: np.ndarray) -> np.ndarray:
+    """One sweep of values ``(S, k)`` of signals ``f (S, k, A)``."""
+    ahead = (cmdp.P @ V).reshape(cmdp.S, cmdp.A, -1).swapaxes(1, 2)
+    return ((f + cmdp.gamma * ahead) * pi[:, None]).sum(axis=2)
+
+
+def plain_flow(cmdp: CMDP, pi: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """One sweep of a normalised visitation ``(S,)``."""
+    return (1 - cmdp.gamma) * cmdp.rho + cmdp.gamma * (cmdp.P.T @ (d[:, None] * pi).ravel())
+
+
+def settled(sweep: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """The fixed point of a sweep: as often as it takes a factor of 0.99 from 1 to 1e-15."""
+    for _ in range(3500):
+        x = sweep(x)
+    return x
 
 
 def reduction_checks(g: np.random.Generator, S: int) -> Iterator[Check]:
@@ -137,25 +131,75 @@ def reduction_checks(g: np.random.Generator, S: int) -> Iterator[Check]:
     yield "columns put back", largest(on_device[1].copy_to_host(), np.where(bad, x, y)), 0.0
 
 
+def krylov_checks(g: np.random.Generator, S: int) -> Iterator[Check]:
+    """One iteration of BiCGSTAB, kernel by kernel, with a sweep that is drawn instead of taken."""
+    b, x, noise, more = g.normal(size=(4, S, 2))
+    space, d_b, d_x = Workspace(S, 2), cuda.to_device(b), cuda.to_device(x)
+    d_r, d_shadow, d_p, d_v = (poisoned(S, 2) for _ in range(4))
+    partial = poisoned(PARTIALS, 2, 2)
+    scalars = cuda.to_device(np.zeros((6, 2)))
+
+    def sums(kernel: Any, *arguments: Any) -> Any:
+        kernel[PARTIALS, BLOCK](*arguments, partial)
+        return cuda.to_device(partial.copy_to_host().sum(axis=0))
+
+    krylov.first[1, BLOCK](sums(krylov.start, d_b, d_x, d_r, d_shadow, d_p, d_v), scalars)
+    shadow = r = p = b - x
+    v, rho = r + noise, (r * r).sum(axis=0)
+    apart = [relative(d_r, r), relative(d_shadow, r), relative(d_p, 0 * r), relative(d_v, 0 * r)]
+    yield "start of an iteration", worst(apart), 0.0
+    space.each(krylov.direction, scalars, d_r, d_v, d_p)
+    yield "the first direction", relative(d_p, p), 0.0
+    d_v.copy_to_device(v)
+    krylov.alpha[1, BLOCK](cuda.to_device(np.stack([(shadow * v).sum(axis=0)] * 2)), scalars)
+    alpha = rho / (shadow * v).sum(axis=0)
+    space.each(krylov.half_step, scalars, d_v, d_r)
+    half = r - alpha * v
+    yield "half a step", relative(d_r, half), 1e-9
+    t = half + more
+    d_t = cuda.to_device(t)
+    krylov.omega[1, BLOCK](sums(krylov.pair_partials, d_t, d_r), scalars)
+    omega = (t * half).sum(axis=0) / (t * t).sum(axis=0)
+    ahead = sums(krylov.full_step, scalars, d_p, d_t, d_shadow, d_x, d_r)
+    left = half - omega * t
+    yield "a step's answer", relative(d_x, x + alpha * p + omega * half), 1e-9
+    yield "a step's residual", relative(d_r, left), 1e-9
+    krylov.beta[1, BLOCK](ahead, scalars)
+    following = (shadow * left).sum(axis=0)
+    beta = following / rho * (alpha / omega)
+    expected = np.array([following, alpha, omega, beta, (left * left).sum(axis=0), 0 * beta])
+    yield "its scalars", relative(scalars, expected), 1e-9
+    space.each(krylov.direction, scalars, d_r, d_v, d_p)
+    yield "the next direction", relative(d_p, left + beta * (p - omega * v)), 1e-9
+
+
+def relative(held: Any, expected: np.ndarray) -> float:
+    """Largest difference from an array on the device, in units of the entry expected, or of 1."""
+    size = 1 + np.abs(expected)
+    return largest(held.copy_to_host() / size, expected / size)
+
+
 def step_checks(g: np.random.Generator, cmdp: CMDP) -> Iterator[Check]:
     S, A = cmdp.S, cmdp.A
     log_pi, other = random_log_policy(g, S, A), random_log_policy(g, S, A)
-    weights = np.array([0.5, -0.3, -0.2])
-    values, d = evaluate(cmdp, log_pi), visitation(cmdp, other)
+    pi, weights, values = np.exp(log_pi), np.array([0.5, -0.3, -0.2]), g.normal(size=(S, 3))
+    d = Measured(g.dirichlet(np.ones(S)), 1e-15)
     device = Device(cmdp, (CompactPolicy.of(other), d))
-    table, out = device.hold(log_pi), device.hold(other)
-    V = device.hold_values(values.V.value.T)
-    advantage = np.einsum("k,ksa->sa", weights, values.advantage.value)
+    table, out, V = device.hold(log_pi), device.hold(other), device.hold_values(values)
+    signal, v = np.einsum("k,ksa->sa", weights, cmdp.signals), values @ weights
+    advantage = signal + cmdp.gamma * (cmdp.P @ v).reshape(S, A) - v[:, None]
     finite = device.natural_step(table, device.mix(V, weights), weights, 0.1, out)
     yield "natural step", largest(device.array(out), log_softmax(log_pi + 0.1 * advantage)), 1e-10
     yield "which is finite", float(not finite), 0.0
     device.vanilla_step(table, device.mix(V, weights), weights, 10.0, out)
-    direction = visitation(cmdp, log_pi).value[:, None] * np.exp(log_pi) * advantage
+    visits = settled(lambda d: plain_flow(cmdp, pi, d), cmdp.rho)
+    direction = visits[:, None] * pi * advantage
     yield "vanilla step", largest(device.array(out), log_softmax(log_pi + 10 * direction)), 1e-10
     device.soft_step(table, device.mix(V, weights), weights, 0.2, 0.1, out)
-    signal = np.einsum("k,ksa->sa", weights, cmdp.signals)
-    soft = evaluate_soft(cmdp, log_pi, signal[None], 0.2).Q.value[0] - 0.2 * log_pi
-    yield "soft step", largest(device.array(out), log_softmax(log_pi + 0.1 * soft)), 1e-9
+    signal -= 0.2 * log_pi
+    soft = settled(lambda v: plain_sweep(cmdp, pi, signal[:, None], v), np.zeros((S, 1)))[:, 0]
+    advantage = signal + cmdp.gamma * (cmdp.P @ soft).reshape(S, A) - soft[:, None]
+    yield "soft step", largest(device.array(out), log_softmax(log_pi + 0.1 * advantage)), 1e-9
     for geometric, mean in ((False, arithmetic_mean), (True, geometric_mean)):
         for i, policy in enumerate((log_pi, other)):
             device.add(device.hold(policy), (0.3, 0.7)[i], geometric, i == 0, out)
@@ -168,24 +212,3 @@ def step_checks(g: np.random.Generator, cmdp: CMDP) -> Iterator[Check]:
     apart = abs(float(found.value) - float(d.value @ kl(other, log_pi)))
     yield "divergence", apart, 1e-12
     yield "its enclosure", apart - float(found.error), 0.0
-
-
-def small_batch(g: np.random.Generator, B: int, S: int, A: int, m: int, N: int) -> tuple[Batch, list]:
-    """B dense problems with steps ``eta, eta_dual, dual_cap``; agent i sees constraint i modulo m."""
-    mask = np.arange(N)[:, None] % m == np.arange(m)
-    P = g.standard_exponential((B, S, A, S))
-    P /= P.sum(axis=-1, keepdims=True)
-    rho = np.full((B, S), 1 / S)
-    signals = g.random((B, S, A)), g.random((B, m, S, A)), 5 * g.random((B, m))
-    batch = Batch(P, *signals, rho, np.full(B, 0.9), mask)
-    return batch, [0.02 * g.random(B), 0.2 * g.random((B, m)), 1 + g.random((B, m))]
-
-
-def small_checks(g: np.random.Generator, S: int, B: int) -> Iterator[Check]:
-    batch, steps = small_batch(g, B, S, 3, 2, 3)
-    for geometric in (False, True):
-        ours = device_loops.fednpg(batch, 4, 2, *steps, geometric=geometric)
-        theirs = fednpg(batch, 4, 2, *steps, geometric=geometric)
-        apart = max(largest(getattr(ours, x.name), getattr(theirs, x.name)) for x in fields(ours))
-        mean = "geometric" if geometric else "arithmetic"
-        yield f"{B} problems of {S} states, {mean}", apart, 1e-10

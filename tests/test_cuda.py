@@ -122,9 +122,15 @@ def test_the_benchmark_runs_dry(tmp_path):
     ran = {name.replace(".<locals>", "") for name in done.stdout.splitlines()[-1].split()[1:]}
     assert ran == set(kernels())
     found = json.loads((tmp_path / "gpu.json").read_text())
-    assert len(found["checks"]) > 40
-    assert {x["kernel"] for x in found["sweeps"]} >= {"policy sweep, 3 signals", "natural step"}
-    assert {x["storage"] for x in found["sweeps"]} == {"float64", "float32"}
+    assert len(found["checks"]) > 70
+    assert not found["skipped"]
+    assert {x["kernel"] for x in found["kernels"]} >= {
+        "transposed sweep",
+        "mean of log-policies",
+        "dot products",
+    }
+    assert {x["storage"] for x in found["kernels"]} == {"float64", "float32"}
+    assert {x["states"] for x in found["kernels"]} == {x["states"] for x in found["optima"]} == {6, 9}
     assert len(found["optima"]) == 4
     assert (tmp_path / "gpu.md").read_text() in done.stdout
 
@@ -159,3 +165,60 @@ def test_the_benchmark_measures_nothing_where_a_check_fails(tmp_path):
     assert "WRONG a sweep: 0.25, allowed 1e-12" in done.stdout
     assert "2 of 2 checks fail" in done.stdout
     assert not any(tmp_path.iterdir())
+
+
+PARTS = (
+    "import sys, time\n"
+    "from pathlib import Path\n"
+    "from benchmarks import gpu, gpu_measure as g\n"
+    "g.all_checks, g.copy_bandwidth, g.launch_seconds = lambda *_: [], lambda: 1.0, lambda: 1e-6\n"
+    "row = {'states': 7, 'neighbours': '-', 'storage': 'float64', 'seconds': 1.0, 'share': 0.5}\n"
+    "def rows(name, seconds):\n"
+    "    yield {'kernel': name, **row}\n"
+    "    time.sleep(seconds)\n"
+    "    yield {'kernel': 'after ' + name, **row}\n"
+    "def parts(*_):\n"
+    "    yield from (g.Part('kernels', *x, rows(x[0], s)) for *x, s in WHICH)\n"
+    "g.parts = parts\n"
+)
+
+
+def measured(tmp_path, which, code):
+    """What the benchmark says and leaves behind about parts ``(kind, states, seconds)``."""
+    done = python("-c", PARTS.replace("WHICH", repr(which)) + code, str(tmp_path), simulate="1")
+    return done, json.loads((tmp_path / "gpu.json").read_text())
+
+
+@needs_cuda
+def test_the_benchmark_keeps_to_its_time(tmp_path):
+    """A part is not begun that would take too long by what its kind took, and none is when time is up; one is
+    cut short between two rows."""
+    which = [("a", 1, 0.0), ("a", 10, 0.5), ("a", 1000, 0.0), ("b", 1, 3.0), ("c", 1, 0.0)]
+    code = "sys.exit(gpu.run(g, Path(sys.argv[1]), 0, 3.0))\n"
+    done, found = measured(tmp_path, which, code)
+    assert done.returncode == 0, done.stdout
+    assert [x["kernel"] for x in found["kernels"]] == ["a", "after a"] * 2 + ["b", "after b"]
+    assert found["skipped"] == [
+        "Left out: a, 1,000 states: no time left.",
+        "Cut short: b, 1 states, after after b.",
+        "Left out: c, 1 states: no time left.",
+    ]
+    assert all(line in done.stdout.splitlines() for line in found["skipped"])
+
+
+@needs_cuda
+def test_the_benchmark_ends_at_its_limit(tmp_path):
+    """Whatever hangs; the rows measured by then are kept."""
+    code = "gpu.LIMIT = 2.0\nsys.argv = ['gpu', '--out', sys.argv[1]]\nsys.exit(gpu.main())\n"
+    done, found = measured(tmp_path, [("a", 1, 60.0)], code)
+    assert done.returncode == 1
+    assert "Timeout" in done.stdout
+    assert [x["kernel"] for x in found["kernels"]] == ["a"]
+
+
+def test_the_benchmark_says_what_to_install(tmp_path):
+    """From anywhere, by one command, in an interpreter that has nothing."""
+    script = HERE.parent / "benchmarks" / "gpu.py"
+    done = python("-S", "-E", str(script), "--out", str(tmp_path), simulate=None)
+    assert done.stdout == "numpy is missing; in the checkout: pip install -e '.[cuda]'\n"
+    assert done.returncode == 1
