@@ -246,23 +246,11 @@ class CMDP(Frozen):
     def only(self, constraints: Sequence[int]) -> CMDP:
         """The problem with just these constraints, the data copied (nothing else stays reachable)."""
         keep = list(constraints)
-        P, r, c, d, rho = (x.copy() for x in (self.P, self.r, self.c[keep], self.d[keep], self.rho))
-        if self.is_exact or self.is_sparse:
-            return self.replace(P=P, r=r, c=c, d=d, rho=rho)
-        # Of small problems there are many copies, and what has been checked once need not be again.
-        view = object.__new__(CMDP)
-        signals = view._remember("signals", lambda: frozen(np.concatenate([r[None], c])))
-        view.__dict__.update(
-            P=validation.remembered(frozen(P)),
-            r=signals[0],
-            c=signals[1:],
-            d=frozen(d),
-            rho=validation.remembered(frozen(rho)),
-            gamma=self.gamma,
-            state_names=self.state_names,
-            action_names=self.action_names,
-        )
-        return view
+        P, rho = self.P.copy(), self.rho.copy()
+        if not (self.is_exact or self.is_sparse):
+            # Of small problems there are many copies, and what has been checked once need not be again.
+            P, rho = (validation.remembered(frozen(x)) for x in (P, rho))
+        return self.replace(P=P, r=self.r.copy(), c=self.c[keep].copy(), d=self.d[keep].copy(), rho=rho)
 
     @classmethod
     def from_utilities(
