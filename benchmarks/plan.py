@@ -123,6 +123,11 @@ def rows(full: bool) -> list[Row]:
         ),
         *(Row("rounds", small(), ("rounds", "rounds-numpy"), 1e-10, {"algorithm": x}) for x in relatives),
         *(
+            Row("rounds", small(), ("rounds", "rounds-numpy"), 1e-10, {"algorithm": x, "rounds": 3000})
+            for x in relatives
+            if x not in SLOW
+        ),
+        *(
             Row("batch", small(), ("batch", "rounds-numpy"), 1e-10, {"algorithm": x, **SLOW.get(x, {})})
             for x in relatives
         ),
