@@ -17,8 +17,8 @@ from benchmarks.worker import PREPARED, serve
 
 Answer = Mapping[str, Any]
 
-PAUSE = 0.02
-"""Seconds between two calls: a thread pool that spins for a while after its work must not slow the next."""
+PAUSE = 0.15
+"""Seconds between two calls: OpenBLAS's threads spin for 0.1 s after their work, and slow whoever comes next."""
 
 PREPARATION = 40.0
 """Seconds for what is not timed: a process that starts, and a model in a peer's own format."""

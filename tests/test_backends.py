@@ -352,21 +352,31 @@ def test_the_registry_says_who_sends(name):
 
 
 # ---- building blocks --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("place", range(3))
+def test_the_largest_of_a_row_is_nan_where_one_is(place):
+    row = np.array([3.0, -4.0, 1.0])
+    assert single.largest(row) == 4.0
+    row[place] = np.nan
+    assert np.isnan(single.largest(row))
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.9, 0.9999])
-def test_residuals_and_visitation(gamma):
+@pytest.mark.parametrize(("S", "k"), [(20, 4), (1, 1), (2, 9), (7, 3), (8, 8), (17, 17), (33, 2)])
+def test_residuals_and_visitation(S, k, gamma):
     g = np.random.default_rng(3)
-    S, A, k = 20, 3, 4
+    A = 3
     P, f, pi = (
         g.dirichlet(np.full(S, 0.05), size=(S, A)),
         g.standard_normal((k, A, S)),
         g.dirichlet(np.ones(A), S),
     )
     pi = np.ascontiguousarray(pi.T)
-    operator, V, residual, d = np.empty((S, S)), np.empty((k, S)), np.empty(k), np.empty(S)
-    single.policy_values(P, f, pi, gamma, operator, np.empty((S, S + k)), V, residual)
+    operator, V, residual, d = single.operator_room(S), np.empty((k, S)), np.empty(k), np.empty(S)
+    single.policy_values(P, f, pi, gamma, operator, single.system_room(S, k), V, residual)
     P_pi, f_pi = np.einsum("as,sat->st", pi, P), (pi * f).sum(axis=1)
     missed = np.abs(f_pi + gamma * V @ P_pi.T - V).max(axis=1)
-    assert np.allclose(missed, residual, rtol=0, atol=1e-13 * np.abs(V).max())
+    assert missed.max() <= 1e-13 * np.abs(V).max()
+    assert np.allclose(missed, residual, rtol=0, atol=1e-15 * np.abs(V).max())
     rho = g.dirichlet(np.ones(S))
-    single.visitation(operator, rho, gamma, np.empty((S, S + 1)), d)
+    single.visitation(operator, rho, gamma, single.system_room(S, 1), d)
     assert np.allclose(V @ ((1 - gamma) * rho), f_pi @ d, rtol=1e-9)

@@ -84,7 +84,7 @@ def packs_of(lanes: int) -> tuple[Any, Any, Any]:
     return load, load_some, spread
 
 
-load, _, spread = packs_of(PACK)
+load, load_some, spread = packs_of(PACK)
 
 
 @intrinsic

@@ -6,7 +6,14 @@ import numpy as np
 
 from tabular_fedrl.kernels.divergence import INFLATE, Target, divergence
 from tabular_fedrl.kernels.lanes import compiled, largest_move, log_softmax
-from tabular_fedrl.kernels.single import assign, enclosed_averages, largest, policy_values
+from tabular_fedrl.kernels.single import (
+    assign,
+    enclosed_averages,
+    largest,
+    operator_room,
+    policy_values,
+    system_room,
+)
 from tabular_fedrl.loops.single_tables import Problem
 from tabular_fedrl.measured import Array
 
@@ -22,7 +29,7 @@ def enclosed_values(x: Problem, start: Array, local: Array, values: Array, drift
     A, S = start.shape[1], start.shape[2]
     log_p, p, p_start = np.empty((1, A, S)), np.empty((1, A, S)), np.empty((1, A, S))
     V, error, lines = np.empty((K, S)), np.empty(K), np.empty((2, S))
-    operator, system, moved = np.empty((S, S)), np.empty((S, S + K)), np.empty(S)
+    operator, system, moved = operator_room(S), system_room(S, K), np.empty(S)
     for k in range(n):
         for s in range(S):
             moved[s] = 0.0

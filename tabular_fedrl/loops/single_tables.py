@@ -23,7 +23,9 @@ from tabular_fedrl.kernels.single import (
     assign,
     enclosed_averages,
     largest,
+    operator_room,
     policy_values,
+    system_room,
 )
 from tabular_fedrl.loops.batch import Mask
 from tabular_fedrl.loops.variants import Variant
@@ -127,7 +129,7 @@ class Values(NamedTuple):
 
 class Scratch(NamedTuple):
     """``f (n, A, S)`` and ``f_size (n,)``: the signals, the entropy included; ``weights (n,)``,
-    ``operator (S, S)``, ``system (S, S + n)``, ``flow (S, S + 1)``, ``lines (3, S)``."""
+    room for the ``operator``, the ``system`` of n and the ``flow`` of one right-hand side; ``lines (3, S)``."""
 
     f: Array
     f_size: Array
@@ -160,9 +162,9 @@ def room(x: Problem, n: int) -> Scratch:
         f,
         f_size,
         np.empty(n),
-        np.empty((S, S)),
-        np.empty((S, S + n)),
-        np.empty((S, S + 1)),
+        operator_room(S),
+        system_room(S, n),
+        system_room(S, 1),
         np.empty((3, S)),
     )
 
