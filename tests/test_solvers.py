@@ -277,6 +277,11 @@ def test_answers_are_remembered_by_content():
     assert solve(first) is solve(again)
 
 
+def test_a_federated_problem_has_the_optimum_of_its_cmdp():
+    problem = load("textbook:three-state")
+    assert solve(problem) is solve(problem.cmdp)
+
+
 def test_unknown_solver():
     cmdp = bandit([1.0, 0.0], [[1, 0]], [0.3])
     with pytest.raises(InvalidProblem, match="unknown solver 'simplex'"):

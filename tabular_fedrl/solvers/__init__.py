@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from tabular_fedrl.balls import Balls
-from tabular_fedrl.cmdp import CMDP
+from tabular_fedrl.cmdp import CMDP, FederatedCMDP
 from tabular_fedrl.errors import InvalidProblem
 from tabular_fedrl.measured import Measured
 from tabular_fedrl.solvers.constrained import solve_constrained, solve_unconstrained
@@ -19,8 +19,9 @@ from tabular_fedrl.solvers.saddle import Saddle, saddle
 from tabular_fedrl.solvers.solution import PolicyMixture, Solution
 
 
-def solve(cmdp: CMDP, solver: str = "highs") -> Solution:
-    """The optimum of a CMDP: value with its enclosure, policy, multipliers, Slater slack.
+def solve(problem: CMDP | FederatedCMDP, solver: str = "highs") -> Solution:
+    """The optimum of a CMDP: value with its enclosure, policy, multipliers, Slater slack. Of a federated one
+    it is that of its common problem: who sees which constraint does not matter.
 
     ``solver``: ``"highs"`` (default) or ``"clarabel"`` proposes the answer of a problem of up to
     :data:`~tabular_fedrl.solvers.constrained.LP_LIMIT` state-action pairs; larger ones go to column
@@ -38,6 +39,7 @@ def solve(cmdp: CMDP, solver: str = "highs") -> Solution:
     """
     if solver not in SOLVERS:
         raise InvalidProblem(f"unknown solver {solver!r}: choose one of {', '.join(SOLVERS)}")
+    cmdp = problem.cmdp if isinstance(problem, FederatedCMDP) else problem
     return solve_exact(cmdp) if cmdp.is_exact else _solve(cmdp, solver)
 
 
