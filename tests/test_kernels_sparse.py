@@ -147,14 +147,18 @@ def test_values_that_lie_far_give_the_same_sweep(A, width, k, S, even, monkeypat
     assert np.isnan(answers[0]).tolist() == [False] * (k - 1) + [True]
 
 
-def test_values_lie_far_that_fit_into_no_cache(monkeypatch):
+def test_values_lie_far_that_fit_into_no_processors_own_cache(monkeypatch):
+    """Of two signals, that fit into none at all."""
     near, far = rows_of(PROBLEMS["ring"]), rows_of(PROBLEMS["garnet"])
     V = np.zeros((far.S, 3))
     assert not lies_far(far, V)
     monkeypatch.setattr(sparse_rows, "FAR", 100)
-    monkeypatch.setattr(sparse_far, "KEPT", 500)
+    monkeypatch.setattr(sparse_far, "OWN", 500)
     monkeypatch.setattr(sparse_far, "STREAMED", 1000)
     assert lies_far(far, V)
+    assert not lies_far(far, V[:, :2])
+    monkeypatch.setattr(sparse_far, "KEPT", 500)
+    assert lies_far(far, V[:, :2])
     assert not lies_far(far, V[:, :1])
     assert not lies_far(near, np.zeros((near.S, 3)))
     starts = np.arange(far.S * far.A + 1, dtype=np.uint32) * np.uint32(far.width)
@@ -233,6 +237,13 @@ def test_flows_whose_sums_are_asked_for_ahead_are_the_same(cmdp, monkeypatch):
         sums = flows.flow_product(rows, pi, GAMMA, x, product, left)
         answers.append((left, size, np.array(total), product, sums))
     assert all(np.array_equal(at_once, ahead) for at_once, ahead in zip(*answers))
+
+
+def test_flows_of_states_with_more_entries_than_are_looked_at_in_one_go():
+    cmdp = garnet(S=flows.LOOKED + 60, A=1, b=flows.LOOKED + 10, m=0, sparse=True)
+    x, out = drawn(cmdp, 1)[2], np.empty((cmdp.S, 1))
+    flows.flow_product(rows_of(cmdp), None, GAMMA, x, out, x)
+    assert np.abs(out - (x - GAMMA * (cmdp.P.T @ x))).max() <= 1e-12
 
 
 def test_only_the_chunks_that_mass_flows_to_are_written():

@@ -20,6 +20,7 @@ from tabular_fedrl.kernels.sparse_rows import (
     BLOCK,
     Rows,
     U,
+    expect,
     first_entry,
     inlined,
     lie_anywhere,
@@ -33,6 +34,12 @@ from tabular_fedrl.measured import Array
 
 PARTS = 4
 """Parts of the states, whatever the number of threads."""
+
+LOOKED = 640
+"""Entries of a block, or a single state's: its successors are all looked at before the first is used."""
+
+EARLY = 1280
+"""Entries ahead of which successors are fetched, so that even a look at the next block finds them."""
 
 LEAD = 160
 """Entries ahead of which sums that lie anywhere are asked for."""
@@ -58,7 +65,7 @@ def flow_residual(
 def occupancy_residual(rows: Rows, x: Array, mu: Array, gamma: float, out: Array) -> tuple[Array, float]:
     r"""``out (S, 1)``: :math:`(1-\gamma)\mu(s) + \gamma \sum_{s',a} P(s|s',a)\, x(s',a) - \sum_a x(s,a)`
     for an occupancy ``x (S, A)``. Returns as :func:`flow_residual`."""
-    return _residual(rows, _flow(rows, x, _NOTHING, out), mu, gamma, x.sum(axis=1), out)
+    return _residual(rows, _flow(rows, table(x), _NOTHING, out), mu, gamma, x.sum(axis=1), out)
 
 
 def flow_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Array, other: Array) -> Array:
@@ -72,6 +79,8 @@ def flow_product(rows: Rows, pi: Array | None, gamma: float, x: Array, out: Arra
 
 def _flow(rows: Rows, pi: Array, x: Array, out: Array) -> Flow:
     r""":math:`P_\pi^T x`; what flows is the table ``pi`` itself where x is empty."""
+    if rows.A == 1 and x.size:
+        pi, x = x.reshape(-1, 1), _NOTHING
     count = min(PARTS, chunks(rows.S))
     flow = out.reshape(-1), np.empty((count - 1, rows.S)), np.zeros((count, chunks(rows.S)), dtype=np.bool_)
     anywhere = True if rows.S >= FAR and lie_anywhere(rows) else None
@@ -97,7 +106,7 @@ def _adding(anywhere: bool) -> Any:
             m = mass[i]
             # Rows go past the caches, which are left to the sums.
             prefetch_once(weights, (p + U(AHEAD),))
-            prefetch_once(successors, (p + U(AHEAD),))
+            prefetch_once(successors, (p + U(EARLY),))
             if anywhere:
                 for e in range(wide):
                     prefetch(mine, (U(successors[p + lead + e]),))
@@ -138,15 +147,18 @@ def _scatter(
     others: Array, touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     weights, successors, starts, width, S, A = unpacked(rows)
-    many = states_of_block(A, U(1))
-    mass = np.empty(max(U(BLOCK), A))
+    # Longer blocks would be read in bursts that wait for memory.
+    many = max(U(1), min(states_of_block(A, U(1)), U(LOOKED) * S // U(weights.size)))
+    mass, shares = np.empty(max(U(BLOCK), A)), pi.reshape(-1)
     for part in range(U(first), U(last)):
         mine, seen = out if part == 0 else others[part - U(1)], touched[part]
         s, end = part * U(each), min((part + U(1)) * U(each), S)
         low, high = s // U(CHUNK), s // U(CHUNK)
         while s < end:
             n = min(many, end - s)
-            _outflow(s, n, A, pi, x, mass)
+            # A block's are read in one go, too short for the processor to foresee the next one's.
+            expect(shares, (s + n) * A, n * A)
+            _outflow(s, n, A, shares, x, mass)
             p, stop = first_entry(starts, width, s * A), first_entry(starts, width, (s + n) * A)
             low, high = _begun(successors, p, stop, mine, seen, low, high)
             # The last ones ask for what they are at: nothing lies beyond.
@@ -170,6 +182,8 @@ def _begun(
 ) -> tuple[Any, Any]:
     """Zeros in the chunks that are reached for the first time. From ``low`` up to ``high`` all are seen:
     entries are looked at one by one only where some lead out of there."""
+    if high - low == U(seen.size):
+        return low, high
     least, most = successors[p], successors[p]
     for q in range(p, stop):
         least, most = min(least, successors[q]), max(most, successors[q])
@@ -190,13 +204,11 @@ def _begun(
 
 @inlined
 def _outflow(first: Any, n: Any, A: Any, pi: Array, x: Array, mass: Array) -> None:
-    """What leaves n states through their actions, ``mass (n*A,)``; ``pi`` is it where x is empty."""
+    """What leaves n states through their actions, ``mass (n*A,)``; ``pi (S*A,)`` is it where x is empty."""
     for i in range(n):
         for a in range(A):
-            if x.size == 0:
-                mass[i * A + a] = pi[first + i, a]
-            else:
-                mass[i * A + a] = x[first + i] if A == 1 else pi[first + i, a] * x[first + i]
+            share = pi[(first + i) * A + a]
+            mass[i * A + a] = share * x[first + i] if x.size else share
 
 
 @inlined

@@ -1,9 +1,10 @@
-r"""Sweeps over several signals of a problem whose values fit into no cache and whose successors lie anywhere.
+r"""Sweeps over several signals of a problem whose values fit into no processor's own cache and whose
+successors lie anywhere.
 
-Every successor's values are then waited for in memory. They are copied side by side, padded to whole packs
-that no cache line cuts in two, and asked for some states ahead; the means of a state's rows and its policy's
-mean of them stay in registers. What else a state needs is asked for on the way: while values come from
-memory there is room for that, and afterwards nothing to hide it behind.
+Every successor's values are then waited for, in the shared cache or in memory. They are copied side by side,
+padded to whole packs that no cache line cuts in two, and asked for some states ahead; the means of a state's
+rows and its policy's mean of them stay in registers. What else a state needs is asked for on the way: while
+values come from afar there is room for that, and afterwards nothing to hide it behind.
 """
 
 from __future__ import annotations
@@ -35,8 +36,14 @@ from tabular_fedrl.measured import Array
 WIDEST = 8
 """Successors of even rows, and actions, up to which there is code of just so many."""
 
+OWN = 1 << 17
+"""Values that fit into a processor's own cache."""
+
 AHEAD = 160
 """Entries ahead of which values are asked for."""
+
+PASSING = 512
+"""Entries ahead of which rows are fetched."""
 
 EARLY = 8
 """States ahead of which their policies are."""
@@ -46,7 +53,9 @@ _load, _, _spread = packs_of(LANES)
 
 def lies_far(rows: Rows, V: Array) -> bool:
     """Whether :func:`sweep_far` is for these rows and values ``V (S, k)``."""
-    large = rows.weights.size >= STREAMED and V.size > KEPT
+    # Padding makes two signals twice as large: not while they stay in the shared cache.
+    kept = OWN if V.shape[1] > 2 else KEPT
+    large = rows.weights.size >= STREAMED and V.size > kept
     return large and V.shape[1] > 1 and lie_anywhere(rows)
 
 
@@ -79,6 +88,9 @@ def _row_of(width: int | None) -> Any:
     @_inside
     def row(wide: Any, p: Any, lead: Any, weights: Any, successors: Any, padded: Array) -> Any:
         n = wide if width is None else U(width)
+        # Rows go past the caches, which are left to the values.
+        prefetch_once(weights, (p + U(PASSING),))
+        prefetch_once(successors, (p + U(PASSING),))
         for e in range(n):
             prefetch(padded, (U(successors[p + lead + e]) * U(LANES),))
         total = _spread(0.0)
