@@ -18,7 +18,7 @@ from benchmarks.worker import PREPARED, serve
 Answer = Mapping[str, Any]
 
 PAUSE = 0.15
-"""Seconds between two calls: OpenBLAS's threads spin for 0.1 s after their work, and slow whoever comes next."""
+"""Seconds between two calls: OpenBLAS's threads spin for 0.1 s after their work, which slows the next."""
 
 PREPARATION = 40.0
 """Seconds for what is not timed: a process that starts, and a model in a peer's own format."""

@@ -128,8 +128,8 @@ class Values(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """``f (n, A, S)`` and ``f_size (n,)``: the signals, the entropy included; ``weights (n,)``,
-    room for the ``operator``, the ``system`` of n and the ``flow`` of one right-hand side; ``lines (3, S)``."""
+    """``f (n, A, S)`` and ``f_size (n,)``: the signals, the entropy included; ``weights (n,)``; room for the
+    ``operator``, the ``system`` of n right-hand sides and the ``flow`` of one; ``lines (3, S)``."""
 
     f: Array
     f_size: Array
