@@ -165,7 +165,7 @@ def visitation(operator: Array, rho: Array, gamma: float, system: Array, d: Arra
 
 @compiled
 def eliminate(system: Array) -> None:
-    """Solve ``M X = B`` in place for ``system``, [M | B] from :func:`system_room`: X replaces B, M is used up.
+    """Solve ``M X = B`` in place for ``system``, [M | B] in :func:`system_room`: X replaces B; M is used up.
 
     Without pivoting, for a matrix or a transpose whose diagonal strictly dominates its rows; the error is
     for the caller to bound, by the residual. Two pivots at a time, so that rows go through memory half as
