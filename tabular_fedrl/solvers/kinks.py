@@ -23,10 +23,6 @@ from numpy.typing import NDArray
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.measured import Array
 
-BESIDE = 0.25
-"""Part of the way to the next kink: near enough for a bound that is little above the optimum, and not so near
-that the prediction has to be exact."""
-
 
 class End(NamedTuple):
     """A multiplier priced: the optimal values ``V (S,)`` there, the policy's ``actions (S,)`` and the dual
@@ -56,8 +52,8 @@ def beside_kink(cmdp: CMDP, left: End, right: End, visits: Array) -> float | Non
     places, rise = places[order], np.cumsum(jumps[order])
     slopes = left.slope + (right.slope - left.slope) * rise / rise[-1]
     k = min(int(np.searchsorted(slopes, 0.0)), places.size - 1)
-    before, kink, after = np.concatenate([[0.0], places, [1.0]])[k : k + 3]
-    place = kink + BESIDE * ((after if kink < 0.5 else before) - kink)
+    around = np.concatenate([[0.0], places, [1.0]])[k : k + 3]
+    place = 0.5 * (around[1:].sum() if around[1] < 0.5 else around[:2].sum())
     return left.multiplier + (right.multiplier - left.multiplier) * float(place)
 
 

@@ -27,9 +27,8 @@ from tabular_fedrl.solvers.solution import SLACK_TOLERANCE, cost_scale
 GAP = 1e-10
 """Duality gap that is aimed at, relative to the reward's largest value."""
 
-LOOSE, LOOSE_FOR_SEVERAL = 1e-2, 2e-3
-"""Pricing is as exact as this share of the gap at the time; with several constraints, where every plane has
-to be right in as many directions, of the second."""
+LOOSE = 2e-3
+"""Pricing is as exact as this share of the gap at the time."""
 
 FINEST = 1e-12
 """The accuracy of the columns that make up the answer, relative to the size of values."""
@@ -182,17 +181,16 @@ class Outcome:
 def search_slack(search: Search, unit: float) -> Outcome:
     """Columns until they attain :data:`SLACK_SHARE` of the largest slack, or the bound on it is negative, or
     both meet; ``unit`` is the size of the costs' values."""
-    cmdp, gap, loose = search.cmdp, unit, _loose(search.cmdp)
+    cmdp, gap = search.cmdp, unit
     multipliers = np.full(cmdp.m, 1.0 / cmdp.m)
     best: tuple[float, Array, NDArray[np.int32]] | None = None
     for _ in range(MAX_COLUMNS):
-        greedy, upper = search.price(multipliers, max(GAP * unit, loose * gap))
+        greedy, upper = search.price(multipliers, max(GAP * unit, LOOSE * gap))
         if best is None or upper < best[0]:
             best = upper, multipliers, greedy.actions
         if best[0] < 0:
             return Outcome(np.zeros(0), best[1], best[0], best[2])
-        # A digit more than is needed at once costs less than to come back for it.
-        search.add(multipliers, greedy, max(0.1 * _digits(gap / unit), FINEST))
+        search.add(multipliers, greedy, _digits(gap / unit))
         while True:
             weights, multipliers, slack = master(search.table, cmdp.d, False)
             gap = max(best[0] - slack, 0.0)
@@ -215,11 +213,11 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float,
     feasible any more."""
     cmdp, gap, goal = search.cmdp, unit, 0.4 * GAP * unit
     sizes = signal_sizes(cmdp)[1:] / (1 - cmdp.gamma)
-    multipliers, prices, loose = np.zeros(cmdp.m), None, _loose(cmdp)
+    multipliers, prices = np.zeros(cmdp.m), None
     best: NDArray[np.uint8] | None = None
     again = False
     for step in range(MAX_COLUMNS):
-        greedy, upper = search.price(multipliers, max(0.1 * goal, 0.0 if again else loose * gap))
+        greedy, upper = search.price(multipliers, max(0.1 * goal, 0.0 if again else LOOSE * gap))
         far = 1.0 if prices is None else float(np.abs(multipliers - prices.best) @ sizes) / unit
         before = len(search.columns)
         column = search.add(multipliers, greedy, _digits(gap / unit / max(far, 1e-12)))
@@ -259,10 +257,6 @@ def search_optimum(search: Search, thresholds: Array, cheap: Array, unit: float,
         again = bool((following == multipliers).all())
         multipliers = following
     raise SolverFailure(f"after {MAX_COLUMNS} policies the duality gap is still {gap:.2e}")
-
-
-def _loose(cmdp: CMDP) -> float:
-    return LOOSE if cmdp.m == 1 else LOOSE_FOR_SEVERAL
 
 
 def _used(weights: Array) -> list[int]:
