@@ -58,6 +58,7 @@ def values(
     f: Array | None = None,
     start: Array | None = None,
     tolerance: float | None = None,
+    own: Rows | None = None,
 ) -> tuple[Array, Array]:
     r"""Values ``V (S, k)`` of a policy of a sparse problem, and the largest size ``(k,)`` of the residual
     :math:`f_\pi + \gamma P_\pi V - V` that they leave.
@@ -69,6 +70,7 @@ def values(
         reward and the costs.
     start: values ``(S, k)`` to start from; overwritten by the answer and returned as it.
     tolerance: residual that is enough, in units of the signals; default: as small as rounding allows.
+    own: a deterministic policy's rows, where they are held already.
 
     Raises
     ------
@@ -88,8 +90,9 @@ def values(
         mean = _mean(policy if policy.ndim == 2 else None, signals)
         x, f_pi = (V, mean) if not line.moved else (V[line.order], np.take(mean, line.order, axis=1))
         if line.slow:
+            held = None if line.moved else own
             size = _refined(
-                cmdp, policy, lambda rows: _Values(rows, None, f_pi[..., None], cmdp.gamma), x, goal
+                cmdp, policy, lambda rows: _Values(rows, None, f_pi[..., None], cmdp.gamma), x, goal, held
             )
             if methods.own_rows(cmdp, policy) and _within(NEARLY, size, krylov.largest(V), goal):
                 return V, size
@@ -98,7 +101,7 @@ def values(
         if line.moved:
             V[line.order] = x
         relative = NEARLY
-    rows, pi = methods.rows_to_sweep(cmdp, policy)
+    rows, pi = methods.rows_to_sweep(cmdp, policy) if own is None else (own, None)
     size = np.empty(len(signals))
     count = methods.side_by_side(cmdp)
     for first in range(0, len(signals), count):
@@ -185,19 +188,20 @@ def _mean(pi: Array | None, f: Array) -> Array:
 
 
 def _refined(
-    cmdp: CMDP, policy: NDArray[Any], equations: Callable[[Rows], _Values | _Visits], x: Array, goal: Array
-) -> Array:
+    cmdp: CMDP, policy: NDArray[Any], equations: Callable[[Rows], _Values | _Visits], x: Array, goal: Array,
+    rows: Rows | None = None,
+) -> Array:  # fmt: skip
     """Improve ``x (S, k)`` in place until the residual is at most ``goal (k,)``, rounding lets it fall no
     more, or too little is gained. Returns the residual's sizes ``(k,)``.
 
     What is missing solves the equations for the residual. In a large problem it is found to a few digits in
     single precision: what is swept takes half the memory, and less time where memory is waited for. The
-    residual is that of the rows, which there are packed anew for it and not held meanwhile.
+    residual is that of the ``rows``, which where they are many are packed anew for it and not held meanwhile.
     """
     large = cmdp.S >= LARGE
     single = large and _attainable(cmdp, np.float32) <= COARSEST
     storage: Any = np.float32 if single else np.float64
-    made, rows, before = None, None, np.full(x.shape[1], np.inf)
+    made, before = None, np.full(x.shape[1], np.inf)
     while True:
         rows = methods.quick_rows(cmdp, policy) if rows is None else rows
         system, r = equations(rows), np.empty_like(x)
@@ -208,7 +212,8 @@ def _refined(
             return size
         del system
         swept = packed.transposed_rows(rows) if flow and made is None else rows
-        rows = None if large else rows
+        # A flow's rows are turned round, which takes as much room again.
+        rows = rows if not large or (methods.held(cmdp, rows) and not flow) else None
         if made is None:
             made = triangles.sweeps(swept, cmdp.gamma, methods.line_of(cmdp).reach, storage)
         del swept
@@ -223,7 +228,7 @@ def _correct(missing: gauss_seidel.Preconditioned, enough: float, x: Array, cmdp
     storage, most = missing.b.dtype, methods.last_resort(cmdp).after
     hidden, relative = np.zeros((x.size, 1), storage), 5 * float(np.finfo(storage).eps)
     krylov.solve(missing, hidden, np.full(1, enough), relative, most, missing.summed)
-    x += missing.found(hidden)[:, 0]
+    x += missing.x[:-1]  # that of the last residual
 
 
 def _attainable(cmdp: CMDP, storage: Any) -> float:

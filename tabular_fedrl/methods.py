@@ -34,6 +34,9 @@ SMALL_FACTOR = 8e6
 MERGED = 1.5
 r"""Rows of :math:`P_\pi` are merged where that leaves them shorter by this factor."""
 
+HELD = 1 << 20
+"""Entries of a policy's rows that may be held beside the vectors of what is solved with them."""
+
 SAMPLE = 250
 """States from which that is estimated."""
 
@@ -57,6 +60,11 @@ def rows_to_sweep(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]
     if policy.ndim == 1:
         return packed.policy_rows(rows, policy), None
     return rows, policy
+
+
+def held(cmdp: CMDP, rows: Rows) -> bool:
+    """Whether a policy's rows are few enough to be held until they are swept again."""
+    return rows.weights.size <= HELD and line_of(cmdp).width > narrow(cmdp)
 
 
 def side_by_side(cmdp: CMDP) -> int:

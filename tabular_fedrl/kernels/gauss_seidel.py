@@ -34,7 +34,8 @@ class Preconditioned:
     :class:`~tabular_fedrl.kernels.krylov.Operator` in the unknown :math:`\hat x`, ``(S, 1)``. The sizes of
     residuals and solutions are those of the equations themselves, 1-norms where they are ``summed``.
     Residuals are those of M as it is made up from its triangles, a rounding or two of their numbers off that
-    of the rows. Vectors are stored as these are; sums are in float64."""
+    of the rows. Vectors are stored as these are; sums are in float64. ``x (S+1,)`` begins
+    with the solution that was last used."""
 
     def __init__(self, made: Sweeps, b: Array, summed: bool = False) -> None:
         self.made, self.b = made, np.ascontiguousarray(b, dtype=made.inverse.dtype).reshape(-1)
@@ -51,8 +52,12 @@ class Preconditioned:
         return self.x[:-1, None]
 
     def residual(self, x: Array, out: Array) -> tuple[Array, Array]:
-        solution = self.found(x)
-        in_parallel(_residual, [*self.first, *self.second], self.made, self.b, self.x, out[:, 0])
+        if x.any():
+            solution = self.found(x)
+            in_parallel(_residual, [*self.first, *self.second], self.made, self.b, self.x, out[:, 0])
+        else:  # as at first
+            self.x[:], out[:, 0] = 0.0, self.b
+            solution = self.x[:-1, None]
         size, far = self._size(out), self._size(solution)
         for colour in (self.first, self.second):
             in_parallel(_forward, colour, self.made, out[:, 0], self.z)

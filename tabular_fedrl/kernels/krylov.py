@@ -33,8 +33,9 @@ CYCLES = 40
 NORMED = 1 << 16
 """States whose sizes are taken at once."""
 
-RELIEF = 50
-"""Steps of the fixed-point iteration after a cycle that came to nothing."""
+RELIEF = 6, 48
+"""Steps of the fixed-point iteration after the first cycle that came to nothing; twice as many after each
+other one, at most so many."""
 
 
 class Operator(Protocol):
@@ -65,6 +66,7 @@ def solve(
         return size, products
     p, v, t = (np.empty_like(x) for _ in range(3))
     shadow = np.empty(x.shape, dtype=np.float32)  # any vector near the residual serves
+    relief = RELIEF[0]
     for _ in range(CYCLES):
         products += _cycle(operator, x, shadow, r, p, v, t, size, far, tolerance, relative, summed)
         before = size
@@ -78,9 +80,12 @@ def solve(
             if (size[stuck] <= 16 * unit * far[stuck]).all():
                 break
             # x + residual is a step of the fixed-point iteration, which contracts: it cannot fail.
-            for _ in range(RELIEF):
+            for _ in range(relief):
                 x += r
-                size, _ = operator.residual(x, r)
+                size, far = operator.residual(x, r)
+                if (size <= np.maximum(tolerance, relative * far)).all():
+                    return size, products
+            relief = min(2 * relief, RELIEF[1])
     return size, products
 
 

@@ -20,13 +20,13 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from tabular_fedrl import linear
+from tabular_fedrl import linear, methods
 from tabular_fedrl.cmdp import CMDP
 from tabular_fedrl.evaluation import unit_rounding
 from tabular_fedrl.kernels import krylov
 from tabular_fedrl.kernels.packed import policy_rows
 from tabular_fedrl.kernels.sparse import greedy_sweep
-from tabular_fedrl.kernels.sparse_rows import rows_of
+from tabular_fedrl.kernels.sparse_rows import Rows, rows_of
 from tabular_fedrl.kernels.successive import approach
 from tabular_fedrl.measured import UNIT, Array, Measured, dot
 
@@ -120,10 +120,10 @@ def improve(
         tolerance = max(fraction * width, enough) if before == np.inf else enough if before > enough else 0.0
         evaluated[key] = tolerance
         f_pi, signal = np.take_along_axis(signal, actions[:, None], axis=1), None
-        V, ahead, settled = _approached(cmdp, f_pi, actions, V, ahead, tolerance)
+        V, ahead, settled, own = _approached(cmdp, f_pi, actions, V, ahead, tolerance)
         if not settled:
             del ahead
-            V = linear.values(cmdp, actions, f_pi[None], V[:, None], tolerance)[0][:, 0]
+            V = linear.values(cmdp, actions, f_pi[None], V[:, None], tolerance, own)[0][:, 0]
             ahead = np.empty(cmdp.S)
     assert best is not None
     return best
@@ -131,12 +131,12 @@ def improve(
 
 def _approached(
     cmdp: CMDP, f_pi: Array, actions: NDArray[np.int32], V: Array, ahead: Array, tolerance: float
-) -> tuple[Array, Array, bool]:
+) -> tuple[Array, Array, bool, Rows | None]:
     """``V (S,)`` moved by sweeps towards the policy's values for ``f_pi (S, 1)``, room for another function,
-    and whether the residual is at most ``tolerance``. ``V`` and ``ahead (S,)`` are overwritten."""
-    # Packed again where that is not enough: it takes no time beside what follows, but as much room.
+    whether the residual is at most ``tolerance``, and the policy's rows where they are few enough to be held.
+    ``V`` and ``ahead (S,)`` are overwritten."""
     rows = policy_rows(rows_of(cmdp), actions)
     x, spare, settled = approach(
         rows, None, f_pi.T, cmdp.gamma, V[:, None], ahead[:, None], np.full(1, tolerance)
     )
-    return x[:, 0], spare[:, 0], settled
+    return x[:, 0], spare[:, 0], settled, rows if methods.held(cmdp, rows) else None
