@@ -43,9 +43,15 @@ STREAM = 1 << 28
 
 ROUNDS = 15
 
+PASSES = 3
+"""Over all rows, a minute apart: a host that others use is slow for seconds at a time."""
+
 _, load_some, spread = packs_of(LANES)
 
 Row = dict[str, Any]
+
+Sweep = tuple[int, str, str, str, int]
+"""States, successors, storage, name, bytes."""
 
 
 @numba.njit(nogil=True, fastmath=True)
@@ -171,9 +177,21 @@ def variants(S: int) -> Iterator[tuple[str, str, Rows]]:
         yield "near, moved back", "policy, packed", packed.moved_rows(rows, pi, line.order)
 
 
-def measure(states: list[int], rounds: int = ROUNDS) -> Iterator[Row]:
+def measure(states: list[int], rounds: int = ROUNDS) -> list[Row]:
     """One row for every sweep: its share of the read bandwidth on all threads, and that of fetching its
-    values, medians and quartiles."""
+    values, medians and quartiles over the turns of all passes."""
+    turns: dict[Sweep, list[list[float]]] = {}
+    for n in range(PASSES):
+        for sweep, taken in one_pass(states, rounds):
+            turns.setdefault(sweep, []).extend(taken)
+            shares = (_spread(column)["median"] for column in zip(*taken))
+            print(f"[{n + 1}/{PASSES}]", *sweep[:-1], *(f"{x:.2f}" for x in shares), file=sys.stderr)
+    names = ("states", "successors", "storage", "sweep", "bytes", "share", "fetching")
+    return [dict(zip(names, (*sweep, *map(_spread, zip(*taken))))) for sweep, taken in turns.items()]
+
+
+def one_pass(states: list[int], rounds: int) -> Iterator[tuple[Sweep, list[list[float]]]]:
+    """Every sweep with its share and that of fetching in each turn."""
     read, read_bytes = read_sweep(numba.get_num_threads())
     for S in states:
         for kind, storage, rows in variants(S):
@@ -183,11 +201,7 @@ def measure(states: list[int], rounds: int = ROUNDS) -> Iterator[Row]:
                     [size / _seconds(call) / (read_bytes / _seconds(read)) for call in (sweep, fetch)]
                     for _ in range(rounds + 1)
                 ]
-                share, fetched = (_spread(column) for column in zip(*turns[1:]))  # the first turn compiles
-                yield {
-                    "states": S, "successors": kind, "storage": storage, "sweep": name, "bytes": size,
-                    "share": share, "fetching": fetched,
-                }  # fmt: skip
+                yield (S, kind, storage, name, size), turns[1:]  # the first turn compiles
 
 
 def _spread(shares: Sequence[float]) -> dict[str, float]:
@@ -219,7 +233,8 @@ def markdown(content: dict[str, Any]) -> str:
         "",
         *described(content["machine"]),
         "",
-        f"Plain sums read {', '.join(rates)} thread(s). Share: of that on all threads, median (quartiles).",
+        f"Plain sums read {', '.join(rates)} thread(s). Share: of that on all threads, median (quartiles)",
+        f"of {PASSES} passes over all rows.",
         "Fetching: the share if the sweep cost no more than a plain loop that fetches successors' values.",
         "",
         "| states | successors | storage | sweep | share | fetching |",
@@ -242,10 +257,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    content: dict[str, Any] = {"machine": facts(), "read_bytes_per_second": read_rates(), "rows": []}
-    for row in measure(options.states, options.rounds):
-        content["rows"].append(row)
-        print(" | ".join(_cells(row)), file=sys.stderr, flush=True)
+    content: dict[str, Any] = {"machine": facts(), "read_bytes_per_second": read_rates()}
+    content["rows"] = measure(options.states, options.rounds)
     print(markdown(content), end="")
     if options.out:
         write_both(options.out, content, markdown(content))
