@@ -380,3 +380,21 @@ def test_residuals_and_visitation(S, k, gamma):
     rho = g.dirichlet(np.ones(S))
     single.visitation(operator, rho, gamma, single.system_room(S, 1), d)
     assert np.allclose(V @ ((1 - gamma) * rho), f_pi @ d, rtol=1e-9)
+
+
+def test_rooms_do_not_remember_a_failure():
+    """Seven states: the system has an equation more."""
+    g = np.random.default_rng(4)
+    P, pi, f = g.dirichlet(np.ones(7), size=(7, 2)), np.full((2, 7), 0.5), g.random((1, 2, 7))
+    operator, system, V, residual = (
+        single.operator_room(7),
+        single.system_room(7, 1),
+        np.empty((1, 7)),
+        np.empty(1),
+    )
+    single.policy_values(P, f * np.nan, pi, 0.9, operator, system, V, residual)
+    assert np.isnan(V).all()
+    assert np.isnan(residual).all()
+    single.policy_values(P * np.inf, f, pi, 0.9, operator, system, V, residual)
+    single.policy_values(P, f, pi, 0.9, operator, system, V, residual)
+    assert residual[0] < 1e-14

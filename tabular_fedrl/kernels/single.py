@@ -131,10 +131,11 @@ def _build(P: Array, pi: Array, gamma: float, operator: Array, system: Array) ->
 
 @compiled
 def _make_even(system: Array, S: int) -> None:
-    """A row and a column of the identity where S is odd."""
+    """An equation ``x = 0`` more where S is odd."""
     if S % 2 == 1:
+        system[S] = 0.0
         for s in range(S):
-            system[S, s] = system[s, S] = 0.0
+            system[s, S] = 0.0
         system[S, S] = 1.0
 
 
