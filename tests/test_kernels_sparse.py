@@ -216,11 +216,12 @@ def test_flows(cmdp):
     assert np.abs(out[:, 0] - ((1 - GAMMA) * mu + GAMMA * inflow - x[:, 0])).max() <= 1e-12
     assert (size, total) == (np.abs(out).max(), pytest.approx(np.abs(out).sum(), rel=1e-12))
     balance = np.empty_like(x)
-    assert flows.occupancy_residual(rows_of(cmdp), pi * x, mu, GAMMA, balance) == (
-        pytest.approx(size, rel=1e-12),
-        pytest.approx(total, rel=1e-12),
-    )
-    assert np.abs(balance - out).max() <= 1e-12
+    for occupancy in (pi * x, np.asfortranarray(pi * x)):
+        assert flows.occupancy_residual(rows_of(cmdp), occupancy, mu, GAMMA, balance) == (
+            pytest.approx(size, rel=1e-12),
+            pytest.approx(total, rel=1e-12),
+        )
+        assert np.abs(balance - out).max() <= 1e-12
     sums = flows.flow_product(rows_of(cmdp), pi, GAMMA, x, out, x)
     assert np.abs(out[:, 0] - (x[:, 0] - GAMMA * inflow)).max() <= 1e-12
     assert sums == pytest.approx(np.array([[(out * x).sum()], [(out * out).sum()]]), rel=1e-11)
