@@ -63,7 +63,8 @@ def rows_to_sweep(cmdp: CMDP, policy: NDArray[Any]) -> tuple[Rows, Array | None]
 
 
 def held(cmdp: CMDP, rows: Rows) -> bool:
-    """Whether a policy's rows are few enough to be held until they are swept again."""
+    """Whether a policy's rows are held until they are swept again: where they are few, and will be swept
+    rather than eliminated."""
     return rows.weights.size <= HELD and line_of(cmdp).width > narrow(cmdp)
 
 
